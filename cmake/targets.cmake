@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+# Options shared by everything in this tree, and one helper per kind of target.
+add_library(weft_options INTERFACE)
+target_compile_options(weft_options INTERFACE -Wall -Wextra -Wno-missing-field-initializers
+  $<$<BOOL:${WEFT_WARNINGS_AS_ERRORS}>:-Werror>)
+if(WEFT_SANITIZE)
+  target_compile_options(weft_options INTERFACE -fsanitize=${WEFT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(weft_options INTERFACE -fsanitize=${WEFT_SANITIZE})
+endif()
+
+# weft_sources(file.cc ...): adds files of the current folder to the library.
+function(weft_sources)
+  list(TRANSFORM ARGN PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/" OUTPUT_VARIABLE files)
+  target_sources(weft_internal PRIVATE ${files})
+endfunction()
+
+# weft_test(name LABELS label... SOURCES file.cc ...): one GoogleTest program that sees the library's internals.
+# Internals are hidden in the shared library, so tests link the same objects statically.
+function(weft_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "LABELS;SOURCES;LIBRARIES;ENVIRONMENT" ${ARGN})
+  if(NOT arg_LABELS)
+    message(FATAL_ERROR "test ${name} has no label")
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE weft_internal GTest::gtest GTest::gmock GTest::gtest_main ${arg_LIBRARIES})
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT "${arg_ENVIRONMENT}")
+endfunction()

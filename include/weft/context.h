@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Context: what a rank computes with. Threads and the instruction sets it may use.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "weft/export.h"
+#include "weft/status.h"
+
+namespace weft {
+
+struct ContextOptions {
+  /// Threads of this rank, the calling one included. 0: usable cores / local_ranks, at least 1.
+  /// Usable means: this process's affinity mask and its cgroup's quota.
+  int threads = 0;
+  /// Ranks that share this host, when threads is 0.
+  int local_ranks = 1;
+  /// Caps the instruction sets: "scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx".
+  /// Empty: WEFT_ISA, else everything the CPU and the operating system allow. Unknown: an error.
+  std::string isa;
+  /// Binds each thread to one core (hwloc). Off by default: with more ranks than cores it hurts.
+  bool pin_threads = false;
+};
+
+namespace internal {
+class ContextState;
+}
+
+/// Owns the threads. Use one Context per rank; calls of one Context must not overlap in time.
+class WEFT_API Context {
+ public:
+  /// Errors: kInvalidArgument for an unknown ISA name or a negative count.
+  static Result<Context> create(const ContextOptions& options = {});
+  Context(Context&&) noexcept;
+  Context& operator=(Context&&) noexcept;
+  ~Context();
+
+  int threads() const;
+  /// The instruction sets in use, best first: "amxint8 amxbf16 avx512bf16 … scalar".
+  std::string isa() const;
+
+  internal::ContextState& state() const { return *state_; }
+
+ private:
+  explicit Context(std::unique_ptr<internal::ContextState> state);
+  std::unique_ptr<internal::ContextState> state_;
+};
+
+}  // namespace weft

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Group: ranks that call collectively. Threads of one process, or processes of one host.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "weft/export.h"
+#include "weft/status.h"
+
+namespace weft {
+
+/// Names a group that is about to form and proves membership: 128 random bits are its secret. One
+/// rank makes it and hands it to the others by any private channel (a pipe, torch's store, MPI).
+struct WEFT_API UniqueId {
+  std::array<std::byte, 128> bytes{};
+  static Result<UniqueId> create();
+  std::string to_hex() const;
+  static Result<UniqueId> from_hex(std::string_view hex);
+};
+
+struct GroupOptions {
+  /// Communicator name; empty: one is made from the id. At most 127 characters.
+  std::string name;
+  /// Bytes of window memory per rank (address space; pages appear when touched). 0: 2 x
+  /// HCCL_BUFFSIZE MB (default 2 x 200 MB). Must be the same on every rank.
+  std::int64_t window_bytes = 0;
+  /// Seconds to wait for all ranks to join. 0: HCCL_CONNECT_TIMEOUT (default 120).
+  double connect_timeout_s = 0;
+  /// Seconds a collective may wait for a peer. 0: HCCL_EXEC_TIMEOUT (default 1836); negative: for
+  /// ever.
+  double exec_timeout_s = 0;
+};
+
+namespace internal {
+class GroupState;
+}
+
+/// One rank's membership. Move-only. Collective calls are made by all ranks in the same order; two
+/// calls on one Group object must not overlap in time. Destroying it is local and never waits;
+/// peers that still need this rank get kPeerLost.
+class WEFT_API Group {
+ public:
+  /// Ranks are threads of this process: element i is rank i. Hand each to its thread.
+  /// Errors: kInvalidArgument, kOutOfMemory.
+  static Result<std::vector<Group>> local(int ranks, const GroupOptions& options = {});
+
+  /// Ranks are processes of this host (or threads, mixed as you like). Collective: returns when all
+  /// `ranks` have joined with the same id, or with kTimeout after connect_timeout_s naming who is
+  /// missing. Errors: kInvalidArgument, kMismatch (ranks disagree about size or options), kTimeout,
+  /// kPeerLost.
+  static Result<Group> join(const UniqueId& id, int rank, int ranks,
+                            const GroupOptions& options = {});
+
+  /// join() with rank and size from the launcher's environment: weft run, torchrun (RANK,
+  /// WORLD_SIZE, MASTER_ADDR, MASTER_PORT), mpirun (OMPI_COMM_WORLD_*, PMI_*), srun (SLURM_PROCID,
+  /// SLURM_NTASKS).
+  static Result<Group> from_environment(const GroupOptions& options = {});
+
+  Group(Group&&) noexcept;
+  Group& operator=(Group&&) noexcept;
+  ~Group();
+
+  int rank() const;
+  int ranks() const;
+  const std::string& name() const;
+  std::int64_t window_bytes() const;
+  /// "loopback" or "shm".
+  std::string_view transport() const;
+
+  /// Collective. Returns when every rank has called it. Errors: kMismatch, kTimeout, kPeerLost.
+  Status barrier();
+
+  /// Ok, or the error that made this group unusable; every later call on the group returns it at
+  /// once.
+  Status health() const;
+
+  internal::GroupState& state() const { return *state_; }
+
+ private:
+  friend class internal::GroupState;
+  explicit Group(std::unique_ptr<internal::GroupState> state);
+  std::unique_ptr<internal::GroupState> state_;
+};
+
+}  // namespace weft

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// PackedWeight: a weight the caller packed once, for calls that reuse it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "weft/context.h"
+#include "weft/export.h"
+#include "weft/status.h"
+#include "weft/tensor.h"
+
+namespace weft {
+
+namespace internal {
+struct PackedWeightState;
+}
+
+/// Owns a copy of x2 in the order of the micro-kernel this Context selects. It does not follow
+/// later changes of the source: packing again is the caller's decision, never weft's. Immutable and
+/// shareable between threads once made.
+class WEFT_API PackedWeight {
+ public:
+  /// x2 (k, n): float16, bfloat16 or int8 (for int8·int8), row-major or transposed view.
+  /// Errors: kInvalidArgument, kUnimplemented, kOutOfMemory.
+  static Result<PackedWeight> pack(Context& context, const ConstTensorRef& x2);
+
+  std::int64_t k() const;
+  std::int64_t n() const;
+  DType dtype() const;
+  std::int64_t bytes() const;
+
+  PackedWeight(PackedWeight&&) noexcept;
+  PackedWeight& operator=(PackedWeight&&) noexcept;
+  ~PackedWeight();
+
+  const internal::PackedWeightState& state() const { return *state_; }
+
+ private:
+  explicit PackedWeight(std::unique_ptr<internal::PackedWeightState> state);
+  std::unique_ptr<internal::PackedWeightState> state_;
+};
+
+}  // namespace weft

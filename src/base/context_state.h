@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is behind weft::Context.
+#pragma once
+
+#include "base/isa.h"
+#include "base/thread_pool.h"
+
+namespace weft::internal {
+
+class ContextState {
+ public:
+  ContextState(isa::Set isa, int threads, bool pin) : isa(isa), pool(threads, pin) {}
+  const isa::Set isa;
+  ThreadPool pool;
+};
+
+}  // namespace weft::internal

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this process may use of the machine, from hwloc and the cgroup.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace weft {
+
+struct Topology {
+  std::string cpu_model;
+  int packages = 0, cores = 0, hardware_threads = 0, numa_nodes = 0;
+  std::int64_t l1d_bytes = 0, l2_bytes = 0, l3_bytes = 0;  ///< of one cache, 0 if unknown
+  std::int64_t memory_bytes = 0;
+  int usable_cpus = 1;  ///< affinity mask, cut by the cgroup's cpu quota (rounded up), at least 1
+  std::vector<int> allowed_cpus;  ///< OS indices of the affinity mask
+};
+
+/// Read once per process.
+const Topology& topology();
+
+/// Binds the calling thread to the i-th allowed cpu (modulo their number). False if the OS refused.
+bool pin_this_thread(int index);
+
+}  // namespace weft

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the ranks of a group reach each other's memory, and how they learn that one is gone.
+// Counters, waiting and poison are the same code over every transport (group_state.cc).
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+namespace weft::internal {
+
+struct ControlBlock;
+
+/// One rank's shared memory as mapped here.
+struct Segment {
+  ControlBlock* control = nullptr;
+  std::byte* window = nullptr;
+};
+
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  /// "loopback", "shm".
+  virtual std::string_view name() const = 0;
+  virtual const Segment& segment(int rank) const = 0;
+  /// False once the rank's process has ended. A rank that left in order says so in its control
+  /// block.
+  virtual bool alive(int rank) = 0;
+  /// Futexes of this transport's memory are private to one process.
+  virtual bool private_futex() const = 0;
+};
+
+}  // namespace weft::internal

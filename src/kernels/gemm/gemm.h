@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gemm family: micro-kernels over packed panels, and the packing of their operands.
+//
+//   acc[i, j] = (first ? (bias ? bias[j] : 0) : acc[i, j]) + sum over p < k of a[i, p] · b[p, j]
+//
+// The sum over p is taken in rising order of p in blocks of k_step, and a later call continues
+// exactly where an earlier one stopped (acc holds everything). So the bits of an element depend on
+// the kernel only: not on m, n, the blocking of k, or the thread.
+//
+// Packed A: panels of mr rows.    [header a_header_bytes][k / k_step][mr][k_step] elements of
+// a_bytes Packed B: panels of nr columns. [header b_header_bytes][k / k_step][nr][k_step] elements
+// of b_bytes Rows, columns and k beyond the matrix are zero. A kernel may order the bytes inside
+// one k_step as it likes; the size per k_step and "k_step blocks one after the other" are what
+// callers rely on. Panels are 64-byte aligned (headers are multiples of 64 bytes).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/isa.h"
+#include "weft/dtype.h"
+
+namespace weft::gemm {
+
+/// One micro-tile.
+struct Tile {
+  int m;                 ///< rows that matter, 1..mr; the others may be skipped or written
+  std::int64_t k;        ///< > 0, multiple of k_step
+  const void* a_header;  ///< the A panel's header (its start)
+  const void* a;         ///< the A panel's elements at this block's first k
+  const void* b;         ///< the B panel of this k block, header first
+  void* acc;             ///< f32 or s32, room for mr x nr, 64-byte aligned rows
+  std::int64_t acc_stride_bytes;
+  const void* bias;  ///< nr values of acc's type, or null; used when first
+  bool first;
+};
+using TileFn = void (*)(const Tile&);
+
+/// Packs one panel of at most mr rows: src[i, p] for i < m, p < k, elements adjacent along p.
+/// dst: header, then round_up(k, k_step) steps.
+struct PackA {
+  const void* src;
+  std::int64_t stride_bytes;  ///< between rows
+  int m;                      ///< 1..mr
+  std::int64_t k;
+  void* dst;
+};
+using PackAFn = void (*)(const PackA&);
+
+/// Packs a strip of k of as many panels as n needs.
+/// pack_b:  src[p, j] with adjacent j (row-major x2); walks whole rows of the strip.
+/// pack_bt: src[j, p] with adjacent p (x2 is the transposed view of a dense (n, k) weight).
+struct PackB {
+  const void* src;
+  std::int64_t stride_bytes;        ///< between rows of p (pack_b) or rows of j (pack_bt)
+  std::int64_t k, n;                ///< valid extents of the strip
+  void* dst;                        ///< start (header) of the first panel of this k block
+  std::int64_t panel_stride_bytes;  ///< from panel to panel
+  std::int64_t k_begin;             ///< where in the panel the strip goes, multiple of k_step.
+                                    ///< 0 initialises the header, later strips add to it.
+};
+using PackBFn = void (*)(const PackB&);
+
+/// One row of kernels.inc.
+struct Kernel {
+  std::string_view name;  ///< gemm_<a>_<b>_<acc>_<mr>x<nr>x<k_step>_<isa>
+  isa::Set isa;           ///< the bit of its row in isa.inc
+  DType a, b;  ///< what pack_a and pack_b read: float16, bfloat16 or int8, the same for both
+  DType acc;   ///< float32 or int32
+  int mr, nr, k_step;
+  int a_bytes, b_bytes;                ///< per packed element
+  int a_header_bytes, b_header_bytes;  ///< multiples of 64
+  TileFn tile;
+  PackAFn pack_a;
+  PackBFn pack_b, pack_bt;
+
+  std::int64_t padded_k(std::int64_t k) const { return (k + k_step - 1) / k_step * k_step; }
+  std::int64_t a_panel_bytes(std::int64_t k) const {
+    return a_header_bytes + padded_k(k) * mr * a_bytes;
+  }
+  std::int64_t b_panel_bytes(std::int64_t k) const {
+    return b_header_bytes + padded_k(k) * nr * b_bytes;
+  }
+};
+
+/// All rows, best first within a type.
+std::span<const Kernel> kernels();
+
+/// The first row for these types whose ISA is in `available`, or null.
+const Kernel* select(DType type, isa::Set available);
+
+/// acc = bias + a · b in the plainest way (double accumulation for floats): the reference of the
+/// tests. a [m, k], b [k, n] of `type` with strides in elements; acc [m, n] double (integers
+/// exact).
+struct Reference {
+  DType type;
+  std::int64_t m, n, k;
+  const void* a;
+  std::int64_t a_row, a_col;
+  const void* b;
+  std::int64_t b_row, b_col;
+  const double* bias;  ///< n values or null
+  double* acc;         ///< dense m x n
+  double* acc_abs;     ///< dense m x n or null: sum of |a|·|b| (+ |bias|), for error bounds
+};
+void reference(const Reference& args);
+
+}  // namespace weft::gemm

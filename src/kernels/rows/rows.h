@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rows family: everything weft does to numbers outside a matmul, one row (or a small tile) at a
+// time. T is float16 or bfloat16. Conversions round to nearest, ties to even; overflow gives
+// infinity; nan stays nan. All ISAs give the same bits: sums have a fixed order (below) and every
+// fused multiply-add is written as one.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/isa.h"
+#include "weft/dtype.h"
+
+namespace weft::rows {
+
+/// How results are written. kStream writes past the cache (non-temporal) where dst is 64-byte
+/// aligned and falls back to plain stores elsewhere in the row; the caller ends a batch with
+/// stream_fence().
+enum class Store { kPlain, kStream };
+
+/// dst[i, j] = T(acc[i, j]), acc f32.
+struct StoreTile {
+  int m;            // rows
+  int n;            // columns
+  const void* acc;  // f32 or s32
+  std::int64_t acc_stride_bytes;
+  void* dst;  // T
+  std::int64_t dst_stride_bytes;
+  const float* scale;  // s32 only: dst = T(float(acc) · scale[j * scale_step])
+  int scale_step;      // 0: one scale for all columns, 1: one per column
+  Store store;
+};
+using StoreTileFn = void (*)(const StoreTile&);
+
+/// dst[j] = T( sum over r = 0 .. count-1, in this order, in fp32, of float(src[r][j]) ), j < n. One
+/// rounding.
+struct SumRows {
+  const void* const* src;  // count pointers to rows of T
+  int count;
+  std::int64_t n;
+  void* dst;  // T, may be one of src
+  Store store;
+};
+using SumRowsFn = void (*)(const SumRows&);
+
+/// One row of add + RMSNorm (T throughout), n elements:
+///   y[j]   = T(m[j] + residual[j])
+///   q      = sum_j y[j]²·(1/n) in fp32; lane l of 32 takes j = l, l + 32, … with acc = fma(y·y,
+///   1/n, acc);
+///            then lanes are added as a tree: l + (l ^ 16), then 8, 4, 2, 1
+///   rstd   = 1 / sqrt(q + epsilon)            fp32 division and square root, correctly rounded
+///   h[j]   = T(y[j] · rstd)
+///   out[j] = T(h[j] · gamma[j])
+/// y may be residual's memory. m, residual and gamma are read once.
+struct AddRmsNormRow {
+  std::int64_t n;
+  const void* m;
+  const void* residual;
+  const void* gamma;
+  float epsilon;
+  void* y;
+  void* out;
+  void* scratch;  // n elements of T, 64-byte aligned, rounded up to 64 bytes: keeps y hot between
+                  // the passes
+  Store store;
+};
+using AddRmsNormRowFn = void (*)(const AddRmsNormRow&);
+
+/// Restores quantised weights, n adjacent weights (along n or along k):
+///   float16:  dst = fp16( fp16(w + offset) · scale )        (w + offset rounded to fp16, then the
+///   product) bfloat16: dst = bf16( (w + offset) · scale )            inner arithmetic fp32: one
+///   rounding of the sum,
+///                                                           one of the product, then bf16
+/// Without offset the sum is skipped. scale, offset: T; step 0 = one value for all, 1 = one per
+/// element.
+struct AntiquantRow {
+  const void* src;  // int8, or int4 starting at nibble src_nibble (0 or 1) of the first byte
+  int src_nibble;   // int4 only
+  std::int64_t n;
+  const void* scale;
+  const void* offset;  // or null
+  int step;            // 0 or 1, for both
+  void* dst;           // T
+};
+using AntiquantRowFn = void (*)(const AntiquantRow&);
+
+/// dst[j] = float(src[j]) and dst[j] = T(src[j]).
+using WidenFn = void (*)(const void* src, float* dst, std::int64_t n);
+using NarrowFn = void (*)(const float* src, void* dst, std::int64_t n);
+
+/// The functions of one ISA for one T.
+struct Kernels {
+  std::string_view name;  ///< rows_<T>_<isa>
+  isa::Set isa;
+  DType type;
+  StoreTileFn store_tile_f32;  ///< acc f32
+  StoreTileFn store_tile_s32;  ///< acc s32, with scale
+  SumRowsFn sum_rows;
+  AddRmsNormRowFn add_rmsnorm_row;
+  AntiquantRowFn antiquant_int8_row;
+  AntiquantRowFn antiquant_int4_row;
+  WidenFn widen;
+  NarrowFn narrow;
+};
+
+/// All rows of kernels.inc, best first within a type.
+std::span<const Kernels> kernels();
+/// The best row for T among `available`; never null (scalar is always there).
+const Kernels& select(DType type, isa::Set available);
+
+/// Makes earlier Store::kStream writes of this thread visible before later stores (sfence).
+void stream_fence();
+
+}  // namespace weft::rows
