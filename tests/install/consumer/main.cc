@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program of someone who has weft installed: only public headers, and symbols from all over the library.
+// A program of someone who has weft installed: only public headers, and symbols from all over the
+// library.
 #include <cstdio>
 
 #include "weft/dtype.h"
