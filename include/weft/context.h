@@ -18,7 +18,7 @@ struct ContextOptions {
   int local_ranks = 1;
   /// Caps the instruction sets: "scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx".
   /// Empty: WEFT_ISA, else everything the CPU and the operating system allow. Unknown: an error.
-  std::string isa;
+  std::string isa = {};
   /// Binds each thread to one cpu of the affinity mask, the thread that creates the Context
   /// included. Off by default: with more ranks than cores it hurts.
   bool pin_threads = false;
