@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// bfloat16 on AMX: TDPBF16PS, 32 x 32 x 32. The instruction takes denormals as zero and adds the
-// two products of a pair of k in its own order. Layout of a k step: x86_amx.h; a tile of B is [2
-// k][16 columns].
+// bfloat16 on AMX: TDPBF16PS, 32 x 32 x 32. For every k step the instruction sums the products of
+// even k and those of odd k from zero and adds both sums to C; it takes and makes denormals as
+// zero. Layout of a k step: x86_amx.h; a tile of B is [2 k][16 columns].
 #include "kernels/gemm/x86_amx.h"
 
 namespace weft::gemm {
