@@ -4,13 +4,15 @@
 namespace weft::gemm {
 
 #define WEFT_GEMM(isa, type, acc, mr, nr, k_step, a_bytes, b_bytes, a_header, b_header, tile, \
-                  pack_a, pack_b, pack_bt)                                                    \
+                  pack_a, pack_b, pack_bt, enter, leave)                                      \
   void tile(const Tile&);                                                                     \
   void pack_a(const PackA&);                                                                  \
   void pack_b(const PackB&);                                                                  \
   void pack_bt(const PackB&);
 #include "kernels/gemm/kernels.inc"
 #undef WEFT_GEMM
+void enter_amx();
+void leave_amx();
 
 namespace {
 
@@ -33,7 +35,7 @@ consteval DType dtype_of(std::string_view name) {
 
 constexpr Kernel kKernels[] = {
 #define WEFT_GEMM(isa, type, acc, mr, nr, k_step, a_bytes, b_bytes, a_header, b_header, tile, \
-                  pack_a, pack_b, pack_bt)                                                    \
+                  pack_a, pack_b, pack_bt, enter, leave)                                      \
   {"gemm_" #type "_" #type "_" #acc "_" #mr "x" #nr "x" #k_step "_" #isa,                     \
    isa_bit(#isa),                                                                             \
    dtype_of(#type),                                                                           \
@@ -49,7 +51,9 @@ constexpr Kernel kKernels[] = {
    tile,                                                                                      \
    pack_a,                                                                                    \
    pack_b,                                                                                    \
-   pack_bt},
+   pack_bt,                                                                                   \
+   enter,                                                                                     \
+   leave},
 #include "kernels/gemm/kernels.inc"
 #undef WEFT_GEMM
 };
