@@ -16,18 +16,25 @@
 
 namespace weft {
 
+namespace internal {
+struct MatmulAllReduceAddRmsNormPlan;
+}
+
 /// Operands. T is the io dtype: float16 or bfloat16. m = rows of x1 (b·s), k = this rank's share of
 /// the reduction, n = columns. Operands not given are left default-constructed.
 struct MatmulAllReduceAddRmsNormArgs {
-  ConstTensorRef
-      x1;  ///< (m, k) or (b, s, k): T or int8. Strides along k must be 1 or are gathered.
-  ConstTensorRef x2;  ///< (k, n): T, int8 or int4; row-major or the transposed view of (n, k)
+  /// (m, k) or (b, s, k): T or int8. Strides along k must be 1 or are gathered.
+  ConstTensorRef x1;
+  /// (k, n): T, int8 or int4; row-major or the transposed view of (n, k)
+  ConstTensorRef x2 = {};
   const PackedWeight* packed_x2 = nullptr;  ///< instead of x2: packed once by the caller
-  ConstTensorRef bias;  ///< (n): T, or int32 with int8·int8; added on every rank before the sum
-  ConstTensorRef dequant_scale;  ///< int8·int8: (1), (n) or (1, n) of uint64/int64 (T = float16),
-                                 ///< bfloat16 (T = bfloat16)
-  ConstTensorRef antiquant_scale;   ///< T·int8/int4: T; (1), (n), (1, n) or (ceil(k / group), n)
-  ConstTensorRef antiquant_offset;  ///< like antiquant_scale, or not given
+  /// (n): T, or int32 with int8·int8; added on every rank before the sum
+  ConstTensorRef bias = {};
+  /// int8·int8: (1), (n) or (1, n) of uint64/int64 (T = float16), bfloat16 (T = bfloat16)
+  ConstTensorRef dequant_scale = {};
+  /// T·int8/int4: T; (1), (n), (1, n) or (ceil(k / group), n)
+  ConstTensorRef antiquant_scale = {};
+  ConstTensorRef antiquant_offset = {};   ///< like antiquant_scale, or not given
   std::int64_t antiquant_group_size = 0;  ///< rows of k that share a scale; 0: not per group
   ConstTensorRef residual;                ///< (b, s, n): T; this rank's own, added after the sum
   ConstTensorRef gamma;                   ///< (n): T
@@ -77,7 +84,7 @@ class WEFT_API MatmulAllReduceAddRmsNorm {
   ~MatmulAllReduceAddRmsNorm();
 
  private:
-  struct Plan;
+  using Plan = internal::MatmulAllReduceAddRmsNormPlan;
   explicit MatmulAllReduceAddRmsNorm(std::unique_ptr<Plan> plan);
   std::unique_ptr<Plan> plan_;
 };

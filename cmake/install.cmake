@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+# The installed package: library, headers, find_package(weft) and weft.pc.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+# A static weft leaves fmt, hwloc and threads to the program that links it; a shared one does not.
+get_target_property(type weft TYPE)
+if(type STREQUAL SHARED_LIBRARY)
+  set(WEFT_IS_SHARED TRUE)
+  set(WEFT_PC_REQUIRES "Requires.private: fmt hwloc")
+else()
+  set(WEFT_IS_SHARED FALSE)
+  set(WEFT_PC_REQUIRES "Requires: fmt hwloc")
+  set(WEFT_PC_LIBS " -pthread")
+endif()
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/weft)
+configure_package_config_file(cmake/package/weft-config.cmake.in package/weft-config.cmake
+  INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(package/weft-config-version.cmake COMPATIBILITY SameMinorVersion)
+
+# weft.pc finds its prefix from where it lies, so `cmake --install --prefix` may choose it late.
+set(pc_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+file(RELATIVE_PATH WEFT_PC_TO_PREFIX /${pc_dir} /)
+configure_file(cmake/package/weft.pc.in package/weft.pc @ONLY)
+
+install(TARGETS weft EXPORT weft-targets)
+install(DIRECTORY include/weft TYPE INCLUDE FILES_MATCHING PATTERN "*.h")
+install(EXPORT weft-targets NAMESPACE weft:: DESTINATION ${package_dir})
+install(FILES
+  ${CMAKE_CURRENT_BINARY_DIR}/package/weft-config.cmake
+  ${CMAKE_CURRENT_BINARY_DIR}/package/weft-config-version.cmake
+  DESTINATION ${package_dir})
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/package/weft.pc DESTINATION ${pc_dir})

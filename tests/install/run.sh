@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Builds and runs the consumer in one of the ways people use weft; called by ctest.
+#   run.sh prefix BUILD PREFIX              install the build tree BUILD into PREFIX
+#   run.sh find_package PREFIX WORK         consumer through find_package(weft)
+#   run.sh pkg_config PREFIX WORK           consumer through pkg-config
+#   run.sh add_subdirectory SOURCES WORK    consumer and a shared weft in one CMake build
+# CMAKE, CXX, CXXFLAGS and GENERATOR come from the build that is tested.
+set -euo pipefail
+consumer=$(dirname "${BASH_SOURCE[0]}")/consumer
+mode=$1 from=$2 work=$3
+
+configure() {
+  "$CMAKE" -S "$consumer" -B "$work" -G "$GENERATOR" -DCMAKE_CXX_COMPILER="$CXX" \
+    -DCMAKE_CXX_FLAGS="$CXXFLAGS" "$@"
+}
+
+case $mode in
+  prefix)
+    rm -rf "$work"
+    "$CMAKE" --install "$from" --prefix "$work" ;;
+  find_package)
+    rm -rf "$work"
+    configure -DCMAKE_PREFIX_PATH="$from"
+    "$CMAKE" --build "$work"
+    "$work/consumer" ;;
+  pkg_config)
+    rm -rf "$work"
+    mkdir -p "$work"
+    pc=$(find "$from" -name weft.pc -printf '%h')
+    export PKG_CONFIG_PATH=$pc
+    # shellcheck disable=SC2046,SC2086  # lists of flags
+    "$CXX" $CXXFLAGS -std=c++20 "$consumer/main.cc" -o "$work/consumer" $(pkg-config --cflags --libs weft)
+    LD_LIBRARY_PATH=$(pkg-config --variable=libdir weft) "$work/consumer" ;;
+  add_subdirectory)
+    # Debug: the quickest to compile. The folder is kept, so a repeat compiles what changed.
+    configure -DWEFT_SOURCE_DIR="$from" -DCMAKE_BUILD_TYPE=Debug -DBUILD_SHARED_LIBS=ON -DWEFT_INSTALL=ON
+    "$CMAKE" --build "$work" --target consumer
+    "$work/consumer" ;;
+  *) sed -n '3,8p' "$0"; exit 2 ;;
+esac

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The layer rule: which folder may include which (ARCHITECTURE.md)."""
+
+import re
+import subprocess
+import sys
+
+# A folder may include itself, the public headers and what stands here. kernels (numbers) and comm
+# (bytes) never meet below tile.
+BELOW = {
+    "base": [],
+    "kernels": ["base"],
+    "comm": ["base"],
+    "tile": ["base", "kernels", "comm"],
+    "epilogue": ["base", "kernels"],
+    "ops": ["base", "kernels", "comm", "tile", "epilogue"],
+}
+INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)
+FRONT_ENDS = ("cann", "python", "examples")
+
+
+def tracked():
+    names = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout
+    return [n for n in names.splitlines() if n.endswith((".h", ".cc", ".inc"))]
+
+
+def allowed(path, quote, header):
+    """None, or why this file may not include this header."""
+    top = path.split("/")
+    layer = header.split("/")[0]
+    if top[0] == "include":
+        is_std = quote == "<" and "/" not in header and not header.endswith(".h")
+        if not (header.startswith("weft/") or is_std):
+            return "public headers include only weft/ and the standard library"
+    elif top[0] == "src" and layer in BELOW:
+        family = "/".join(top[1:3])
+        if layer == top[1] == "kernels" and not header.startswith(family + "/"):
+            return "kernel families do not include each other"
+        if layer != top[1] and layer not in BELOW[top[1]]:
+            return f"{top[1]} may include only {', '.join(BELOW[top[1]]) or 'nothing below it'}"
+    elif top[0] == "src" and layer in ("tools", "tests", "bench", *FRONT_ENDS):
+        return "the library does not know its front ends"
+    elif top[0] in FRONT_ENDS and layer in BELOW:
+        return "front ends and examples use the public headers only"
+    return None
+
+
+def main():
+    errors = []
+    for path in tracked():
+        if path.startswith("src/") and path.split("/")[1] not in BELOW:
+            errors.append(f"{path}: no layer is called {path.split('/')[1]}")
+            continue
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        test = re.search(r"(^|/|_)(test|bench)[^/]*\.cc$", path)
+        for match in INCLUDE.finditer(text):
+            why = None if test else allowed(path, *match.groups())
+            if why:
+                line = text.count("\n", 0, match.start(2)) + 1
+                errors.append(f"{path}:{line}: includes {match.group(2)}: {why}")
+    print("\n".join(errors), end="\n" if errors else "")
+    return bool(errors)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every test file is built, every ctest has a label, every label is one that CONTRIBUTING.md explains.
+
+usage: check_tests.py BUILD
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+TEST_FILE = re.compile(r"(^|/)(test[^/]*|[^/]*_test)\.cc$")
+
+
+def unbuilt_test_files():
+    names = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout
+    for path in filter(TEST_FILE.search, names.splitlines()):
+        folder = os.path.dirname(path)
+        while True:
+            lists = os.path.join(folder, "CMakeLists.txt")
+            relative = re.escape(os.path.relpath(path, folder or "."))
+            if os.path.exists(lists):
+                with open(lists, encoding="utf-8") as file:
+                    if re.search(rf"(^|[\s(/]){relative}\b", file.read()):
+                        break
+            if not folder:
+                yield f"{path}: no CMakeLists.txt names it, so nothing runs it"
+                break
+            folder = os.path.dirname(folder)
+
+
+def explained_labels():
+    with open("CONTRIBUTING.md", encoding="utf-8") as file:
+        return set(re.findall(r"^\| `([\w:-]+)` \|", file.read(), re.MULTILINE))
+
+
+def label_errors(build):
+    ctest = "/usr/bin/ctest" if os.path.exists("/usr/bin/ctest") else shutil.which("ctest")
+    show = subprocess.run([ctest, "--test-dir", build, "--show-only=json-v1"],
+                          capture_output=True, text=True, check=True)
+    tests = json.loads(show.stdout)["tests"]
+    if not tests:
+        yield f"{build} has no tests"
+    explained = explained_labels()
+    for test in tests:
+        properties = {p["name"]: p["value"] for p in test.get("properties", [])}
+        labels = properties.get("LABELS", [])
+        if not labels:
+            yield f"test {test['name']} has no label"
+        for label in labels:
+            if label not in explained:
+                yield f"test {test['name']}: label '{label}' is not in the table of CONTRIBUTING.md"
+
+
+def main():
+    errors = [*unbuilt_test_files(), *label_errors(sys.argv[1])]
+    print("\n".join(errors), end="\n" if errors else "")
+    return bool(errors)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
