@@ -42,10 +42,11 @@ double spread_of_integers(int bits) { return std::ldexp(1.0, bits - 1) / std::sq
 /// Makes the operands of one rank; one method per operand or group of them.
 class Maker {
  public:
-  Maker(const Case& c, int rank, int ranks)
+  Maker(const Case& c, int rank, int ranks, bool with_values)
       : case_(c),
         row_(*c.row),
         rank_(rank),
+        with_values_(with_values),
         k_(c.shape.k_of(rank)),
         root_k_(std::sqrt(static_cast<double>(std::max<std::int64_t>(c.shape.k_total(ranks), 1)))) {
   }
@@ -80,7 +81,9 @@ class Maker {
     Random values = random(id);
     const std::int64_t count = operand.tensor.elements();
     std::byte* to = operand.memory.data();
-    if (info(dtype).unit_roundoff > 0) {
+    if (!with_values_) {
+      // Fresh pages are never touched, so this costs nothing.
+    } else if (info(dtype).unit_roundoff > 0) {
       fill_floats(values, dtype, low, high, count, to);
     } else {
       const std::int64_t bytes = bytes_of(dtype, count);
@@ -169,6 +172,7 @@ class Maker {
   const Case& case_;
   const DTypeRow& row_;
   int rank_;
+  bool with_values_;
   std::int64_t k_;
   double root_k_;
   Operands made_;
@@ -202,7 +206,7 @@ std::string Case::text(int ranks) const {
 }
 
 Result<Operands> RandomSource::make(int rank, int ranks) const {
-  return Maker(case_, rank, ranks).make();
+  return Maker(case_, rank, ranks, with_values_).make();
 }
 
 Random::Random(std::uint64_t seed, int rank, int stream) : state_(seed) {

@@ -47,11 +47,14 @@ struct Case {
 
 class RandomSource : public OperandSource {
  public:
-  explicit RandomSource(Case c) : case_(std::move(c)) {}
+  /// Without values the operands have their shapes and no defined contents: enough to plan.
+  explicit RandomSource(Case c, bool with_values = true)
+      : case_(std::move(c)), with_values_(with_values) {}
   Result<Operands> make(int rank, int ranks) const override;
 
  private:
   Case case_;
+  bool with_values_;
 };
 
 /// A sequence of random words that depends on its three keys alone.
