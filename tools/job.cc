@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <optional>
 
 #include "npy.h"
+#include "unfused/unfused.h"
 
 namespace weft::tools {
 
@@ -65,6 +67,7 @@ json to_json(const RankReport& report) {
           {"threads", report.threads},
           {"calls", to_json(report.calls)},
           {"unfused_calls", to_json(report.unfused_calls)},
+          {"gemm_calls", to_json(report.gemm_calls)},
           {"events", std::move(events)},
           {"events_dropped", report.events_dropped},
           {"y_digest", report.y_digest},
@@ -84,6 +87,7 @@ RankReport report_of(const json& value) {
   report.threads = value["threads"];
   report.calls = spans_of(value["calls"]);
   report.unfused_calls = spans_of(value["unfused_calls"]);
+  report.gemm_calls = spans_of(value["gemm_calls"]);
   for (const json& e : value["events"])
     report.events.push_back({static_cast<TraceKind>(e[0].get<int>()), e[1], e[2], e[3], e[4]});
   report.events_dropped = value["events_dropped"];
@@ -141,17 +145,38 @@ class RankJob {
     report_.threads = rank_.context.threads();
   }
 
+  /// Fused and separate calls take turns, so that a machine whose speed drifts cannot change their
+  /// ratio. The fused one comes last: its results and its trace are those that are kept.
   Status time_calls(MatmulAllReduceAddRmsNorm& plan) {
+    std::optional<bench::Unfused> unfused;
+    if (job_.unfused) {
+      WEFT_ASSIGN_OR_RETURN(unfused,
+                            bench::Unfused::plan(rank_.context, rank_.group, operands_.args()));
+    }
     for (int call = -job_.warmup; call < job_.repeat; ++call) {
       rank_.progress(call < 0 ? std::string("warming up")
                               : fmt::format("call {} of {}", call + 1, job_.repeat));
-      operands_.restore();
+      if (unfused) {
+        WEFT_RETURN_IF_ERROR(time(call, &report_.gemm_calls, [&] {
+          unfused->gemm(operands_.args());
+          return Status();
+        }));
+        WEFT_RETURN_IF_ERROR(
+            time(call, &report_.unfused_calls, [&] { return unfused->run(operands_.args()); }));
+      }
       trace_.clear();
-      WEFT_RETURN_IF_ERROR(rank_.group.barrier());
-      const std::int64_t begin = trace_now_ns();
-      WEFT_RETURN_IF_ERROR(plan.run(operands_.args()));
-      if (call >= 0) report_.calls.push_back({begin, trace_now_ns()});
+      WEFT_RETURN_IF_ERROR(time(call, &report_.calls, [&] { return plan.run(operands_.args()); }));
     }
+    return {};
+  }
+
+  template <typename Body>
+  Status time(int call, std::vector<Span>* spans, const Body& body) {
+    operands_.restore();
+    WEFT_RETURN_IF_ERROR(rank_.group.barrier());
+    const std::int64_t begin = trace_now_ns();
+    WEFT_RETURN_IF_ERROR(body());
+    if (call >= 0) spans->push_back({begin, trace_now_ns()});
     return {};
   }
 

@@ -35,7 +35,7 @@ struct RankReport {
   DType io = DType::kFloat16;
   std::int64_t m = 0, k = 0, n = 0;
   int threads = 1;
-  std::vector<Span> calls, unfused_calls;
+  std::vector<Span> calls, unfused_calls, gemm_calls;
   std::vector<TraceEvent> events;
   std::int64_t events_dropped = 0;
   std::uint64_t y_digest = 0, norm_digest = 0;
