@@ -19,8 +19,11 @@ struct ContextOptions {
   /// Caps the instruction sets: "scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx".
   /// Empty: WEFT_ISA, else everything the CPU and the operating system allow. Unknown: an error.
   std::string isa = {};
-  /// Binds each thread to one core (hwloc). Off by default: with more ranks than cores it hurts.
+  /// Binds each thread to one cpu of the affinity mask, the thread that creates the Context
+  /// included. Off by default: with more ranks than cores it hurts.
   bool pin_threads = false;
+  /// Which of the local_ranks this is, so that pinned ranks get different cpus.
+  int local_rank = 0;
 };
 
 namespace internal {
@@ -30,7 +33,8 @@ class ContextState;
 /// Owns the threads. Use one Context per rank; calls of one Context must not overlap in time.
 class WEFT_API Context {
  public:
-  /// Errors: kInvalidArgument for an unknown ISA name or a negative count.
+  /// Errors: kInvalidArgument for an unknown ISA name or a count out of range, kOutOfMemory if the
+  /// OS gives no more threads.
   static Result<Context> create(const ContextOptions& options = {});
   Context(Context&&) noexcept;
   Context& operator=(Context&&) noexcept;

@@ -9,7 +9,8 @@ namespace weft::internal {
 
 class ContextState {
  public:
-  ContextState(isa::Set isa, int threads, bool pin) : isa(isa), pool(threads, pin) {}
+  ContextState(isa::Set isa, int threads, bool pin, int first_cpu = 0)
+      : isa(isa), pool(threads, pin, first_cpu) {}
   const isa::Set isa;
   ThreadPool pool;
 };

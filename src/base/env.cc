@@ -30,7 +30,8 @@ Result<Number> parse(std::string_view name, Number least, Number most) {
   const std::string value = text(name);
   Number number{};
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-  if (error != std::errc() || end != value.data() + value.size() || number < least || number > most)
+  const bool in_range = number >= least && number <= most;  // false for nan
+  if (error != std::errc() || end != value.data() + value.size() || !in_range)
     return Status(
         StatusCode::kInvalidArgument,
         fmt::format("environment variable {} is \"{}\" but must be a number from {} to {}", name,

@@ -12,7 +12,9 @@ namespace weft {
 /// sleep.
 class ThreadPool {
  public:
-  ThreadPool(int threads, bool pin);
+  /// With `pin`, thread i is bound to the (first_cpu + i)-th allowed cpu; thread 0 is the one that
+  /// constructs the pool. Throws std::system_error if the OS gives no more threads.
+  ThreadPool(int threads, bool pin, int first_cpu = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -21,7 +23,7 @@ class ThreadPool {
 
   /// Calls body(index, thread) once for every index in [0, count), thread in [0, threads()).
   /// Indices are handed out one by one in rising order. Returns when all calls have returned.
-  /// Allocates nothing. Not reentrant: one parallel_for of a pool at a time.
+  /// Allocates nothing. Not reentrant: one parallel_for of a pool at a time. `body` must not throw.
   template <typename Body>
   void parallel_for(std::int64_t count, Body&& body) {
     using Decayed = std::remove_reference_t<Body>;
@@ -37,7 +39,7 @@ class ThreadPool {
 
   struct Shared;
   int threads_;
-  std::unique_ptr<Shared> shared_;
+  std::unique_ptr<Shared> shared_;  // null with one thread
 };
 
 }  // namespace weft

@@ -17,7 +17,7 @@ struct Topology {
   std::vector<int> allowed_cpus;  ///< OS indices of the affinity mask
 };
 
-/// Read once per process.
+/// Read once per process; the affinity mask is that of the first thread that asks.
 const Topology& topology();
 
 /// Binds the calling thread to the i-th allowed cpu (modulo their number). False if the OS refused.

@@ -16,6 +16,10 @@
 
 namespace weft {
 
+namespace internal {
+struct MatmulAllReduceAddRmsNormPlan;
+}
+
 /// Operands. T is the io dtype: float16 or bfloat16. m = rows of x1 (b·s), k = this rank's share of
 /// the reduction, n = columns. Operands not given are left default-constructed.
 struct MatmulAllReduceAddRmsNormArgs {
@@ -80,7 +84,7 @@ class WEFT_API MatmulAllReduceAddRmsNorm {
   ~MatmulAllReduceAddRmsNorm();
 
  private:
-  struct Plan;
+  using Plan = internal::MatmulAllReduceAddRmsNormPlan;
   explicit MatmulAllReduceAddRmsNorm(std::unique_ptr<Plan> plan);
   std::unique_ptr<Plan> plan_;
 };

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/thread_pool.h"
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "base/memory.h"
+#include "base/pause.h"
+#include "base/topology.h"
+
+namespace weft {
+namespace {
+
+// 64 pauses are 1 to 3 us on current CPUs: enough to bridge the gap between two loops of one call,
+// and too little to matter to whoever needs the core when there are more threads than cores.
+constexpr int kSpins = 64;
+
+// Waits until word differs from old: a short spin, then a futex sleep.
+// Acquire: partner is the seq_cst, hence release, change of the word that ends the wait.
+void wait_while_equal(const std::atomic<std::uint32_t>& word, std::uint32_t old) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (word.load(std::memory_order_acquire) != old) return;
+    cpu_pause();
+  }
+  word.wait(old, std::memory_order_acquire);
+}
+
+// The number of a loop (high half) and how many of its indices nobody has taken yet (low half).
+// An index is taken by lowering the low half. A worker that slept through a loop can't take an
+// index of it, so the caller waits only for indices that were taken, not until every worker has
+// woken up: with more threads than cores that would cost a time slice each. (A worker would have to
+// stop between two instructions for 2^32 loops to be fooled.)
+constexpr std::uint64_t tickets_of(std::uint32_t loop, std::uint32_t left) {
+  return (std::uint64_t{loop} << 32) | left;
+}
+constexpr std::uint32_t left_of(std::uint64_t tickets) {
+  return static_cast<std::uint32_t>(tickets);
+}
+
+}  // namespace
+
+struct ThreadPool::Shared {
+  // The current loop. Plain memory: read only by those who hold one of its indices, and written
+  // only when nobody does.
+  struct Loop {
+    Call call = nullptr;
+    void* object = nullptr;
+    std::int64_t first = 0;
+    std::uint32_t count = 0;
+  };
+  Loop loop;
+
+  alignas(kCacheLine) std::atomic<std::uint64_t> tickets{0};
+  alignas(kCacheLine) std::atomic<std::uint32_t> unfinished{0};  // indices of the current loop
+  alignas(kCacheLine) std::atomic<std::uint32_t> signal{0};      // changes when a loop starts
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> workers;
+
+  std::uint32_t take_indices(int thread);
+  void work(int thread);
+  void run(const Loop& next);
+  void join();
+};
+
+// Runs indices of the current loop until none is left; says how many it ran.
+std::uint32_t ThreadPool::Shared::take_indices(int thread) {
+  std::uint32_t ran = 0;
+  std::uint64_t seen = tickets.load(std::memory_order_relaxed);
+  while (left_of(seen) > 0) {
+    // Acquire: partner is the release store in run(); makes `loop` visible. Once this succeeds,
+    // that loop can't end before the index has run.
+    if (!tickets.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire)) continue;
+    const std::uint32_t index = loop.count - left_of(seen);
+    loop.call(loop.object, loop.first + index, thread);
+    ++ran;
+    seen = tickets.load(std::memory_order_relaxed);
+  }
+  return ran;
+}
+
+void ThreadPool::Shared::work(int thread) {
+  std::uint32_t seen = 0;
+  while (true) {
+    wait_while_equal(signal, seen);
+    seen = signal.load(std::memory_order_acquire);
+    if (stop.load(std::memory_order_relaxed)) return;  // ordered by `signal`
+    const std::uint32_t ran = take_indices(thread);
+    // Release: partner is the acquire load in run(). seq_cst because notify looks for a sleeper
+    // after this change, and a sleeper looks at the word after it has said that it sleeps.
+    if (ran > 0 && unfinished.fetch_sub(ran) == ran) unfinished.notify_one();
+  }
+}
+
+void ThreadPool::Shared::run(const Loop& next) {
+  loop = next;  // nobody holds an index now
+  unfinished.store(next.count, std::memory_order_relaxed);
+  const auto number = static_cast<std::uint32_t>(tickets.load(std::memory_order_relaxed) >> 32) + 1;
+  // Release: partner is the acquire exchange in take_indices().
+  tickets.store(tickets_of(number, next.count), std::memory_order_release);
+  signal.fetch_add(1);  // seq_cst: notify looks for sleepers after this change
+  if (next.count > workers.size())
+    signal.notify_all();
+  else
+    for (std::uint32_t i = 1; i < next.count; ++i) signal.notify_one();
+
+  unfinished.fetch_sub(take_indices(0), std::memory_order_relaxed);
+  // Acquire: partner is the fetch_sub in work(); what the bodies wrote is visible from here on.
+  for (std::uint32_t left; (left = unfinished.load(std::memory_order_acquire)) != 0;)
+    wait_while_equal(unfinished, left);
+}
+
+void ThreadPool::Shared::join() {
+  stop.store(true, std::memory_order_relaxed);
+  signal.fetch_add(1);
+  signal.notify_all();
+  for (std::thread& worker : workers) worker.join();
+}
+
+ThreadPool::ThreadPool(int threads, bool pin, int first_cpu) : threads_(std::max(1, threads)) {
+  if (pin) pin_this_thread(first_cpu);
+  if (threads_ == 1) return;
+  shared_ = std::make_unique<Shared>();
+  shared_->workers.reserve(static_cast<size_t>(threads_ - 1));
+  try {
+    for (int thread = 1; thread < threads_; ++thread)
+      shared_->workers.emplace_back([shared = shared_.get(), thread, pin, first_cpu] {
+        if (pin) pin_this_thread(first_cpu + thread);
+        shared->work(thread);
+      });
+  } catch (...) {
+    shared_->join();
+    throw;
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  if (shared_) shared_->join();
+}
+
+void ThreadPool::run(std::int64_t count, void* object, Call call) {
+  if (!shared_ || count <= 1) {
+    for (std::int64_t index = 0; index < count; ++index) call(object, index, 0);
+    return;
+  }
+  constexpr std::int64_t kMostIndices = 0xffffffff;  // the low half of the tickets
+  for (std::int64_t first = 0; first < count; first += kMostIndices)
+    shared_->run({.call = call,
+                  .object = object,
+                  .first = first,
+                  .count = static_cast<std::uint32_t>(std::min(count - first, kMostIndices))});
+}
+
+}  // namespace weft

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/topology.h"
+
+#include <hwloc.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <memory>
+
+#include "base/cgroup.h"
+
+namespace weft {
+namespace {
+
+struct FreeCpuSet {
+  void operator()(cpu_set_t* set) const { CPU_FREE(set); }
+};
+using CpuSet = std::unique_ptr<cpu_set_t, FreeCpuSet>;
+
+// The kernel refuses (EINVAL) a set smaller than the number of cpus it was built for, so the set
+// grows until it fits. Empty if the kernel says nothing.
+std::vector<int> affinity_mask() {
+  for (int size = 1024; size <= 1 << 20; size *= 2) {
+    const CpuSet set(CPU_ALLOC(size));
+    const size_t bytes = CPU_ALLOC_SIZE(size);
+    if (!set) break;
+    if (sched_getaffinity(0, bytes, set.get()) != 0) {
+      if (errno == EINVAL) continue;
+      break;
+    }
+    std::vector<int> cpus;
+    for (int cpu = 0; cpu < size; ++cpu)
+      if (CPU_ISSET_S(cpu, bytes, set.get())) cpus.push_back(cpu);
+    return cpus;
+  }
+  return {};
+}
+
+std::int64_t cache_bytes(hwloc_topology_t topology, hwloc_obj_type_t type) {
+  const hwloc_obj_t cache = hwloc_get_obj_by_type(topology, type, 0);
+  return cache ? static_cast<std::int64_t>(cache->attr->cache.size) : 0;
+}
+
+std::string cpu_model(hwloc_topology_t topology) {
+  hwloc_obj_t object = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PACKAGE, 0);
+  if (!object) object = hwloc_get_root_obj(topology);
+  const char* name = hwloc_obj_get_info_by_name(object, "CPUModel");
+  return name ? name : "unknown CPU";
+}
+
+void read_hwloc(Topology& result) {
+  hwloc_topology_t topology = nullptr;
+  if (hwloc_topology_init(&topology) != 0) return;
+  const std::unique_ptr<hwloc_topology, void (*)(hwloc_topology_t)> owner(
+      topology, [](hwloc_topology_t t) { hwloc_topology_destroy(t); });
+  if (hwloc_topology_load(topology) != 0) return;
+  const auto count = [&](hwloc_obj_type_t type) {
+    return std::max(0, hwloc_get_nbobjs_by_type(topology, type));
+  };
+  result.cpu_model = cpu_model(topology);
+  result.packages = count(HWLOC_OBJ_PACKAGE);
+  result.cores = count(HWLOC_OBJ_CORE);
+  result.hardware_threads = count(HWLOC_OBJ_PU);
+  result.numa_nodes = count(HWLOC_OBJ_NUMANODE);
+  result.l1d_bytes = cache_bytes(topology, HWLOC_OBJ_L1CACHE);
+  result.l2_bytes = cache_bytes(topology, HWLOC_OBJ_L2CACHE);
+  result.l3_bytes = cache_bytes(topology, HWLOC_OBJ_L3CACHE);
+  result.memory_bytes = static_cast<std::int64_t>(hwloc_get_root_obj(topology)->total_memory);
+}
+
+Topology read_topology() {
+  Topology result;
+  read_hwloc(result);
+  result.allowed_cpus = affinity_mask();
+  const auto allowed = static_cast<double>(result.allowed_cpus.size());
+  const double quota = std::ceil(cgroup_cpu_quota().value_or(allowed));
+  result.usable_cpus = std::max(1, static_cast<int>(std::min(allowed, quota)));
+  return result;
+}
+
+}  // namespace
+
+const Topology& topology() {
+  static const Topology instance = read_topology();
+  return instance;
+}
+
+bool pin_this_thread(int index) {
+  const std::vector<int>& cpus = topology().allowed_cpus;
+  if (cpus.empty() || index < 0) return false;
+  const int cpu = cpus[static_cast<size_t>(index) % cpus.size()];
+  const CpuSet set(CPU_ALLOC(cpu + 1));
+  if (!set) return false;
+  const size_t bytes = CPU_ALLOC_SIZE(cpu + 1);
+  CPU_ZERO_S(bytes, set.get());
+  CPU_SET_S(cpu, bytes, set.get());
+  return sched_setaffinity(0, bytes, set.get()) == 0;
+}
+
+}  // namespace weft

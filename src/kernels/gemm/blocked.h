@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cache-blocked gemm: C = bias + A · B, tile by tile, each finished tile handed to a callback
+// while hot.
+//
+//   for each block of nc columns                    (dealt out to the threads)
+//     for each block of kc rows of k                pack B into this thread's L2
+//       for each panel of mr rows, each panel of nr columns: micro-kernel; after the last k: the
+//       callback
+//
+// Blocking never changes a bit of the result (see gemm.h), so it is free to follow the caches.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/thread_pool.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/weight.h"
+#include "kernels/rows/rows.h"
+
+namespace weft::gemm {
+
+struct Blocking {
+  std::int64_t kc;  ///< rows of k per packed block, multiple of k_step
+  std::int64_t nc;  ///< columns per packed block, multiple of nr
+};
+
+/// Blocks for an m x n x k product on a machine with this much L2 per core.
+Blocking choose_blocking(const Kernel& kernel, const Weight& weight, std::int64_t m, std::int64_t n,
+                         std::int64_t k, int threads, std::int64_t l2_bytes);
+
+/// A finished tile: rows [row, row + m), columns [col, col + n) of C.
+struct FinishedTile {
+  std::int64_t row, col;
+  int m, n;
+  const void* acc;  ///< f32 or s32, rows acc_stride_bytes apart
+  std::int64_t acc_stride_bytes;
+};
+
+/// What happens to a finished tile; called on the thread that computed it.
+struct Epilogue {
+  void* object;
+  void (*finish)(void* object, const FinishedTile& tile);
+};
+
+struct Blocked {
+  const Kernel* kernel;
+  const rows::Kernels* rows;  ///< restores quantised weights; its type is the kernel's
+  Blocking blocking;
+  std::int64_t m, n, k;
+  const std::byte* packed_a;  ///< panels of mr rows over all of k, a_panel_bytes(k) apart
+  Weight weight;
+  const void* bias;            ///< n values of acc's type, readable up to round_up(n, nr); or null
+  std::byte* scratch;          ///< threads x scratch_bytes(), 64-byte aligned
+  std::int64_t scratch_bytes;  ///< per thread, from blocked_scratch_bytes()
+  Epilogue epilogue;
+};
+
+std::int64_t blocked_scratch_bytes(const Kernel& kernel, const Weight& weight,
+                                   const Blocking& blocking, std::int64_t m, std::int64_t k);
+
+void run_blocked(ThreadPool& pool, const Blocked& gemm);
+
+/// Packs rows of A (strides in elements) into panels, the panels dealt out to the threads. `gather`
+/// is per-thread scratch of mr * k elements, used only where k is not adjacent (k_stride != 1).
+struct PackRows {
+  const Kernel* kernel;
+  std::int64_t m, k;
+  const std::byte* src;
+  std::int64_t
+      rows_per_batch;  ///< row i lies at (i / rows_per_batch) * batch_stride + (i % …) * row_stride
+  std::int64_t batch_stride, row_stride, k_stride;
+  std::int64_t first_row;  ///< row of src that becomes row 0
+  std::byte* packed_a;
+  std::byte* gather;
+  std::int64_t gather_bytes;  ///< per thread
+};
+std::int64_t gather_bytes(const Kernel& kernel, std::int64_t k);
+void pack_rows(ThreadPool& pool, const PackRows& args);
+
+}  // namespace weft::gemm

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// The algorithms of the kernels, once, over a vector type and an element type.
+//
+// All kernels here share one shape: a k_step of one row of A, or of one column of B, is one 32-bit
+// word (one fp32, two int16, two bfloat16 or four int8). So one loop multiplies them all, and
+// packing is "make words, then transpose words". An instruction set gives
+//
+//   Vec         kLanes words            zero(), load(), store(), store_lanes<n>() (the first n)
+//               broadcast(p)            one word in every lane
+//               transpose(x)            kLanes x kLanes words in place
+//   Dot : Vec   Acc, kStep              load_acc(), store_acc(), zero_acc(), dot(acc, a, b)
+//               kBHeaderBytes, correct(acc, header)   what the header of B changes
+//   Source: Vec kBytes, kStep           of one element of the matrix; elements per word
+//               load_k(p, count)        `count` elements along k -> words; the rest is zero
+//               load_k(p)               kLanes * kStep of them
+//               load_n(p, stride, rows, count)   kStep rows of kLanes elements -> a word per
+//               column; load_n(p, stride)       `rows` and `count` of them exist, the rest is zero
+//               kHeaderBytes, add_header(sum, x)  what the header sums up
+//
+// Everything is in an anonymous namespace: each instruction set must keep its own copy, because the
+// linker would be free to keep the AVX-512 copy of a shared one for all.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/gemm/gemm.h"
+
+// The loops over rows, vectors and lanes must vanish, or their arrays live in memory.
+#if defined(__clang__)
+#define WEFT_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define WEFT_UNROLL _Pragma("GCC unroll 32")
+#endif
+
+namespace weft::gemm {
+namespace {
+
+constexpr int kWord = 4;  // bytes
+
+template <class Dot, int mr, int nr, int rows>
+[[gnu::noinline]] void tile_rows(const Tile& t) {
+  constexpr int kVectors = nr / Dot::kLanes;
+  constexpr int kVectorBytes = Dot::kLanes * kWord;
+  typename Dot::Acc acc[rows][kVectors];
+  const char* acc_in = t.first ? static_cast<const char*>(t.bias) : static_cast<char*>(t.acc);
+  const std::int64_t acc_in_stride = t.first ? 0 : t.acc_stride_bytes;
+  const char* header = static_cast<const char*>(t.b);
+  WEFT_UNROLL
+  for (int i = 0; i < rows; ++i) {
+    WEFT_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      acc[i][v] =
+          acc_in ? Dot::load_acc(acc_in + i * acc_in_stride + v * kVectorBytes) : Dot::zero_acc();
+      acc[i][v] = Dot::correct(acc[i][v], header + v * kVectorBytes);
+    }
+  }
+
+  const char* a = static_cast<const char*>(t.a);
+  const char* b = header + Dot::kBHeaderBytes;
+  for (std::int64_t p = 0; p < t.k; p += Dot::kStep) {
+    typename Dot::Vec bv[kVectors];
+    WEFT_UNROLL
+    for (int v = 0; v < kVectors; ++v) bv[v] = Dot::load(b + v * kVectorBytes);
+    WEFT_UNROLL
+    for (int i = 0; i < rows; ++i) {
+      const typename Dot::Vec av = Dot::broadcast(a + i * kWord);
+      WEFT_UNROLL
+      for (int v = 0; v < kVectors; ++v) acc[i][v] = Dot::dot(acc[i][v], av, bv[v]);
+    }
+    a += mr * kWord;
+    b += nr * kWord;
+  }
+
+  char* out = static_cast<char*>(t.acc);
+  WEFT_UNROLL
+  for (int i = 0; i < rows; ++i) {
+    WEFT_UNROLL
+    for (int v = 0; v < kVectors; ++v)
+      Dot::store_acc(out + i * t.acc_stride_bytes + v * kVectorBytes, acc[i][v]);
+  }
+}
+
+// Computes the rows that matter and no others: with few rows the B panel arrives slower than it is
+// used, and rows of zeros would be the difference.
+template <class Dot, int mr, int nr, int rows = mr>
+void tile(const Tile& t) {
+  if constexpr (rows > 1) {
+    if (t.m < rows) return tile<Dot, mr, nr, rows - 1>(t);
+  }
+  tile_rows<Dot, mr, nr, rows>(t);
+}
+
+// Packs up to kLanes rows whose elements are adjacent along k, `lanes` words per step, and returns
+// what they add to the header.
+template <class Source, int lanes>
+typename Source::Vec pack_rows(const char* src, std::int64_t stride_bytes, int rows, std::int64_t k,
+                               char* dst, std::int64_t step_bytes) {
+  constexpr int kLanes = Source::kLanes;
+  constexpr std::int64_t kChunk = kLanes * Source::kStep;
+  typename Source::Vec sum = Source::zero();
+  typename Source::Vec x[kLanes];
+  std::int64_t p = 0;
+  if (rows == lanes) {
+    for (; p + kChunk <= k; p += kChunk) {
+      const char* chunk = src + p * Source::kBytes;
+      WEFT_UNROLL
+      for (int i = 0; i < kLanes; ++i)
+        x[i] = i < lanes ? Source::load_k(chunk + i * stride_bytes) : Source::zero();
+      Source::transpose(x);
+      WEFT_UNROLL
+      for (int s = 0; s < kLanes; ++s, dst += step_bytes) {
+        Source::template store_lanes<lanes>(dst, x[s]);
+        sum = Source::add_header(sum, x[s]);
+      }
+    }
+  }
+  for (; p < k; p += kChunk) {
+    const char* chunk = src + p * Source::kBytes;
+    const int count = static_cast<int>(k - p < kChunk ? k - p : kChunk);
+    const int steps = (count + Source::kStep - 1) / Source::kStep;
+    WEFT_UNROLL
+    for (int i = 0; i < kLanes; ++i)
+      x[i] = i < rows ? Source::load_k(chunk + i * stride_bytes, count) : Source::zero();
+    Source::transpose(x);
+    WEFT_UNROLL
+    for (int s = 0; s < kLanes; ++s) {
+      if (s >= steps) break;
+      Source::template store_lanes<lanes>(dst, x[s]);
+      sum = Source::add_header(sum, x[s]);
+      dst += step_bytes;
+    }
+  }
+  return sum;
+}
+
+template <class Source, int mr>
+void pack_a(const PackA& args) {
+  const char* src = static_cast<const char*>(args.src);
+  char* dst = static_cast<char*>(args.dst);
+  for (int i = 0; i < mr; i += Source::kLanes) {
+    constexpr int kLanes = mr < Source::kLanes ? mr : Source::kLanes;
+    static_assert(mr % kLanes == 0);
+    int rows = args.m - i;
+    rows = rows < 0 ? 0 : rows < kLanes ? rows : kLanes;
+    pack_rows<Source, kLanes>(src + i * args.stride_bytes, args.stride_bytes, rows, args.k,
+                              dst + i * kWord, mr * kWord);
+  }
+}
+
+template <class Source, int nr>
+void pack_bt(const PackB& args) {
+  constexpr int kLanes = Source::kLanes;
+  const char* src = static_cast<const char*>(args.src);
+  char* panel = static_cast<char*>(args.dst);
+  for (std::int64_t j = 0; j < args.n; j += nr, panel += args.panel_stride_bytes) {
+    char* steps = panel + Source::kHeaderBytes + args.k_begin / Source::kStep * (nr * kWord);
+    for (int v = 0; v < nr; v += kLanes) {
+      const std::int64_t left = args.n - j - v;
+      const int rows = left < 0 ? 0 : left < kLanes ? static_cast<int>(left) : kLanes;
+      typename Source::Vec sum =
+          pack_rows<Source, kLanes>(src + (j + v) * args.stride_bytes, args.stride_bytes, rows,
+                                    args.k, steps + v * kWord, nr * kWord);
+      if constexpr (Source::kHeaderBytes > 0) {
+        char* header = panel + v * kWord;
+        if (args.k_begin > 0) sum = Source::add(sum, Source::load(header));
+        Source::store(header, sum);
+      }
+    }
+  }
+}
+
+template <class Source, int nr>
+void pack_b_columns(const char* row, std::int64_t stride_bytes, int rows, std::int64_t columns,
+                    char* step, char* header) {
+  constexpr int kLanes = Source::kLanes;
+  WEFT_UNROLL
+  for (int v = 0; v < nr; v += kLanes) {
+    typename Source::Vec x = Source::zero();
+    const char* src = row + v * Source::kBytes;
+    if (rows == Source::kStep && columns >= v + kLanes)
+      x = Source::load_n(src, stride_bytes);
+    else if (columns > v)
+      x = Source::load_n(src, stride_bytes, rows,
+                         static_cast<int>(columns - v < kLanes ? columns - v : kLanes));
+    Source::store(step + v * kWord, x);
+    if constexpr (Source::kHeaderBytes > 0)
+      Source::store(header + v * kWord, Source::add_header(Source::load(header + v * kWord), x));
+  }
+}
+
+// Walks whole rows of the strip across all panels: of a wide matrix, one panel's part of a row is
+// a single cache line, and going down such a column meets a new page (and DRAM row) at every step.
+template <class Source, int nr>
+void pack_b(const PackB& args) {
+  const char* src = static_cast<const char*>(args.src);
+  char* first = static_cast<char*>(args.dst);
+  if constexpr (Source::kHeaderBytes > 0) {
+    if (args.k_begin == 0) {
+      char* panel = first;
+      for (std::int64_t j = 0; j < args.n; j += nr, panel += args.panel_stride_bytes)
+        for (int v = 0; v < nr; v += Source::kLanes)
+          Source::store(panel + v * kWord, Source::zero());
+    }
+  }
+  for (std::int64_t p = 0; p < args.k; p += Source::kStep) {
+    const int rows = static_cast<int>(args.k - p < Source::kStep ? args.k - p : Source::kStep);
+    const char* row = src + p * args.stride_bytes;
+    char* panel = first;
+    const std::int64_t step =
+        Source::kHeaderBytes + (args.k_begin + p) / Source::kStep * (nr * kWord);
+    for (std::int64_t j = 0; j < args.n; j += nr, panel += args.panel_stride_bytes)
+      pack_b_columns<Source, nr>(row + j * Source::kBytes, args.stride_bytes, rows, args.n - j,
+                                 panel + step, panel);
+  }
+}
+
+}  // namespace
+}  // namespace weft::gemm

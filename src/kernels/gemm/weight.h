@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The right-hand operand of a blocked gemm: where a weight lies, how it is restored, and how a
+// block of it becomes packed panels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/gemm/gemm.h"
+#include "kernels/rows/rows.h"
+
+namespace weft::gemm {
+
+/// A (k, n) weight in the caller's memory. Exactly one of the strides is 1 (or its extent is 1).
+struct Weight {
+  DType stored = DType::kFloat16;  ///< the kernel's type, or int8 / int4 to be restored to it
+  const void* data = nullptr;
+  std::int64_t k_stride = 0, n_stride = 1;  ///< elements (int4: nibbles)
+
+  /// Restoring (stored differs from the kernel's type): element (p, j) uses scale
+  /// [p / group_size][j] of a dense [groups][n] matrix of T, or the single value if per_tensor.
+  const void* scale = nullptr;
+  const void* offset = nullptr;  ///< laid out like scale, or null
+  bool per_tensor = false;
+  std::int64_t group_size = 0;  ///< rows of k that share a scale row; 0: all
+  std::int64_t n = 0;           ///< columns of the scale matrix
+
+  /// Packed by the caller: blocks of packed_kc rows of k, each with all its panels. Null: not
+  /// packed.
+  const std::byte* packed = nullptr;
+  std::int64_t packed_kc = 0;
+
+  bool k_is_adjacent() const { return k_stride == 1 && n_stride != 1; }
+};
+
+/// Bytes of scratch that pack_block needs for a block of kc x nc.
+std::int64_t pack_scratch_bytes(const Kernel& kernel, const Weight& weight, std::int64_t kc,
+                                std::int64_t nc);
+
+/// Packs rows [k0, k0 + kc) and columns [n0, n0 + nc) into consecutive panels at dst,
+/// panel_stride_bytes apart. n0 is a multiple of nr, k0 of k_step.
+struct BlockRange {
+  std::int64_t k0, kc, n0, nc;
+};
+void pack_block(const Kernel& kernel, const rows::Kernels& rows, const Weight& weight,
+                const BlockRange& range, std::byte* dst, std::int64_t panel_stride_bytes,
+                std::byte* scratch);
+
+}  // namespace weft::gemm

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// bfloat16 on AMX: TDPBF16PS, 32 x 32 x 32. The instruction takes denormals as zero and adds the two
+// products of a pair of k in its own order. Layout of a k step: x86_amx.h; a tile of B is
+// [2 k][16 columns].
+#include "kernels/gemm/x86_amx.h"
+
+namespace weft::gemm {
+namespace {
+
+constexpr int kStep = 32;
+constexpr std::int64_t kStepBytes = 2 * kTileBytes;
+
+template <bool kLower>
+void multiply(const Tile& tile) {
+  const std::byte* a = bytes(tile.a);
+  const std::byte* b = bytes(tile.b);
+  load_c<kLower>(tile);
+  for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes) {
+    _tile_loadd(6, b, kLineBytes);
+    _tile_loadd(4, a, kLineBytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, b + kTileBytes, kLineBytes);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (kLower) {
+      _tile_loadd(5, a + kTileBytes, kLineBytes);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  store_c<kLower>(tile);
+}
+
+}  // namespace
+
+void tile_bf16_amxbf16(const Tile& tile) {
+  stores_are_visible();
+  tile.m <= kTileRows ? multiply<false>(tile) : multiply<true>(tile);
+}
+
+void pack_a_bf16_amxbf16(const PackA& p) { pack_a_lines(p, 2 * p.k); }
+
+void pack_b_bf16_amxbf16(const PackB& p) {
+  const std::int64_t stride = p.stride_bytes;
+  const std::int64_t padded_k = (p.k + kStep - 1) / kStep * kStep;
+  // The unpacks work inside 128-bit lanes: lane L of the low (high) result is to hold columns 4 L
+  // (16 + 4 L) .. + 3, so they must lie in the low (high) qword of lane L before.
+  const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+  for (std::int64_t k = 0; k < padded_k; k += 2) {
+    const std::byte* src = bytes(p.src) + k * stride;
+    std::byte* dst = bytes(p.dst) + (p.k_begin + k) / kStep * kStepBytes + k % kStep / 2 * kLineBytes;
+    for (std::int64_t j = 0; j < p.n; j += 32, dst += p.panel_stride_bytes) {
+      __m512i row[2];
+      for (int r = 0; r < 2; ++r)
+        row[r] = _mm512_permutexvar_epi64(order, k + r < p.k ? load_line(src + r * stride + 2 * j,
+                                                                         2 * (p.n - j))
+                                                             : _mm512_setzero_si512());
+      _mm512_store_si512(dst, _mm512_unpacklo_epi16(row[0], row[1]));
+      _mm512_store_si512(dst + kTileBytes, _mm512_unpackhi_epi16(row[0], row[1]));
+    }
+  }
+}
+
+void pack_bt_bf16_amxbf16(const PackB& p) {
+  pack_bt_lines(p, 2 * p.k, p.k_begin / kStep * kStepBytes);
+}
+
+}  // namespace weft::gemm

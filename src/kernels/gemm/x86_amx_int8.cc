@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// int8 on AMX: TDPBSSD, 32 x 32 x 64, signed x signed, exact in int32. Also the tile configuration
+// of all AMX kernels. Layout of a k step: x86_amx.h; a tile of B is [4 k][16 columns].
+#include "kernels/gemm/x86_amx.h"
+
+namespace weft::gemm {
+namespace {
+
+constexpr int kStep = 64;
+constexpr std::int64_t kStepBytes = 2 * kTileBytes;
+
+struct alignas(64) TileConfig {
+  std::uint8_t palette, start_row, reserved[14];
+  std::uint16_t row_bytes[16];
+  std::uint8_t rows[16];
+};
+static_assert(sizeof(TileConfig) == 64);
+
+constexpr TileConfig kConfig = {1,
+                                0,
+                                {},
+                                {64, 64, 64, 64, 64, 64, 64, 64},
+                                {16, 16, 16, 16, 16, 16, 16, 16}};
+
+template <bool kLower>
+void multiply(const Tile& tile) {
+  const std::byte* a = bytes(tile.a);
+  const std::byte* b = bytes(tile.b);
+  load_c<kLower>(tile);
+  for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes) {
+    _tile_loadd(6, b, kLineBytes);
+    _tile_loadd(4, a, kLineBytes);
+    _tile_dpbssd(0, 4, 6);
+    _tile_loadd(7, b + kTileBytes, kLineBytes);
+    _tile_dpbssd(1, 4, 7);
+    if constexpr (kLower) {
+      _tile_loadd(5, a + kTileBytes, kLineBytes);
+      _tile_dpbssd(2, 5, 6);
+      _tile_dpbssd(3, 5, 7);
+    }
+  }
+  store_c<kLower>(tile);
+}
+
+/// Four rows of 64 columns as four lines [16 columns][4 rows].
+inline void interleave(const __m512i (&row)[4], __m512i (&line)[4]) {
+  // The unpacks work inside 128-bit lanes: lane L of line i is to hold columns 16 i + 4 L .. + 3, so
+  // they must lie in dword i of lane L before.
+  const __m512i order =
+      _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i r0 = _mm512_permutexvar_epi32(order, row[0]);
+  const __m512i r1 = _mm512_permutexvar_epi32(order, row[1]);
+  const __m512i r2 = _mm512_permutexvar_epi32(order, row[2]);
+  const __m512i r3 = _mm512_permutexvar_epi32(order, row[3]);
+  const __m512i low01 = _mm512_unpacklo_epi8(r0, r1), high01 = _mm512_unpackhi_epi8(r0, r1);
+  const __m512i low23 = _mm512_unpacklo_epi8(r2, r3), high23 = _mm512_unpackhi_epi8(r2, r3);
+  line[0] = _mm512_unpacklo_epi16(low01, low23);
+  line[1] = _mm512_unpackhi_epi16(low01, low23);
+  line[2] = _mm512_unpacklo_epi16(high01, high23);
+  line[3] = _mm512_unpackhi_epi16(high01, high23);
+}
+
+}  // namespace
+
+void enter_amx() { _tile_loadconfig(&kConfig); }
+void leave_amx() { _tile_release(); }
+
+void tile_s8_amxint8(const Tile& tile) {
+  stores_are_visible();
+  tile.m <= kTileRows ? multiply<false>(tile) : multiply<true>(tile);
+}
+
+void pack_a_s8_amxint8(const PackA& p) { pack_a_lines(p, p.k); }
+
+void pack_b_s8_amxint8(const PackB& p) {
+  const std::int64_t stride = p.stride_bytes;
+  const std::int64_t padded_k = (p.k + kStep - 1) / kStep * kStep;
+  for (std::int64_t k = 0; k < padded_k; k += 4) {
+    const std::byte* src = bytes(p.src) + k * stride;
+    std::byte* dst = bytes(p.dst) + (p.k_begin + k) / kStep * kStepBytes + k % kStep / 4 * kLineBytes;
+    for (std::int64_t j = 0; j < p.n; j += 64, dst += 2 * p.panel_stride_bytes) {
+      __m512i row[4], line[4];
+      for (int r = 0; r < 4; ++r)
+        row[r] = k + r < p.k ? load_line(src + r * stride + j, p.n - j) : _mm512_setzero_si512();
+      interleave(row, line);
+      _mm512_store_si512(dst, line[0]);
+      _mm512_store_si512(dst + kTileBytes, line[1]);
+      if (p.n - j <= 32) break;
+      _mm512_store_si512(dst + p.panel_stride_bytes, line[2]);
+      _mm512_store_si512(dst + p.panel_stride_bytes + kTileBytes, line[3]);
+    }
+  }
+}
+
+void pack_bt_s8_amxint8(const PackB& p) {
+  pack_bt_lines(p, p.k, p.k_begin / kStep * kStepBytes);
+}
+
+}  // namespace weft::gemm

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plain C++: what every machine has. Written so that a compiler can vectorise the loops over a
+// line with whatever its baseline offers.
+#include <bit>
+#include <cmath>
+
+#include "kernels/rows/generic.h"
+
+namespace weft::rows {
+namespace {
+
+// Select instead of branches, integers instead of denormal floats: right under any MXCSR, as the
+// F16C instructions are.
+struct Fp16Bits {
+  static float widen(U16 h) {
+    const std::uint32_t sign = std::uint32_t{h & 0x8000u} << 16;
+    const std::uint32_t magnitude = h & 0x7fffu;
+    const auto subnormal = std::bit_cast<std::uint32_t>(static_cast<float>(magnitude) * 0x1p-24f);
+    const std::uint32_t normal = (magnitude << 13) + (112u << 23);
+    const std::uint32_t quiet = magnitude > 0x7c00u ? 0x400000u : 0u;
+    const std::uint32_t special = (magnitude << 13) | 0x7f800000u | quiet;
+    const std::uint32_t bits =
+        magnitude < 0x400u ? subnormal : (magnitude < 0x7c00u ? normal : special);
+    return std::bit_cast<float>(sign | bits);
+  }
+  static U16 narrow(float f) {
+    const auto bits = std::bit_cast<std::uint32_t>(f);
+    const std::uint32_t a = bits & 0x7fffffffu;
+    // Adding 1/2 leaves the last place of the sum at 2^-24, the last place of a subnormal.
+    const std::uint32_t subnormal =
+        std::bit_cast<std::uint32_t>(std::bit_cast<float>(a) + 0.5f) - 0x3f000000u;
+    const std::uint32_t rebased = a - (112u << 23);
+    const std::uint32_t normal = (rebased + 0xfffu + ((rebased >> 13) & 1u)) >> 13;
+    const std::uint32_t special = a > 0x7f800000u ? 0x7e00u | ((a >> 13) & 0x3ffu) : 0x7c00u;
+    const std::uint32_t h = a < 0x38800000u ? subnormal : (a < 0x47800000u ? normal : special);
+    return static_cast<U16>((bits >> 16 & 0x8000u) | h);
+  }
+  static constexpr bool kRoundEachStep = true;
+};
+
+struct Bf16Bits {
+  static float widen(U16 h) { return std::bit_cast<float>(std::uint32_t{h} << 16); }
+  static U16 narrow(float f) {
+    const auto bits = std::bit_cast<std::uint32_t>(f);
+    const std::uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+    const std::uint32_t quiet = bits | 0x400000u;
+    return static_cast<U16>(((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded) >> 16);
+  }
+  static constexpr bool kRoundEachStep = false;
+};
+
+int size(Whole) { return static_cast<int>(kLine); }
+int size(int count) { return count; }
+
+template <class T>
+struct Scalar {
+  using F = float;
+  static constexpr int kRegs = 32;
+  static constexpr bool kRoundEachStep = T::kRoundEachStep;
+  struct Line {
+    F v[kRegs];
+  };
+  struct Packed {
+    U16 v[kRegs];
+  };
+
+  static F add(F a, F b) { return a + b; }
+  static F mul(F a, F b) { return a * b; }
+  static F fma(F a, F b, F c) { return std::fma(a, b, c); }
+  static F broadcast(float f) { return f; }
+
+  static Packed pack(const Line& x) {
+    Packed r;
+    for (int i = 0; i < kRegs; ++i) r.v[i] = T::narrow(x.v[i]);
+    return r;
+  }
+  static Line unpack(const Packed& x) {
+    Line r;
+    for (int i = 0; i < kRegs; ++i) r.v[i] = T::widen(x.v[i]);
+    return r;
+  }
+  template <class Count>
+  static Packed load_packed(const U16* p, Count count) {
+    Packed r{};
+    for (int i = 0; i < size(count); ++i) r.v[i] = p[i];
+    return r;
+  }
+  template <class Count>
+  static Line load(const U16* p, Count count) {
+    return unpack(load_packed(p, count));
+  }
+  static Line fill(const U16* p) {
+    Line r;
+    for (int i = 0; i < kRegs; ++i) r.v[i] = T::widen(*p);
+    return r;
+  }
+  template <class Count>
+  static void store(U16* p, const Packed& x, Count count) {
+    for (int i = 0; i < size(count); ++i) p[i] = x.v[i];
+  }
+  static void stream(U16* p, const Packed& x) { store(p, x, Whole{}); }
+  static void lanes(const Line& x, float* lane) {
+    for (int i = 0; i < kRegs; ++i) lane[i] = x.v[i];
+  }
+
+  template <class Count>
+  static Line load_f32(const float* p, Count count) {
+    Line r{};
+    for (int i = 0; i < size(count); ++i) r.v[i] = p[i];
+    return r;
+  }
+  template <class Count>
+  static Line load_s32(const std::int32_t* p, Count count) {
+    Line r{};
+    for (int i = 0; i < size(count); ++i) r.v[i] = static_cast<float>(p[i]);
+    return r;
+  }
+  template <class Count>
+  static Line load_s8(const std::int8_t* p, Count count) {
+    Line r{};
+    for (int i = 0; i < size(count); ++i) r.v[i] = p[i];
+    return r;
+  }
+  template <class Count>
+  static Line load_s4(const std::uint8_t* p, Count count) {
+    Line r{};
+    for (int i = 0; i < size(count); ++i) {
+      const int nibble = (p[i / 2] >> (i % 2 * 4)) & 15;
+      r.v[i] = static_cast<float>((nibble ^ 8) - 8);
+    }
+    return r;
+  }
+  template <class Count>
+  static void store_f32(float* p, const Line& x, Count count) {
+    for (int i = 0; i < size(count); ++i) p[i] = x.v[i];
+  }
+};
+
+}  // namespace
+
+WEFT_ROWS_DEFINE(float16_scalar, Scalar<Fp16Bits>, Scalar<Fp16Bits>)
+WEFT_ROWS_DEFINE(bfloat16_scalar, Scalar<Bf16Bits>, Scalar<Bf16Bits>)
+
+}  // namespace weft::rows

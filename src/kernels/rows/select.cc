@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <immintrin.h>
+
+#include <cassert>
+
+#include "kernels/rows/rows.h"
+
+namespace weft::rows {
+
+#define WEFT_ROWS(isa_bit, dtype, suffix)                 \
+  void store_tile_f32_##suffix(const StoreTile&);         \
+  void store_tile_s32_##suffix(const StoreTile&);         \
+  void sum_rows_##suffix(const SumRows&);                 \
+  void add_rmsnorm_row_##suffix(const AddRmsNormRow&);    \
+  void antiquant_int8_row_##suffix(const AntiquantRow&);  \
+  void antiquant_int4_row_##suffix(const AntiquantRow&);  \
+  void widen_##suffix(const void*, float*, std::int64_t); \
+  void narrow_##suffix(const float*, void*, std::int64_t);
+#include "kernels/rows/kernels.inc"
+#undef WEFT_ROWS
+
+namespace {
+
+constexpr Kernels kTable[] = {
+#define WEFT_ROWS(isa_bit, dtype, suffix)             \
+  {.name = "rows_" #suffix,                           \
+   .isa = isa::isa_bit,                               \
+   .type = DType::dtype,                              \
+   .store_tile_f32 = store_tile_f32_##suffix,         \
+   .store_tile_s32 = store_tile_s32_##suffix,         \
+   .sum_rows = sum_rows_##suffix,                     \
+   .add_rmsnorm_row = add_rmsnorm_row_##suffix,       \
+   .antiquant_int8_row = antiquant_int8_row_##suffix, \
+   .antiquant_int4_row = antiquant_int4_row_##suffix, \
+   .widen = widen_##suffix,                           \
+   .narrow = narrow_##suffix},
+#include "kernels/rows/kernels.inc"
+#undef WEFT_ROWS
+};
+
+}  // namespace
+
+std::span<const Kernels> kernels() { return kTable; }
+
+const Kernels& select(DType type, isa::Set available) {
+  const Kernels* best = nullptr;
+  for (const Kernels& row : kTable) {
+    if (row.type != type || (row.isa & ~(available | isa::kScalar))) continue;
+    best = &row;
+    break;
+  }
+  assert(best && "rows::select: the type is float16 or bfloat16");
+  return *best;
+}
+
+void stream_fence() { _mm_sfence(); }
+
+}  // namespace weft::rows

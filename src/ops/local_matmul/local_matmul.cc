@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/local_matmul/local_matmul.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/topology.h"
+#include "ops/packed_weight.h"
+
+namespace weft::ops {
+namespace {
+
+// Copies a vector or matrix of `size`-byte elements with any strides to dense memory.
+void gather(const ConstTensorRef& from, std::byte* to, std::int64_t size) {
+  const std::int64_t outer = from.rank() == 2 ? from.dim(0) : 1;
+  const std::int64_t inner = from.dim(from.rank() - 1);
+  const std::int64_t outer_stride = from.rank() == 2 ? from.stride(0) : 0;
+  const std::int64_t inner_stride = from.stride(from.rank() - 1);
+  const auto* base = static_cast<const std::byte*>(from.data());
+  for (std::int64_t i = 0; i < outer; ++i)
+    for (std::int64_t j = 0; j < inner; ++j, to += size)
+      std::memcpy(to, base + (i * outer_stride + j * inner_stride) * size,
+                  static_cast<size_t>(size));
+}
+
+DType kernel_type(const MatmulOperands& operands) { return operands.x1.dtype(); }
+
+}  // namespace
+
+Result<LocalMatmul> LocalMatmul::plan(internal::ContextState& context,
+                                      const MatmulOperands& operands, DType io,
+                                      std::int64_t max_rows) {
+  LocalMatmul local;
+  local.context_ = &context;
+  local.kernel_ = operands.packed_x2 ? operands.packed_x2->state().kernel
+                                     : gemm::select(kernel_type(operands), context.isa);
+  if (!local.kernel_)
+    return Status(StatusCode::kUnimplemented,
+                  fmt::format("no gemm kernel for {} among the instruction sets {}",
+                              to_string(kernel_type(operands)), isa::names(context.isa)));
+  local.rows_ = &rows::select(io, context.isa);
+  local.m_ = rows_of(operands.x1);
+  local.k_ = operands.weight_k();
+  local.n_ = operands.weight_n();
+  local.has_bias_ = operands.bias.given();
+  if (operands.antiquant_scale.given()) {
+    // Dense copies of scale and offset; their addresses must not change after this.
+    const std::int64_t each = round_up(operands.antiquant_scale.elements() * 2, kCacheLine);
+    WEFT_ASSIGN_OR_RETURN(local.antiquant_, Buffer::allocate(2 * each, "antiquant scales"));
+  }
+  local.bind_weight(operands);
+  local.blocking_ = gemm::choose_blocking(*local.kernel_, local.weight_, max_rows, local.n_,
+                                          local.k_, context.pool.threads(), topology().l2_bytes);
+  WEFT_RETURN_IF_ERROR(local.allocate(max_rows));
+  return local;
+}
+
+Status LocalMatmul::allocate(std::int64_t max_rows) {
+  const int threads = context_->pool.threads();
+  const std::int64_t panels = ceil_div(max_rows, kernel_->mr);
+  WEFT_ASSIGN_OR_RETURN(packed_a_,
+                        Buffer::allocate(panels * kernel_->a_panel_bytes(k_), "packed x1"));
+  scratch_bytes_ = gemm::blocked_scratch_bytes(*kernel_, weight_, blocking_, max_rows, k_);
+  WEFT_ASSIGN_OR_RETURN(scratch_, Buffer::allocate(threads * scratch_bytes_, "blocks of x2"));
+  WEFT_ASSIGN_OR_RETURN(gather_, Buffer::allocate(threads * gemm::gather_bytes(*kernel_, k_),
+                                                  "rows of x1 with any strides"));
+  const std::int64_t columns = round_up(n_, kernel_->nr);
+  if (has_bias_) {
+    WEFT_ASSIGN_OR_RETURN(bias_, Buffer::allocate(columns * 4, "bias"));
+  }
+  if (kernel_->acc == DType::kInt32) {
+    WEFT_ASSIGN_OR_RETURN(scale_, Buffer::allocate(columns * 4, "dequant scale"));
+  }
+  return {};
+}
+
+void LocalMatmul::bind(const MatmulOperands& operands) {
+  const ConstTensorRef& x1 = operands.x1;
+  const int last = x1.rank() - 1;
+  x1_.kernel = kernel_;
+  x1_.k = k_;
+  x1_.src = static_cast<const std::byte*>(x1.data());
+  x1_.rows_per_batch = x1.dim(last - 1);
+  x1_.batch_stride = last == 2 ? x1.stride(0) : 0;
+  x1_.row_stride = x1.stride(last - 1);
+  x1_.k_stride = k_ == 1 ? 1 : x1.stride(last);
+  if (last == 2 && x1_.batch_stride == x1_.rows_per_batch * x1_.row_stride) {
+    x1_.rows_per_batch = m_;  // batches follow each other: one long batch
+    x1_.batch_stride = 0;
+  }
+  x1_.packed_a = packed_a_.data();
+  x1_.gather = gather_.data();
+  x1_.gather_bytes = gemm::gather_bytes(*kernel_, k_);
+  bind_weight(operands);
+  bind_bias(operands.bias);
+  bind_dequant_scale(operands.dequant_scale);
+}
+
+void LocalMatmul::bind_weight(const MatmulOperands& operands) {
+  if (operands.packed_x2) {
+    weight_.stored = kernel_->b;
+    weight_.packed = operands.packed_x2->state().panels.data();
+    weight_.packed_kc = operands.packed_x2->state().kc;
+    return;
+  }
+  const ConstTensorRef& x2 = operands.x2;
+  weight_.stored = x2.dtype();
+  weight_.data = x2.data();
+  // An axis of extent 1 may have any stride; give it one that keeps "adjacent" unambiguous.
+  weight_.n_stride = n_ == 1 && x2.stride(0) != 1 ? 1 : x2.stride(1);
+  weight_.k_stride = k_ == 1 && x2.stride(1) != 1 ? 1 : x2.stride(0);
+  const ConstTensorRef& scale = operands.antiquant_scale;
+  if (!scale.given()) return;
+  weight_.per_tensor = scale.elements() == 1 && operands.antiquant_group_size == 0;
+  weight_.group_size = operands.antiquant_group_size;
+  weight_.n = n_;
+  std::byte* const dense_scale = antiquant_.data();
+  std::byte* const dense_offset = dense_scale + round_up(scale.elements() * 2, kCacheLine);
+  weight_.scale = dense_scale;
+  weight_.offset = operands.antiquant_offset.given() ? dense_offset : nullptr;
+  if (!scale.data()) return;  // planning: shapes only
+  gather(scale, dense_scale, 2);
+  if (weight_.offset) gather(operands.antiquant_offset, dense_offset, 2);
+}
+
+void LocalMatmul::bind_bias(const ConstTensorRef& bias) {
+  if (!has_bias_) return;
+  if (bias.dtype() == DType::kInt32) return gather(bias, bias_.data(), 4);
+  auto* dst = reinterpret_cast<float*>(bias_.data());
+  if (bias.stride(0) == 1 || n_ == 1) return rows_->widen(bias.data(), dst, n_);
+  for (std::int64_t j = 0; j < n_; ++j)
+    rows_->widen(static_cast<const std::byte*>(bias.data()) + j * bias.stride(0) * 2, dst + j, 1);
+}
+
+void LocalMatmul::bind_dequant_scale(const ConstTensorRef& scale) {
+  if (kernel_->acc != DType::kInt32) return;
+  const int last = scale.rank() - 1;
+  const std::int64_t count = scale.dim(last), stride = count == 1 ? 0 : scale.stride(last);
+  const auto* base = static_cast<const std::byte*>(scale.data());
+  auto* dst = reinterpret_cast<float*>(scale_.data());
+  for (std::int64_t j = 0; j < count; ++j) {
+    if (scale.dtype() == DType::kBFloat16)
+      rows_->widen(base + j * stride * 2, dst + j, 1);
+    else
+      std::memcpy(dst + j, base + j * stride * 8,
+                  4);  // the low 32 bits of the word are the fp32 scale
+  }
+  scale_step_ = count == 1 ? 0 : 1;
+}
+
+void LocalMatmul::store_tile(const gemm::FinishedTile& tile) {
+  rows::StoreTile store{};
+  store.m = tile.m;
+  store.n = tile.n;
+  store.acc = tile.acc;
+  store.acc_stride_bytes = tile.acc_stride_bytes;
+  store.dst = dst_ + tile.row * dst_row_bytes_ + tile.col * 2;
+  store.dst_stride_bytes = dst_row_bytes_;
+  store.store = store_;
+  if (kernel_->acc == DType::kInt32) {
+    store.scale = reinterpret_cast<const float*>(scale_.data()) + scale_step_ * tile.col;
+    store.scale_step = scale_step_;
+    rows_->store_tile_s32(store);
+  } else {
+    rows_->store_tile_f32(store);
+  }
+}
+
+void LocalMatmul::compute(std::int64_t begin, std::int64_t end, std::byte* dst,
+                          std::int64_t row_bytes, rows::Store store) {
+  if (begin == end) return;
+  x1_.m = end - begin;
+  x1_.first_row = begin;
+  gemm::pack_rows(context_->pool, x1_);
+  dst_ = dst;
+  dst_row_bytes_ = row_bytes;
+  store_ = store;
+  gemm::Blocked blocked{};
+  blocked.kernel = kernel_;
+  blocked.rows = rows_;
+  blocked.blocking = blocking_;
+  blocked.m = end - begin;
+  blocked.n = n_;
+  blocked.k = k_;
+  blocked.packed_a = packed_a_.data();
+  blocked.weight = weight_;
+  blocked.bias = has_bias_ ? bias_.data() : nullptr;
+  blocked.scratch = scratch_.data();
+  blocked.scratch_bytes = scratch_bytes_;
+  blocked.epilogue = {this, [](void* object, const gemm::FinishedTile& tile) {
+                        static_cast<LocalMatmul*>(object)->store_tile(tile);
+                      }};
+  gemm::run_blocked(context_->pool, blocked);
+}
+
+std::int64_t LocalMatmul::scratch_bytes() const {
+  return packed_a_.bytes() + scratch_.bytes() + gather_.bytes() + bias_.bytes() + scale_.bytes() +
+         antiquant_.bytes();
+}
+
+std::string LocalMatmul::describe() const {
+  return fmt::format(
+      "kernel    {}\nblocks    kc {} x nc {} of x2, packed per thread\nx2        {}\nscratch   "
+      "{:.1f} MiB\n",
+      kernel_->name, blocking_.kc, blocking_.nc,
+      weight_.packed            ? "packed by the caller"
+      : weight_.k_is_adjacent() ? "transposed view (n, k)"
+                                : "row-major (k, n)",
+      static_cast<double>(scratch_bytes()) / (1 << 20));
+}
+
+}  // namespace weft::ops

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The local product of one rank, rows at a time: partial = T(dequant(x1 · x2 + bias)).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "base/context_state.h"
+#include "base/memory.h"
+#include "kernels/gemm/blocked.h"
+#include "kernels/rows/rows.h"
+#include "ops/local_matmul/operands.h"
+#include "weft/status.h"
+
+namespace weft::ops {
+
+class LocalMatmul {
+ public:
+  LocalMatmul() = default;  ///< plans nothing; only to be assigned to
+  /// For operands that keep the contract. `max_rows`: most rows one compute() is asked for.
+  static Result<LocalMatmul> plan(internal::ContextState& context, const MatmulOperands& operands,
+                                  DType io, std::int64_t max_rows);
+
+  /// Takes the pointers of one run and reads the small operands (bias, scales). Allocates nothing.
+  void bind(const MatmulOperands& operands);
+
+  /// Rows [begin, end) of the product go to dst, row_bytes apart, as T.
+  void compute(std::int64_t begin, std::int64_t end, std::byte* dst, std::int64_t row_bytes,
+               rows::Store store);
+
+  const gemm::Kernel& kernel() const { return *kernel_; }
+  const gemm::Blocking& blocking() const { return blocking_; }
+  const rows::Kernels& row_kernels() const { return *rows_; }
+  std::int64_t m() const { return m_; }
+  std::int64_t n() const { return n_; }
+  std::int64_t k() const { return k_; }
+  std::int64_t scratch_bytes() const;
+  /// Kernel, blocks, scratch: one fact a line.
+  std::string describe() const;
+
+ private:
+  Status allocate(std::int64_t max_rows);
+  void bind_weight(const MatmulOperands& operands);
+  void bind_bias(const ConstTensorRef& bias);
+  void bind_dequant_scale(const ConstTensorRef& scale);
+  void store_tile(const gemm::FinishedTile& tile);
+
+  internal::ContextState* context_ = nullptr;
+  const gemm::Kernel* kernel_ = nullptr;
+  const rows::Kernels* rows_ = nullptr;  // of T
+  gemm::Blocking blocking_{};
+  std::int64_t m_ = 0, n_ = 0, k_ = 0;
+  gemm::Weight weight_;
+  gemm::PackRows x1_{};
+  bool has_bias_ = false;
+  int scale_step_ = 0;
+
+  // Owned: packed rows of x1, per-thread scratch, gathered small operands.
+  Buffer packed_a_, scratch_, gather_, bias_, scale_, antiquant_;
+  std::int64_t scratch_bytes_ = 0;
+
+  // Where compute() is writing.
+  std::byte* dst_ = nullptr;
+  std::int64_t dst_row_bytes_ = 0;
+  rows::Store store_ = rows::Store::kPlain;
+};
+
+}  // namespace weft::ops

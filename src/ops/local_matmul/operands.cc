@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/local_matmul/operands.h"
+
+#include <limits>
+
+#include "base/memory.h"
+
+namespace weft::ops {
+namespace {
+
+constexpr std::int64_t kMaxExtent = std::numeric_limits<std::int32_t>::max();
+// 65535 · 128 · 128 < 2^31: sums of int8 products stay exact in int32.
+constexpr std::int64_t kMaxInt8Depth = 65535;
+
+bool is_float16_type(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBFloat16; }
+
+// (n) or (1, n), or one value.
+bool is_per_tensor(const ConstTensorRef& scale) { return scale.rank() == 1 && scale.dim(0) == 1; }
+bool is_per_channel(const ConstTensorRef& scale, std::int64_t n) {
+  return (scale.rank() == 1 && scale.dim(0) == n) ||
+         (scale.rank() == 2 && scale.dim(0) == 1 && scale.dim(1) == n);
+}
+
+void check_quant_dtypes(Contract& c, const MatmulOperands& o, DType io) {
+  const DType scale = o.dequant_scale.dtype();
+  if (io == DType::kFloat16) {
+    c.rule(scale == DType::kUInt64 || scale == DType::kInt64,
+           "dequant_scale is {} but must be uint64 or int64 (a packed fp32 scale) when the outputs "
+           "are float16; pack it (trans_quant_param) or use bfloat16 outputs",
+           to_string(scale));
+  } else {
+    c.rule(scale == DType::kBFloat16,
+           "dequant_scale is {} but must be bfloat16 when the outputs are bfloat16",
+           to_string(scale));
+  }
+  c.rule(!o.bias.given() || o.bias.dtype() == DType::kInt32,
+         "bias is {} but must be int32 with int8 x1 and x2", to_string(o.bias.dtype()));
+  c.rule(!o.antiquant_scale.given() && !o.antiquant_offset.given(),
+         "antiquant_scale or antiquant_offset is given, but x1 and x2 are int8; leave them out");
+}
+
+void check_float_dtypes(Contract& c, const MatmulOperands& o, DType io, Scenario scenario) {
+  c.rule(o.x1.dtype() == io, "x1 is {} but the outputs are {}; they must be the same",
+         to_string(o.x1.dtype()), to_string(io));
+  c.rule(!o.bias.given() || o.bias.dtype() == io, "bias is {} but must be {} like x1",
+         to_string(o.bias.dtype()), to_string(io));
+  c.rule(!o.dequant_scale.given(), "dequant_scale is given, but x1 is {}; leave it out",
+         to_string(o.x1.dtype()));
+  if (scenario == Scenario::kFloat) {
+    c.rule(!o.antiquant_scale.given() && !o.antiquant_offset.given(),
+           "antiquant_scale or antiquant_offset is given, but x2 is {}; leave them out",
+           to_string(o.weight_dtype()));
+    return;
+  }
+  c.rule(o.antiquant_scale.dtype() == io, "antiquant_scale is {} but must be {} like x1",
+         to_string(o.antiquant_scale.dtype()), to_string(io));
+  c.rule(!o.antiquant_offset.given() || o.antiquant_offset.dtype() == io,
+         "antiquant_offset is {} but must be {} like antiquant_scale",
+         to_string(o.antiquant_offset.dtype()), to_string(io));
+}
+
+void check_antiquant_shapes(Contract& c, const MatmulOperands& o, std::int64_t k, std::int64_t n) {
+  const std::int64_t g = o.antiquant_group_size;
+  const ConstTensorRef& scale = o.antiquant_scale;
+  if (g == 0) {
+    c.rule(is_per_tensor(scale) || is_per_channel(scale, n),
+           "antiquant_scale is {} but must be (1), ({}) or (1, {}) when antiquant_group_size is 0",
+           shape_text(scale), n, n);
+  } else {
+    c.rule(g % 32 == 0 && g >= 32 && g <= k - 1,
+           "antiquant_group_size is {} but must be 0 or a multiple of 32 from 32 to k - 1 = {}", g,
+           k - 1);
+    c.rule(scale.rank() == 2 && scale.dim(0) == ceil_div(k, g) && scale.dim(1) == n,
+           "antiquant_scale is {} but must be (ceil(k / antiquant_group_size), n) = ({}, {})",
+           shape_text(scale), g > 0 ? ceil_div(k, g) : 0, n);
+  }
+  c.rule(!o.antiquant_offset.given() || (o.antiquant_offset.rank() == scale.rank() &&
+                                         std::equal(scale.dims().begin(), scale.dims().end(),
+                                                    o.antiquant_offset.dims().begin())),
+         "antiquant_offset is {} but must be {} like antiquant_scale",
+         o.antiquant_offset.given() ? shape_text(o.antiquant_offset) : "", shape_text(scale));
+}
+
+void check_weight_layout(Contract& c, const MatmulOperands& o) {
+  if (o.packed_x2) return;
+  const ConstTensorRef& x2 = o.x2;
+  const bool row_major = x2.stride(1) == 1 || x2.dim(1) == 1;
+  const bool k_adjacent = x2.stride(0) == 1 || x2.dim(0) == 1;
+  c.rule(
+      (row_major || k_adjacent) && x2.stride(0) > 0 && x2.stride(1) > 0,
+      "x2 has strides ({}, {}) but one axis must be adjacent: row-major (…, 1) or the transposed "
+      "view (1, …); make it contiguous",
+      x2.stride(0), x2.stride(1));
+  if (x2.dtype() == DType::kInt4) {
+    const std::int64_t inner = row_major ? x2.dim(1) : x2.dim(0);
+    c.rule(
+        inner % 2 == 0,
+        "x2 is int4 with {} elements along its adjacent axis, but that must be even (two per byte)",
+        inner);
+  }
+}
+
+}  // namespace
+
+Scenario scenario_of(DType x1, DType x2) {
+  if (is_float16_type(x1) && x1 == x2) return Scenario::kFloat;
+  if (x1 == DType::kInt8 && x2 == DType::kInt8) return Scenario::kQuant;
+  if (is_float16_type(x1) && (x2 == DType::kInt8 || x2 == DType::kInt4))
+    return Scenario::kWeightQuant;
+  return Scenario::kNone;
+}
+
+std::int64_t rows_of(const ConstTensorRef& x1) {
+  std::int64_t rows = 1;
+  for (int i = 0; i + 1 < x1.rank(); ++i) rows *= x1.dim(i);
+  return rows;
+}
+
+void check_operands_given(Contract& c, const MatmulOperands& o) {
+  c.rule(o.x1.given(), "x1 is missing");
+  c.rule(o.weight_given(), "x2 is missing");
+  c.rule(!(o.x2.given() && o.packed_x2), "x2 and packed_x2 are both given; give one of them");
+  if (!c.ok()) return;
+  const Scenario scenario = scenario_of(o.x1.dtype(), o.weight_dtype());
+  c.rule(scenario != Scenario::kQuant || o.dequant_scale.given(),
+         "dequant_scale is missing; int8 x1 and x2 need one");
+  c.rule(scenario != Scenario::kWeightQuant || o.antiquant_scale.given(),
+         "antiquant_scale is missing; an {} x2 with {} x1 needs one", to_string(o.weight_dtype()),
+         to_string(o.x1.dtype()));
+}
+
+void check_operand_dtypes(Contract& c, const MatmulOperands& o, DType io) {
+  const Scenario scenario = scenario_of(o.x1.dtype(), o.weight_dtype());
+  c.rule(
+      scenario != Scenario::kNone,
+      "there is no row for x1 {} with x2 {}; use float16 or bfloat16 for both, int8 for both, or "
+      "float16 / bfloat16 x1 with int8 / int4 x2",
+      to_string(o.x1.dtype()), to_string(o.weight_dtype()));
+  c.rule(is_float16_type(io), "the outputs are {} but must be float16 or bfloat16", to_string(io));
+  if (!c.ok()) return;
+  if (scenario == Scenario::kQuant)
+    check_quant_dtypes(c, o, io);
+  else
+    check_float_dtypes(c, o, io, scenario);
+  c.rule(!o.packed_x2 || scenario != Scenario::kWeightQuant,
+         "packed_x2 is {} but x1 is {}; pack the restored weight or pass x2",
+         to_string(o.weight_dtype()), to_string(o.x1.dtype()));
+}
+
+void check_operand_shapes(Contract& c, const MatmulOperands& o) {
+  c.rule(o.x1.rank() == 2 || o.x1.rank() == 3, "x1 is {} but must be (m, k) or (b, s, k)",
+         shape_text(o.x1));
+  c.rule(o.weight_rank() == 2, "x2 is {} but must be (k, n)", shape_text(o.x2));
+  if (!c.ok()) return;
+  const std::int64_t m = rows_of(o.x1), k = o.weight_k(), n = o.weight_n();
+  c.rule(m <= kMaxExtent && k <= kMaxExtent && n <= kMaxExtent,
+         "m, k, n are {}, {}, {} but each must be at most {}", m, k, n, kMaxExtent);
+  const Scenario scenario = scenario_of(o.x1.dtype(), o.weight_dtype());
+  c.rule(scenario != Scenario::kQuant || k <= kMaxInt8Depth,
+         "k is {} but must be at most {} with int8 x1 and x2 (the sums are int32); use more ranks",
+         k, kMaxInt8Depth);
+  c.rule(!o.bias.given() || (o.bias.rank() == 1 && o.bias.dim(0) == n),
+         "bias is {} but must be (n) = ({})", o.bias.given() ? shape_text(o.bias) : "", n);
+  if (scenario == Scenario::kQuant)
+    c.rule(is_per_tensor(o.dequant_scale) || is_per_channel(o.dequant_scale, n),
+           "dequant_scale is {} but must be (1), ({}) or (1, {})", shape_text(o.dequant_scale), n,
+           n);
+  if (scenario == Scenario::kWeightQuant) check_antiquant_shapes(c, o, k, n);
+  c.rule(scenario == Scenario::kWeightQuant || o.antiquant_group_size == 0,
+         "antiquant_group_size is {} but must be 0 without an antiquant_scale",
+         o.antiquant_group_size);
+  if (c.ok()) check_weight_layout(c, o);
+}
+
+}  // namespace weft::ops

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operands of the local product that all matmul + collective operators share:
+//   partial = T(dequant(x1 · x2 + bias))
+// and the rules about them.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/contract.h"
+#include "weft/packed_weight.h"
+#include "weft/tensor.h"
+
+namespace weft::ops {
+
+struct MatmulOperands {
+  ConstTensorRef x1, x2;
+  const PackedWeight* packed_x2 = nullptr;
+  ConstTensorRef bias;
+  ConstTensorRef dequant_scale;
+  ConstTensorRef antiquant_scale, antiquant_offset;
+  std::int64_t antiquant_group_size = 0;
+
+  bool weight_given() const { return x2.given() || packed_x2; }
+  int weight_rank() const { return packed_x2 ? 2 : x2.rank(); }
+  DType weight_dtype() const { return packed_x2 ? packed_x2->dtype() : x2.dtype(); }
+  std::int64_t weight_k() const { return packed_x2 ? packed_x2->k() : x2.dim(0); }
+  std::int64_t weight_n() const { return packed_x2 ? packed_x2->n() : x2.dim(1); }
+};
+
+/// How the product is made, from the dtypes of x1 and x2.
+enum class Scenario {
+  kFloat,        ///< T · T
+  kQuant,        ///< int8 · int8, dequantised
+  kWeightQuant,  ///< T · int8 or int4, weight restored to T
+  kNone,         ///< no such row
+};
+Scenario scenario_of(DType x1, DType x2);
+
+/// x1, x2 and the scale of the scenario are given. (The scenario of absent operands is kNone.)
+void check_operands_given(Contract& contract, const MatmulOperands& operands);
+/// dtypes of everything against the rows of the operator family; `io` is the dtype T of its
+/// outputs.
+void check_operand_dtypes(Contract& contract, const MatmulOperands& operands, DType io);
+/// ranks, shapes, group rules, sizes, strides. Expects dtypes to hold and x1.last == x2.dim(0).
+void check_operand_shapes(Contract& contract, const MatmulOperands& operands);
+
+/// Rows of x1: m, or b·s.
+std::int64_t rows_of(const ConstTensorRef& x1);
+
+}  // namespace weft::ops

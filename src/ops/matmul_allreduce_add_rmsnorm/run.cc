@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// The algorithm. Super-block s passes three stages, one iteration apart, so that a rank has work to
+// do while its peers finish theirs and never waits while it has a product left to compute:
+//   compute(s)       this rank's partial sums of all rows, published
+//   reduce(s - 1)    the tile this rank owns: partials added in rank order, published; then its
+//   epilogue finish(s - 2)    the other ranks' tiles: their reduced rows, this rank's residual and
+//   gamma
+#include <cstring>
+
+#include "ops/matmul_allreduce_add_rmsnorm/plan.h"
+
+namespace weft::ops {
+namespace {
+
+using Args = MatmulAllReduceAddRmsNormArgs;
+using Plan = internal::MatmulAllReduceAddRmsNormPlan;
+
+// Rows of a (b, s, n) tensor with adjacent n.
+template <typename Byte>
+class RowView {
+ public:
+  template <typename Tensor>
+  explicit RowView(const Tensor& t)
+      : base_(static_cast<Byte*>(t.data())),
+        s_(t.dim(1)),
+        batch_bytes_(t.stride(0) * 2),
+        row_bytes_(t.stride(1) * 2) {}
+  Byte* operator[](std::int64_t row) const {
+    return base_ + row / s_ * batch_bytes_ + row % s_ * row_bytes_;
+  }
+
+ private:
+  Byte* base_;
+  std::int64_t s_, batch_bytes_, row_bytes_;
+};
+
+// One run: the plan, the tiles, and the rows of this call's tensors.
+class Run {
+ public:
+  Run(Plan& plan, const Args& args)
+      : plan_(plan),
+        tiles_(plan.group, plan.layout),
+        residual_(args.residual),
+        y_(args.y),
+        norm_out_(args.norm_out),
+        epsilon_(static_cast<float>(args.epsilon)) {}
+
+  Status compute(std::int64_t s);
+  Status reduce(std::int64_t s);
+  Status finish(std::int64_t s);
+  Status one_shot();
+
+ private:
+  struct RowScratch {
+    std::byte* y;
+    std::byte* sum;
+    const void** partials;
+  };
+  RowScratch row_scratch(int thread) const {
+    std::byte* base = plan_.row_scratch.data() + thread * plan_.row_scratch_bytes;
+    return {base, base + tiles_.row_bytes(),
+            reinterpret_cast<const void**>(base + 2 * tiles_.row_bytes())};
+  }
+  // Adds the partials of one row in rank order.
+  void sum(std::int64_t s, std::int64_t row, const RowScratch& scratch, std::byte* to) const {
+    for (int r = 0; r < tiles_.ranks(); ++r) scratch.partials[r] = tiles_.partial(s, r, row);
+    plan_.local.row_kernels().sum_rows(
+        {scratch.partials, tiles_.ranks(), plan_.local.n(), to, rows::Store::kPlain});
+  }
+  // y and norm_out of one row from its reduced sum.
+  void add_rmsnorm(std::int64_t row, const std::byte* reduced, const RowScratch& scratch) const {
+    rows::AddRmsNormRow args{};
+    args.n = plan_.local.n();
+    args.m = reduced;
+    args.residual = residual_[row];
+    args.gamma = plan_.gamma.data();
+    args.epsilon = epsilon_;
+    args.y = y_[row];
+    args.out = norm_out_[row];
+    args.scratch = scratch.y;
+    args.store = output_store();
+    plan_.local.row_kernels().add_rmsnorm_row(args);
+  }
+  // Outputs larger than a cache are written past it; those of a decode step are read again at once.
+  rows::Store output_store() const {
+    return plan_.layout.pattern == tile::Pattern::kOneShot ? rows::Store::kPlain
+                                                           : rows::Store::kStream;
+  }
+  template <typename Body>
+  void for_rows(tile::Rows rows, const Body& body);
+  void trace(TraceKind kind, std::int64_t s, int peer, std::int64_t begin_ns) const {
+    if (plan_.options.trace)
+      plan_.options.trace->add({kind, static_cast<int>(s), peer, begin_ns, trace_now_ns()});
+  }
+  std::int64_t now() const { return plan_.options.trace ? trace_now_ns() : 0; }
+
+  Plan& plan_;
+  tile::TileComm tiles_;
+  RowView<const std::byte> residual_;
+  RowView<std::byte> y_, norm_out_;
+  float epsilon_;
+};
+
+// Rows dealt out to the threads in batches: large enough that taking one costs nothing beside the
+// work.
+template <typename Body>
+void Run::for_rows(tile::Rows rows, const Body& body) {
+  constexpr std::int64_t kBatch = 8;
+  plan_.context.pool.parallel_for(
+      ceil_div(rows.count(), kBatch), [&](std::int64_t batch, int thread) {
+        const std::int64_t begin = rows.begin + batch * kBatch;
+        const RowScratch scratch = row_scratch(thread);
+        for (std::int64_t row = begin; row < std::min(rows.end, begin + kBatch); ++row)
+          body(row, scratch);
+        rows::stream_fence();
+      });
+}
+
+Status Run::compute(std::int64_t s) {
+  std::int64_t begin = now();
+  WEFT_RETURN_IF_ERROR(tiles_.acquire(s));
+  trace(TraceKind::kWait, s, -1, begin);
+  begin = now();
+  const tile::Rows rows = tiles_.grid().super_block(s);
+  plan_.local.compute(rows.begin, rows.end, tiles_.partial(s, tiles_.rank(), rows.begin),
+                      tiles_.row_bytes(), rows::Store::kPlain);
+  trace(TraceKind::kGemm, s, -1, begin);
+  begin = now();
+  tiles_.publish_partials(s);
+  trace(TraceKind::kPublish, s, -1, begin);
+  return {};
+}
+
+Status Run::reduce(std::int64_t s) {
+  std::int64_t begin = now();
+  // Before anything of a peer is used, all ranks have said what they are doing.
+  if (s == 0) WEFT_RETURN_IF_ERROR(plan_.group.check_peers());
+  WEFT_RETURN_IF_ERROR(tiles_.wait_partials(s));
+  trace(TraceKind::kWait, s, -1, begin);
+  begin = now();
+  const tile::Rows own = tiles_.grid().tile(s, tiles_.rank());
+  for_rows(own, [&](std::int64_t row, const RowScratch& scratch) {
+    std::byte* reduced = tiles_.reduced(s, tiles_.rank(), row);
+    sum(s, row, scratch, reduced);
+    add_rmsnorm(row, reduced, scratch);
+  });
+  trace(TraceKind::kReduceNorm, s, tiles_.rank(), begin);
+  begin = now();
+  tiles_.publish_reduced(s);
+  trace(TraceKind::kPublish, s, -1, begin);
+  return {};
+}
+
+Status Run::finish(std::int64_t s) {
+  // Starting behind the own tile, so that ranks do not all read the same owner first.
+  for (int i = 1; i < tiles_.ranks(); ++i) {
+    const int owner = (tiles_.rank() + i) % tiles_.ranks();
+    std::int64_t begin = now();
+    WEFT_RETURN_IF_ERROR(tiles_.wait_reduced(s, owner));
+    trace(TraceKind::kWait, s, owner, begin);
+    begin = now();
+    for_rows(tiles_.grid().tile(s, owner), [&](std::int64_t row, const RowScratch& scratch) {
+      add_rmsnorm(row, tiles_.reduced(s, owner, row), scratch);
+    });
+    trace(TraceKind::kCopy, s, owner, begin);
+  }
+  tiles_.consumed(s);
+  return {};
+}
+
+Status Run::one_shot() {
+  WEFT_RETURN_IF_ERROR(compute(0));
+  std::int64_t begin = now();
+  WEFT_RETURN_IF_ERROR(plan_.group.check_peers());
+  WEFT_RETURN_IF_ERROR(tiles_.wait_partials(0));
+  trace(TraceKind::kWait, 0, -1, begin);
+  begin = now();
+  for_rows(tiles_.grid().super_block(0), [&](std::int64_t row, const RowScratch& scratch) {
+    sum(0, row, scratch, scratch.sum);
+    add_rmsnorm(row, scratch.sum, scratch);
+  });
+  trace(TraceKind::kReduceNorm, 0, -1, begin);
+  return {};
+}
+
+void bind_gamma(Plan& plan, const ConstTensorRef& gamma) {
+  const auto* from = static_cast<const std::byte*>(gamma.data());
+  if (gamma.stride(0) == 1 || gamma.dim(0) == 1) {
+    std::memcpy(plan.gamma.data(), from, static_cast<size_t>(gamma.dim(0) * 2));
+    return;
+  }
+  for (std::int64_t j = 0; j < gamma.dim(0); ++j)
+    std::memcpy(plan.gamma.data() + j * 2, from + j * gamma.stride(0) * 2, 2);
+}
+
+}  // namespace
+
+Status run_tiles(Plan& plan, const Args& args) {
+  WEFT_RETURN_IF_ERROR(plan.group.begin_call(plan.header));
+  if (plan.empty) return plan.group.check_peers();
+  plan.local.bind(operands_of(args));
+  bind_gamma(plan, args.gamma);
+  Run run(plan, args);
+  if (plan.layout.pattern == tile::Pattern::kOneShot) return run.one_shot();
+  const std::int64_t super_blocks = plan.layout.grid.super_blocks();
+  for (std::int64_t s = 0; s < super_blocks + 2; ++s) {
+    if (s < super_blocks) WEFT_RETURN_IF_ERROR(run.compute(s));
+    if (s >= 1 && s - 1 < super_blocks) WEFT_RETURN_IF_ERROR(run.reduce(s - 1));
+    if (s >= 2) WEFT_RETURN_IF_ERROR(run.finish(s - 2));
+  }
+  return {};
+}
+
+}  // namespace weft::ops

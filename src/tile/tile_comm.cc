@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tile/tile_comm.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace weft::tile {
+
+using internal::CounterId;
+
+namespace {
+
+constexpr std::int64_t kRingOffset = 2 * Layout::kOneShotBytes;
+
+std::int64_t slot_bytes_of(Pattern pattern, const Grid& grid, std::int64_t row_bytes) {
+  const std::int64_t partial_rows = grid.max_super_block_rows();
+  const std::int64_t reduced_rows = pattern == Pattern::kTwoShot ? grid.max_tile_rows() : 0;
+  return round_up((partial_rows + reduced_rows) * row_bytes, 4096);
+}
+
+}  // namespace
+
+Result<Layout> Layout::make(Pattern pattern, std::int64_t m, int ranks, std::int64_t row_bytes,
+                            std::int64_t wanted_rows, std::int64_t window_bytes) {
+  if (pattern == Pattern::kOneShot) {
+    Layout layout{pattern, Grid(m, ranks, std::max<std::int64_t>(m, 1)), row_bytes, 0};
+    layout.slot_bytes = slot_bytes_of(pattern, layout.grid, row_bytes);
+    return layout;
+  }
+  for (std::int64_t rows = std::min(wanted_rows, std::max<std::int64_t>(m, 1)); rows >= 1;
+       rows = rows == 1 ? 0 : ceil_div(rows, 2)) {
+    Layout layout{pattern, Grid(m, ranks, rows), row_bytes, 0};
+    layout.slot_bytes = slot_bytes_of(pattern, layout.grid, row_bytes);
+    if (kRingOffset + kSlots * layout.slot_bytes <= window_bytes) return layout;
+  }
+  return Status(
+      StatusCode::kInvalidArgument,
+      fmt::format("the window of {} bytes per rank is too small for rows of {} bytes; set "
+                  "HCCL_BUFFSIZE or GroupOptions::window_bytes to at least {} MB",
+                  window_bytes, row_bytes,
+                  ((kRingOffset + 2 * kSlots * round_up(2 * row_bytes, 4096)) >> 20) + 1));
+}
+
+std::int64_t Layout::window_bytes_used() const {
+  return pattern == Pattern::kOneShot
+             ? 2 * slot_bytes
+             : std::min<std::int64_t>(kSlots, grid.super_blocks()) * slot_bytes;
+}
+
+TileComm::TileComm(internal::GroupState& group, const Layout& layout)
+    : group_(group),
+      layout_(layout),
+      partial_base_(group.own(CounterId::kPartial)),
+      reduced_base_(group.own(CounterId::kReduced)),
+      consumed_base_(group.own(CounterId::kConsumed)) {}
+
+std::byte* TileComm::slot(std::int64_t s, int rank) const {
+  std::byte* window = group_.window(rank);
+  if (layout_.pattern == Pattern::kOneShot)
+    return window +
+           static_cast<std::int64_t>(group_.own(CounterId::kCall) & 1) * Layout::kOneShotBytes;
+  return window + kRingOffset + s % Layout::kSlots * layout_.slot_bytes;
+}
+
+Status TileComm::acquire(std::int64_t s) {
+  if (layout_.pattern == Pattern::kOneShot) return {};
+  // Calls may cut their rings differently, so the first slots of a call wait for all of the call
+  // before.
+  const std::uint64_t reusable =
+      s < Layout::kSlots ? 0 : static_cast<std::uint64_t>(s - Layout::kSlots + 1);
+  return group_.wait_all(CounterId::kConsumed, consumed_base_ + reusable, {"a free slot", s});
+}
+
+std::byte* TileComm::partial(std::int64_t s, int rank, std::int64_t row) const {
+  return slot(s, rank) + (row - grid().super_block(s).begin) * layout_.row_bytes;
+}
+
+void TileComm::publish_partials(std::int64_t s) {
+  group_.publish(CounterId::kPartial, partial_base_ + static_cast<std::uint64_t>(s) + 1);
+}
+
+Status TileComm::wait_partials(std::int64_t s) {
+  return group_.wait_all(CounterId::kPartial, partial_base_ + static_cast<std::uint64_t>(s) + 1,
+                         {"the partial sums", s});
+}
+
+std::byte* TileComm::reduced(std::int64_t s, int owner, std::int64_t row) const {
+  return slot(s, owner) + grid().max_super_block_rows() * layout_.row_bytes +
+         (row - grid().tile(s, owner).begin) * layout_.row_bytes;
+}
+
+void TileComm::publish_reduced(std::int64_t s) {
+  group_.publish(CounterId::kReduced, reduced_base_ + static_cast<std::uint64_t>(s) + 1);
+}
+
+Status TileComm::wait_reduced(std::int64_t s, int owner) {
+  return group_.wait(owner, CounterId::kReduced, reduced_base_ + static_cast<std::uint64_t>(s) + 1,
+                     {"the reduced rows", s});
+}
+
+void TileComm::consumed(std::int64_t s) {
+  group_.publish(CounterId::kConsumed, consumed_base_ + static_cast<std::uint64_t>(s) + 1);
+}
+
+}  // namespace weft::tile

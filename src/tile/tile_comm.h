@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tiles through windows: which slot of which rank's window holds what, and who may touch it when.
+//
+// The window of every rank:
+//   [one-shot, even calls][one-shot, odd calls][ring slot 0][ring slot 1] …
+// A ring slot holds one super-block's partial sums of this rank (all tiles) and the reduced rows of
+// the tile it owns. Slots are reused once every rank has consumed what was in them. A one-shot call
+// uses the half of its parity: when this rank enters call c, every peer has entered call c - 1 and
+// so has finished call c - 2.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "comm/group_state.h"
+#include "tile/grid.h"
+#include "weft/status.h"
+
+namespace weft::tile {
+
+enum class Pattern {
+  kTwoShot,  ///< the owner of a tile adds its partials, then everybody reads the reduced rows
+  kOneShot,  ///< few rows: everybody adds everybody's partials of all rows; one super-block
+};
+
+/// Sizes decided by the plan. Local; the same on every rank because it follows from what ranks
+/// agree on.
+struct Layout {
+  /// Least slots of a ring. With three, a rank that is one super-block ahead of a peer never waits
+  /// for a slot: one is being computed, one being reduced, one being read (see run.cc).
+  static constexpr int kSlots = 3;
+  /// A one-shot call may use this much of the window, twice.
+  static constexpr std::int64_t kOneShotBytes = 4 << 20;
+
+  Pattern pattern;
+  Grid grid;
+  std::int64_t row_bytes;   ///< bytes between rows in a slot: n elements of T, whole cache lines
+  std::int64_t slot_bytes;  ///< of one ring slot, or of the one-shot half
+
+  /// Picks super-blocks of at most wanted_rows such that kSlots fit the window.
+  /// kInvalidArgument if not even one row per slot fits, naming the bytes and HCCL_BUFFSIZE.
+  static Result<Layout> make(Pattern pattern, std::int64_t m, int ranks, std::int64_t row_bytes,
+                             std::int64_t wanted_rows, std::int64_t window_bytes);
+  /// Bytes of the window that the layout touches.
+  std::int64_t window_bytes_used() const;
+};
+
+/// The tiles of one call. Made anew for each run; holds no memory of its own.
+class TileComm {
+ public:
+  TileComm(internal::GroupState& group, const Layout& layout);
+
+  int rank() const { return group_.rank(); }
+  int ranks() const { return group_.ranks(); }
+  const Grid& grid() const { return layout_.grid; }
+  std::int64_t row_bytes() const { return layout_.row_bytes; }
+
+  /// Waits until the slot of super-block s may be overwritten: every peer has consumed its last
+  /// content.
+  Status acquire(std::int64_t s);
+  /// Row `row` (of the whole problem) of rank's partial sums. Own: to be written between acquire
+  /// and publish_partials. Others': to be read between wait_partials and consumed.
+  std::byte* partial(std::int64_t s, int rank, std::int64_t row) const;
+  void publish_partials(std::int64_t s);
+  Status wait_partials(std::int64_t s);
+  /// Row of the reduced tile that `owner` published for super-block s.
+  std::byte* reduced(std::int64_t s, int owner, std::int64_t row) const;
+  void publish_reduced(std::int64_t s);
+  Status wait_reduced(std::int64_t s, int owner);
+  /// This rank reads nothing of super-block s any more.
+  void consumed(std::int64_t s);
+
+ private:
+  std::byte* slot(std::int64_t s, int rank) const;
+
+  internal::GroupState& group_;
+  const Layout& layout_;
+  // Counters are monotonic over the life of the group: these are their values before this call.
+  std::uint64_t partial_base_, reduced_base_, consumed_base_;
+};
+
+}  // namespace weft::tile
