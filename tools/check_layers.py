@@ -40,7 +40,7 @@ def allowed(path, quote, header):
             if other != family and other not in FAMILIES.get(family, []):
                 return f"the kernel family {family} may not use {other}"
         if layer != top[1] and layer not in BELOW[top[1]]:
-            return f"{top[1]} may include only {', '.join(BELOW[top[1]]) or 'nothing below it'}"
+            return f"{top[1]} may include only {', '.join([top[1], *BELOW[top[1]]])}"
     elif top[0] == "src" and layer in ("tools", "tests", "bench", *FRONT_ENDS):
         return "the library does not know its front ends"
     elif top[0] in FRONT_ENDS and layer in BELOW:
