@@ -105,19 +105,21 @@ Set available() {
 
 Result<Set> capped(std::string_view name) {
   const std::string cap = name.empty() ? env::text("WEFT_ISA") : std::string(name);
+  const std::string_view source = name.empty() ? "environment variable WEFT_ISA: " : "";
   if (cap.empty() || cap == "amx") return available();
   std::string known = "amx";
   for (const Row& row : rows()) {
     known += fmt::format(", {}", row.name);
     if (row.name != cap) continue;
-    if (!row.available)
-      return Status(StatusCode::kInvalidArgument,
-                    fmt::format("instruction set \"{}\" cannot be used here: {}", cap, row.reason));
-    return row.bit | row.implies;
+    if (row.available) return row.bit | row.implies;
+    return Status(
+        StatusCode::kInvalidArgument,
+        fmt::format("{}instruction set \"{}\" cannot be used here: {}; this machine has {}", source,
+                    cap, row.reason, names(available())));
   }
-  return Status(
-      StatusCode::kInvalidArgument,
-      fmt::format("\"{}\" is not an instruction set weft knows; use one of {}", cap, known));
+  return Status(StatusCode::kInvalidArgument,
+                fmt::format("{}\"{}\" is not an instruction set weft knows; use one of {}", source,
+                            cap, known));
 }
 
 std::string names(Set set) {

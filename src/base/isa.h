@@ -39,7 +39,7 @@ Set available();
 
 /// available(), capped: "avx2" keeps avx2 and what it implies, "avx512vnni" keeps avx512vnni and
 /// what it implies, and so on; "amx" keeps all. Empty name: WEFT_ISA, else no cap. An unknown name,
-/// or one this machine does not have, is kInvalidArgument with the list of names.
+/// or one this machine does not have, is kInvalidArgument with the names that could be used.
 Result<Set> capped(std::string_view name);
 
 /// "amxbf16 amxint8 avx512bf16 … scalar", best first.

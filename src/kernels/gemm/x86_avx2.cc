@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// 6 x 16: 12 of the 16 registers hold sums, two hold B, one a word of A and one a product.
+#include <immintrin.h>
+
+#include "kernels/gemm/generic.h"
+
+namespace weft::gemm {
+namespace {
+
+struct Ymm {
+  using Vec = __m256i;
+  static constexpr int kLanes = 8;
+  static constexpr int kHeaderBytes = 0, kBHeaderBytes = 0;
+
+  static Vec zero() { return _mm256_setzero_si256(); }
+  static Vec load(const char* p) { return _mm256_loadu_si256(reinterpret_cast<const Vec*>(p)); }
+  static void store(char* p, Vec x) { _mm256_storeu_si256(reinterpret_cast<Vec*>(p), x); }
+  template <int lanes>
+  static void store_lanes(char* p, Vec x) {
+    if constexpr (lanes == kLanes) {
+      store(p, x);
+    } else {
+      const Vec lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+      _mm256_maskstore_epi32(reinterpret_cast<int*>(p),
+                             _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), lane), x);
+    }
+  }
+  static Vec broadcast(const char* p) {
+    int word;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return _mm256_set1_epi32(word);
+  }
+  static Vec add_header(Vec sum, Vec) { return sum; }
+
+  static void transpose(Vec (&x)[8]) {
+    Vec s[8];  // s[4g + c]: lane q holds column 4q + c of rows 4g..4g+3
+    WEFT_UNROLL
+    for (int g = 0; g < 8; g += 4) {
+      const Vec ab_low = _mm256_unpacklo_epi32(x[g], x[g + 1]);
+      const Vec ab_high = _mm256_unpackhi_epi32(x[g], x[g + 1]);
+      const Vec cd_low = _mm256_unpacklo_epi32(x[g + 2], x[g + 3]);
+      const Vec cd_high = _mm256_unpackhi_epi32(x[g + 2], x[g + 3]);
+      s[g] = _mm256_unpacklo_epi64(ab_low, cd_low);
+      s[g + 1] = _mm256_unpackhi_epi64(ab_low, cd_low);
+      s[g + 2] = _mm256_unpacklo_epi64(ab_high, cd_high);
+      s[g + 3] = _mm256_unpackhi_epi64(ab_high, cd_high);
+    }
+    WEFT_UNROLL
+    for (int c = 0; c < 4; ++c) {
+      x[c] = _mm256_permute2x128_si256(s[c], s[4 + c], 0x20);
+      x[4 + c] = _mm256_permute2x128_si256(s[c], s[4 + c], 0x31);
+    }
+  }
+
+ protected:
+  static __m128i load16(const char* p) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  }
+  static __m128i load8(const char* p) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  }
+  // AVX2 has no masked load of bytes or 16-bit words; going through the stack never reads too far.
+  static __m128i load_part(const char* p, int bytes) {
+    char buffer[16] = {};
+    __builtin_memcpy(buffer, p, bytes);
+    return load16(buffer);
+  }
+};
+
+struct F32Dot : Ymm {
+  using Acc = __m256;
+  static constexpr int kStep = 1;
+  static Acc zero_acc() { return _mm256_setzero_ps(); }
+  static Acc load_acc(const char* p) { return _mm256_loadu_ps(reinterpret_cast<const float*>(p)); }
+  static void store_acc(char* p, Acc x) { _mm256_storeu_ps(reinterpret_cast<float*>(p), x); }
+  static Acc correct(Acc acc, const char*) { return acc; }
+  static Acc dot(Acc acc, Vec a, Vec b) {
+    return _mm256_fmadd_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), acc);
+  }
+};
+
+struct S16Dot : Ymm {
+  using Acc = __m256i;
+  static constexpr int kStep = 2;
+  static Acc zero_acc() { return zero(); }
+  static Acc load_acc(const char* p) { return load(p); }
+  static void store_acc(char* p, Acc x) { store(p, x); }
+  static Acc correct(Acc acc, const char*) { return acc; }
+  // Exact: two products are at most 2 * 2^14 in magnitude.
+  static Acc dot(Acc acc, Vec a, Vec b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
+};
+
+// One 16-bit float, widened: exact.
+template <bool fp16>
+struct F32Source : Ymm {
+  static constexpr int kBytes = 2, kStep = 1;
+  static Vec load_k(const char* p) { return widen(load16(p)); }
+  static Vec load_k(const char* p, int count) { return widen(load_part(p, 2 * count)); }
+  static Vec load_n(const char* p, std::int64_t) { return load_k(p); }
+  static Vec load_n(const char* p, std::int64_t, int, int count) { return load_k(p, count); }
+
+ private:
+  static Vec widen(__m128i x) {
+    if constexpr (fp16) return _mm256_castps_si256(_mm256_cvtph_ps(x));
+    return _mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16);
+  }
+};
+using F16 = F32Source<true>;
+using Bf16 = F32Source<false>;
+
+// Two int8, widened to int16.
+struct S8 : Ymm {
+  static constexpr int kBytes = 1, kStep = 2;
+  static Vec load_k(const char* p) { return _mm256_cvtepi8_epi16(load16(p)); }
+  static Vec load_k(const char* p, int count) { return _mm256_cvtepi8_epi16(load_part(p, count)); }
+  static Vec load_n(const char* p, std::int64_t stride_bytes) {
+    return interleave(load8(p), load8(p + stride_bytes));
+  }
+  static Vec load_n(const char* p, std::int64_t stride_bytes, int rows, int count) {
+    return interleave(load_part(p, count),
+                      rows > 1 ? load_part(p + stride_bytes, count) : _mm_setzero_si128());
+  }
+
+ private:
+  static Vec interleave(__m128i low, __m128i high) {
+    return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(low, high));
+  }
+};
+
+constexpr int kMr = 6, kNr = 16;
+
+}  // namespace
+
+void tile_f32_avx2(const Tile& t) { tile<F32Dot, kMr, kNr>(t); }
+void tile_s16_avx2(const Tile& t) { tile<S16Dot, kMr, kNr>(t); }
+void pack_a_f16_avx2(const PackA& args) { pack_a<F16, kMr>(args); }
+void pack_b_f16_avx2(const PackB& args) { pack_b<F16, kNr>(args); }
+void pack_bt_f16_avx2(const PackB& args) { pack_bt<F16, kNr>(args); }
+void pack_a_bf16_avx2(const PackA& args) { pack_a<Bf16, kMr>(args); }
+void pack_b_bf16_avx2(const PackB& args) { pack_b<Bf16, kNr>(args); }
+void pack_bt_bf16_avx2(const PackB& args) { pack_bt<Bf16, kNr>(args); }
+void pack_a_s8_avx2(const PackA& args) { pack_a<S8, kMr>(args); }
+void pack_b_s8_avx2(const PackB& args) { pack_b<S8, kNr>(args); }
+void pack_bt_s8_avx2(const PackB& args) { pack_bt<S8, kNr>(args); }
+
+}  // namespace weft::gemm

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// vpdpbusd multiplies unsigned by signed bytes. A is packed as a + 128, so every sum comes out
+// 128 * sum(b) too large; the header of a B panel holds that, per column of its k block, and each
+// call takes it off. Sums wrap modulo 2^32, so the detour is exact whenever the result fits.
+#include "kernels/gemm/x86_avx512.h"
+
+namespace weft::gemm {
+namespace {
+
+constexpr int kMr = 14, kNr = 32;
+
+struct U8S8Dot : S32Acc {
+  static constexpr int kStep = 4;
+  static constexpr int kBHeaderBytes = kNr * kWord;
+  static Acc correct(Acc acc, const char* header) { return _mm512_sub_epi32(acc, load(header)); }
+  static Acc dot(Acc acc, Vec a, Vec b) { return _mm512_dpbusd_epi32(acc, a, b); }
+};
+
+struct SourceA : S8Quads {
+  static Vec load_k(const char* p) { return make_unsigned(S8Quads::load_k(p)); }
+  static Vec load_k(const char* p, int count) { return make_unsigned(S8Quads::load_k(p, count)); }
+
+ private:
+  static Vec make_unsigned(Vec x) { return _mm512_xor_si512(x, _mm512_set1_epi8(-128)); }
+};
+
+struct SourceB : S8Quads {
+  static constexpr int kHeaderBytes = U8S8Dot::kBHeaderBytes;
+  static Vec add_header(Vec sum, Vec x) {
+    return _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(-128), x);  // 128 as an unsigned byte
+  }
+};
+
+}  // namespace
+
+void tile_s8_avx512vnni(const Tile& t) { tile<U8S8Dot, kMr, kNr>(t); }
+void pack_a_s8_avx512vnni(const PackA& args) { pack_a<SourceA, kMr>(args); }
+void pack_b_s8_avx512vnni(const PackB& args) { pack_b<SourceB, kNr>(args); }
+void pack_bt_s8_avx512vnni(const PackB& args) { pack_bt<SourceB, kNr>(args); }
+
+}  // namespace weft::gemm
