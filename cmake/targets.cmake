@@ -2,6 +2,7 @@
 # Options shared by everything in this tree, and one helper per kind of target.
 add_library(weft_options INTERFACE)
 target_compile_options(weft_options INTERFACE -Wall -Wextra -Wno-missing-field-initializers
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # GCC 12 reports std::string concatenation (its bug 105651)
   $<$<BOOL:${WEFT_WARNINGS_AS_ERRORS}>:-Werror>)
 if(WEFT_SANITIZE)
   target_compile_options(weft_options INTERFACE -fsanitize=${WEFT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)

@@ -124,8 +124,11 @@ Result<Set> capped(std::string_view name) {
 
 std::string names(Set set) {
   std::string text;
-  for (auto row = rows().rbegin(); row != rows().rend(); ++row)
-    if (set & row->bit) text += (text.empty() ? "" : " ") + std::string(row->name);
+  for (auto row = rows().rbegin(); row != rows().rend(); ++row) {
+    if (!(set & row->bit)) continue;
+    if (!text.empty()) text += ' ';
+    text += row->name;
+  }
   return text;
 }
 

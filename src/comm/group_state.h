@@ -11,14 +11,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <vector>
 
 #include "comm/transport/transport.h"
 #include "weft/group.h"
 #include "weft/status.h"
 
 namespace weft::internal {
+
+struct Counter;
 
 /// Counters of a rank that its peers wait on. Monotonic over the life of the group, so nothing is
 /// ever reset. Their meaning belongs to the layer that publishes them.
@@ -36,11 +41,15 @@ class CallHeader {
  public:
   static constexpr int kFields = 24;
   explicit CallHeader(std::string_view op);
-  /// Field names are at most 23, values at most 39 bytes (longer: cut). At most kFields.
+  /// Field names are at most 23 bytes; values over 39 bytes are kept as their beginning and a hash.
+  /// At most kFields.
   CallHeader& add(std::string_view name, std::string_view value);
   CallHeader& add(std::string_view name, std::int64_t value);
 
   std::string_view op() const;
+  /// The sentence that names the first difference of two headers with different digests.
+  static std::string difference(const CallHeader& rank0, const CallHeader& other, int other_rank);
+
   struct Field {
     char name[24];
     char value[40];
@@ -50,6 +59,7 @@ class CallHeader {
   int count_ = 0;
   std::array<Field, kFields> fields_{};
 };
+static_assert(std::is_trivially_copyable_v<CallHeader>, "lives in memory shared by processes");
 
 /// What a wait is for, so that its error can say it: operator and tile come from here.
 struct WaitFor {
@@ -57,11 +67,15 @@ struct WaitFor {
   std::int64_t tile = -1;  ///< super-block within the call, -1: none
 };
 
+/// One rank's side of the group. begin_call, check_peers and end_call belong to the rank's calling
+/// thread; the rest may be called by any of the rank's threads.
 class GroupState {
  public:
   GroupState(std::unique_ptr<Transport> transport, int rank, int ranks, std::string name,
              std::int64_t window_bytes, double exec_timeout_s);
   ~GroupState();  ///< marks this rank as gone, wakes everybody
+  GroupState(const GroupState&) = delete;
+  GroupState& operator=(const GroupState&) = delete;
 
   int rank() const { return rank_; }
   int ranks() const { return ranks_; }
@@ -70,15 +84,18 @@ class GroupState {
   std::string_view transport_name() const { return transport_->name(); }
 
   /// The window of a rank, page aligned. Own: read and write. Others: read only by convention.
-  std::byte* window(int rank) const { return transport_->segment(rank).window; }
+  std::byte* window(int rank) const { return segments_[static_cast<std::size_t>(rank)].window; }
 
   /// Starts collective call number N+1: publishes this rank's header. Local, does not wait. Fails
   /// at once if the group is poisoned. Starts the deadline of the call (exec_timeout_s from now).
   Status begin_call(const CallHeader& header);
   /// Waits until every peer has entered this call and compares the headers with rank 0's. On a
   /// difference every rank returns the same kMismatch text naming both values, and the group is
-  /// poisoned.
+  /// poisoned. Every call makes it, before end_call.
   Status check_peers();
+  /// Says that this rank has completed the call and waits for nobody any more: from here on the end
+  /// of its process does not disturb peers that are still busy with each other. Local.
+  void end_call();
 
   /// Stores value (release) to this rank's counter and wakes waiters. Values must not fall.
   void publish(CounterId id, std::uint64_t value);
@@ -102,15 +119,49 @@ class GroupState {
   static Group wrap(std::unique_ptr<GroupState> state) { return Group(std::move(state)); }
 
  private:
-  std::unique_ptr<Transport> transport_;
-  int rank_, ranks_;
-  std::string name_;
-  std::int64_t window_bytes_;
-  double exec_timeout_s_;
-  // The rest belongs to group_state.cc (add members here as needed).
+  /// One wait that was not over at the first look.
+  struct Wait {
+    int peer;
+    CounterId id;
+    std::uint64_t value;
+    const WaitFor& what;
+    std::int64_t begin_ns;
+  };
+
+  ControlBlock& control(int rank) const {
+    return *segments_[static_cast<std::size_t>(rank)].control;
+  }
+  Counter& counter(int rank, CounterId id) const;
+  bool reached(const Wait& wait) const;
+  bool poisoned() const;
+  void wake_everybody() const;
+
+  Status wait_slowly(const Wait& wait);
+  /// Spins, then yields. True if the wait is over.
+  bool wait_awake(const Wait& wait) const;
+  /// Sleeps in slices until the wait is over or has failed.
+  Status wait_asleep(const Wait& wait);
+  /// Poisons the group if a rank that is still needed has gone.
+  Status check_lost_peers(const Wait& wait);
+  bool is_lost(int peer, const Wait& wait) const;
+  std::string lost_text(int lost, const Wait& wait) const;
+  std::string timeout_text(const Wait& wait) const;
+  /// The rank at the end of the chain of ranks that wait for each other.
+  int last_of_chain(const Wait& wait) const;
+
+  const std::unique_ptr<Transport> transport_;
+  const int rank_, ranks_;
+  const std::string name_;
+  const std::int64_t window_bytes_;
+  const double exec_timeout_s_;
+  const bool private_futex_;
+  const bool oversubscribed_;   ///< more ranks than CPUs: spinning would keep the awaited rank off
+  const std::int32_t process_;  ///< a forked child has a copy of this object but is not the rank
+  std::vector<Segment> segments_;
   std::uint64_t call_ = 0;
-  std::int64_t deadline_ns_ = 0;
-  Status poison_;
+  std::int64_t deadline_ns_;
+  std::mutex poison_mutex_;
+  bool poison_written_ = false;  // guarded by poison_mutex_
 };
 
 }  // namespace weft::internal

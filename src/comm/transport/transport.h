@@ -22,9 +22,12 @@ class Transport {
   /// "loopback", "shm".
   virtual std::string_view name() const = 0;
   virtual const Segment& segment(int rank) const = 0;
-  /// False once the rank's process has ended. A rank that left in order says so in its control
-  /// block.
-  virtual bool alive(int rank) = 0;
+  /// Looks for processes that have ended since the last look: one system call whatever the number
+  /// of ranks. Any thread may call it.
+  virtual void look_for_ended_processes() = 0;
+  /// False once a look has found that the rank's process has ended. A rank that left in order says
+  /// so in its control block.
+  virtual bool alive(int rank) const = 0;
   /// Futexes of this transport's memory are private to one process.
   virtual bool private_futex() const = 0;
 };

@@ -115,8 +115,11 @@ std::int64_t blocked_scratch_bytes(const Kernel& kernel, const Weight& weight,
 }
 
 void run_blocked(ThreadPool& pool, const Blocked& gemm) {
+  const Kernel& kernel = *gemm.kernel;
   pool.parallel_for(ceil_div(gemm.n, gemm.blocking.nc), [&](std::int64_t block, int thread) {
+    if (kernel.enter) kernel.enter();
     run_columns(gemm, block * gemm.blocking.nc, gemm.scratch + thread * gemm.scratch_bytes);
+    if (kernel.leave) kernel.leave();
   });
 }
 

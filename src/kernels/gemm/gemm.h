@@ -62,6 +62,10 @@ struct PackB {
 };
 using PackBFn = void (*)(const PackB&);
 
+/// State that a thread's tile calls need and that costs something to hold (the shape of the AMX
+/// tiles): enter before the first tile call, leave after the last, once each per gemm and thread.
+using ThreadFn = void (*)();
+
 /// One row of kernels.inc.
 struct Kernel {
   std::string_view name;  ///< gemm_<a>_<b>_<acc>_<mr>x<nr>x<k_step>_<isa>
@@ -74,6 +78,7 @@ struct Kernel {
   TileFn tile;
   PackAFn pack_a;
   PackBFn pack_b, pack_bt;
+  ThreadFn enter, leave;  ///< null if there is nothing to do
 
   std::int64_t padded_k(std::int64_t k) const { return (k + k_step - 1) / k_step * k_step; }
   std::int64_t a_panel_bytes(std::int64_t k) const {

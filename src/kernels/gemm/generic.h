@@ -6,15 +6,16 @@
 // packing is "make words, then transpose words". An instruction set gives
 //
 //   Vec         kLanes words            zero(), load(), store(), store_lanes<n>() (the first n)
+//               load_part(p, bytes)     reads no further; the rest is zero
 //               broadcast(p)            one word in every lane
 //               transpose(x)            kLanes x kLanes words in place
 //   Dot : Vec   Acc, kStep              load_acc(), store_acc(), zero_acc(), dot(acc, a, b)
 //               kBHeaderBytes, correct(acc, header)   what the header of B changes
-//   Source: Vec kBytes, kStep           of one element of the matrix; elements per word
-//               load_k(p, count)        `count` elements along k -> words; the rest is zero
-//               load_k(p)               kLanes * kStep of them
-//               load_n(p, stride, rows, count)   kStep rows of kLanes elements -> a word per
-//               column; load_n(p, stride)       `rows` and `count` of them exist, the rest is zero
+//   Source: Vec kBytes, kStep           of one element of the matrix; elements per packed word
+//               expand(raw, out)        raw: a word of the matrix per lane, along k -> the
+//                                       4 / (kBytes * kStep) packed words it holds
+//               load_n(p, stride)       kStep rows of kLanes elements -> a packed word per column
+//               load_n(p, stride, rows, count)   `rows` and `count` exist, the rest is zero
 //               kHeaderBytes, add_header(sum, x)  what the header sums up
 //
 // Everything is in an anonymous namespace: each instruction set must keep its own copy, because the
@@ -91,43 +92,53 @@ void tile(const Tile& t) {
 }
 
 // Packs up to kLanes rows whose elements are adjacent along k, `lanes` words per step, and returns
-// what they add to the header.
+// what they add to the header. A chunk is a whole vector of every row (a cache line with AVX-512),
+// transposed as it is and widened after: rows are often a power of two apart, so their lines push
+// each other out of L1 and must be used up at once.
 template <class Source, int lanes>
 typename Source::Vec pack_rows(const char* src, std::int64_t stride_bytes, int rows, std::int64_t k,
                                char* dst, std::int64_t step_bytes) {
   constexpr int kLanes = Source::kLanes;
-  constexpr std::int64_t kChunk = kLanes * Source::kStep;
+  constexpr int kExpand = kWord / (Source::kBytes * Source::kStep);
+  constexpr std::int64_t kChunk = kLanes * kWord / Source::kBytes;
   typename Source::Vec sum = Source::zero();
-  typename Source::Vec x[kLanes];
-  std::int64_t p = 0;
-  if (rows == lanes) {
-    for (; p + kChunk <= k; p += kChunk) {
-      const char* chunk = src + p * Source::kBytes;
+  typename Source::Vec x[kLanes], words[kExpand];
+  for (std::int64_t p = 0; p < k; p += kChunk) {
+    const char* chunk = src + p * Source::kBytes;
+    if (rows == lanes && p + kChunk <= k) {
       WEFT_UNROLL
       for (int i = 0; i < kLanes; ++i)
-        x[i] = i < lanes ? Source::load_k(chunk + i * stride_bytes) : Source::zero();
+        x[i] = i < lanes ? Source::load(chunk + i * stride_bytes) : Source::zero();
       Source::transpose(x);
       WEFT_UNROLL
-      for (int s = 0; s < kLanes; ++s, dst += step_bytes) {
-        Source::template store_lanes<lanes>(dst, x[s]);
-        sum = Source::add_header(sum, x[s]);
+      for (int s = 0; s < kLanes; ++s) {
+        Source::expand(x[s], words);
+        WEFT_UNROLL
+        for (int e = 0; e < kExpand; ++e, dst += step_bytes) {
+          Source::template store_lanes<lanes>(dst, words[e]);
+          sum = Source::add_header(sum, words[e]);
+        }
       }
-    }
-  }
-  for (; p < k; p += kChunk) {
-    const char* chunk = src + p * Source::kBytes;
-    const int count = static_cast<int>(k - p < kChunk ? k - p : kChunk);
-    const int steps = (count + Source::kStep - 1) / Source::kStep;
-    WEFT_UNROLL
-    for (int i = 0; i < kLanes; ++i)
-      x[i] = i < rows ? Source::load_k(chunk + i * stride_bytes, count) : Source::zero();
-    Source::transpose(x);
-    WEFT_UNROLL
-    for (int s = 0; s < kLanes; ++s) {
-      if (s >= steps) break;
-      Source::template store_lanes<lanes>(dst, x[s]);
-      sum = Source::add_header(sum, x[s]);
-      dst += step_bytes;
+    } else {
+      const int count = static_cast<int>(k - p < kChunk ? k - p : kChunk);
+      const int steps = (count + Source::kStep - 1) / Source::kStep;
+      WEFT_UNROLL
+      for (int i = 0; i < kLanes; ++i)
+        x[i] = i < rows ? Source::load_part(chunk + i * stride_bytes, count * Source::kBytes)
+                        : Source::zero();
+      Source::transpose(x);
+      WEFT_UNROLL
+      for (int s = 0; s < kLanes; ++s) {
+        Source::expand(x[s], words);
+        WEFT_UNROLL
+        for (int e = 0; e < kExpand; ++e) {
+          if (s * kExpand + e < steps) {
+            Source::template store_lanes<lanes>(dst + (s * kExpand + e) * step_bytes, words[e]);
+            sum = Source::add_header(sum, words[e]);
+          }
+        }
+      }
+      dst += steps * step_bytes;
     }
   }
   return sum;

@@ -4,23 +4,25 @@
 namespace weft::gemm {
 
 #define WEFT_GEMM(isa, type, acc, mr, nr, k_step, a_bytes, b_bytes, a_header, b_header, tile, \
-                  pack_a, pack_b, pack_bt)                                                    \
+                  pack_a, pack_b, pack_bt, enter, leave)                                      \
   void tile(const Tile&);                                                                     \
   void pack_a(const PackA&);                                                                  \
   void pack_b(const PackB&);                                                                  \
   void pack_bt(const PackB&);
 #include "kernels/gemm/kernels.inc"
 #undef WEFT_GEMM
+void enter_amx();
+void leave_amx();
 
 namespace {
 
-// The names of the rows mean rows of the other tables. A name that is in neither does not compile:
-// these functions then end without a value.
+// The names of the rows mean rows of the other tables. A name that is in neither does not compile.
 consteval isa::Set isa_bit(std::string_view name) {
 #define WEFT_ISA(enumerator, row_name, implies) \
   if (name == row_name) return isa::enumerator;
 #include "base/isa.inc"
 #undef WEFT_ISA
+  __builtin_unreachable();
 }
 
 consteval DType dtype_of(std::string_view name) {
@@ -28,11 +30,12 @@ consteval DType dtype_of(std::string_view name) {
   if (name == row_name) return DType::enumerator;
 #include "base/dtype.inc"
 #undef WEFT_DTYPE
+  __builtin_unreachable();
 }
 
 constexpr Kernel kKernels[] = {
 #define WEFT_GEMM(isa, type, acc, mr, nr, k_step, a_bytes, b_bytes, a_header, b_header, tile, \
-                  pack_a, pack_b, pack_bt)                                                    \
+                  pack_a, pack_b, pack_bt, enter, leave)                                      \
   {"gemm_" #type "_" #type "_" #acc "_" #mr "x" #nr "x" #k_step "_" #isa,                     \
    isa_bit(#isa),                                                                             \
    dtype_of(#type),                                                                           \
@@ -48,7 +51,9 @@ constexpr Kernel kKernels[] = {
    tile,                                                                                      \
    pack_a,                                                                                    \
    pack_b,                                                                                    \
-   pack_bt},
+   pack_bt,                                                                                   \
+   enter,                                                                                     \
+   leave},
 #include "kernels/gemm/kernels.inc"
 #undef WEFT_GEMM
 };

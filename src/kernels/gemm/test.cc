@@ -326,6 +326,10 @@ class GemmKernel : public testing::TestWithParam<const Kernel*> {
   void SetUp() override {
     for (const isa::Row& row : isa::rows())
       if (row.bit == kernel.isa && !row.available) GTEST_SKIP() << row.reason;
+    if (kernel.enter) kernel.enter();
+  }
+  void TearDown() override {
+    if (kernel.leave && !IsSkipped()) kernel.leave();
   }
   /// The product in all ways, each against the reference.
   void check(const Shape& shape, const Fill& fill) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// bfloat16 on AMX: TDPBF16PS, 32 x 32 x 32. The instruction takes denormals as zero and adds the two
-// products of a pair of k in its own order. Layout of a k step: x86_amx.h; a tile of B is
-// [2 k][16 columns].
+// bfloat16 on AMX: TDPBF16PS, 32 x 32 x 32. For every k step the instruction sums the products of
+// even k and those of odd k from zero and adds both sums to C; it takes and makes denormals as
+// zero. Layout of a k step: x86_amx.h; a tile of B is [2 k][16 columns].
 #include "kernels/gemm/x86_amx.h"
 
 namespace weft::gemm {
@@ -16,16 +16,14 @@ void multiply(const Tile& tile) {
   const std::byte* b = bytes(tile.b);
   load_c<kLower>(tile);
   for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes) {
-    _tile_loadd(6, b, kLineBytes);
+    _tile_stream_loadd(6, b, kLineBytes);
     _tile_loadd(4, a, kLineBytes);
+    _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
+    if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, b + kTileBytes, kLineBytes);
+    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) {
-      _tile_loadd(5, a + kTileBytes, kLineBytes);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
+    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
   }
   store_c<kLower>(tile);
 }
@@ -47,13 +45,14 @@ void pack_b_bf16_amxbf16(const PackB& p) {
   const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
   for (std::int64_t k = 0; k < padded_k; k += 2) {
     const std::byte* src = bytes(p.src) + k * stride;
-    std::byte* dst = bytes(p.dst) + (p.k_begin + k) / kStep * kStepBytes + k % kStep / 2 * kLineBytes;
+    std::byte* dst =
+        bytes(p.dst) + (p.k_begin + k) / kStep * kStepBytes + k % kStep / 2 * kLineBytes;
     for (std::int64_t j = 0; j < p.n; j += 32, dst += p.panel_stride_bytes) {
       __m512i row[2];
       for (int r = 0; r < 2; ++r)
-        row[r] = _mm512_permutexvar_epi64(order, k + r < p.k ? load_line(src + r * stride + 2 * j,
-                                                                         2 * (p.n - j))
-                                                             : _mm512_setzero_si512());
+        row[r] = _mm512_permutexvar_epi64(
+            order, k + r < p.k ? load_line(src + r * stride + 2 * j, 2 * (p.n - j))
+                               : _mm512_setzero_si512());
       _mm512_store_si512(dst, _mm512_unpacklo_epi16(row[0], row[1]));
       _mm512_store_si512(dst + kTileBytes, _mm512_unpackhi_epi16(row[0], row[1]));
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // float16 on AMX without loss: x = hi + lo, both bfloat16, so a product is four exact products.
-//   hi = x cut to 8 significant bits, lo = x - hi: at most 3 bits, and bfloat16 has fp32's exponents,
-//   so subnormal float16 too are exact. No product or sum is an fp32 denormal (all are multiples of
-//   2^-48), so the instruction's flushing changes nothing.
+//   hi = x cut to 8 significant bits, lo = x - hi: at most 3 bits, and bfloat16 has fp32's
+//   exponents, so subnormal float16 too are exact. No product or sum is an fp32 denormal (all are
+//   multiples of 2^-48), so the instruction's flushing changes nothing.
 // A k step of a panel is four tiles: hi upper, hi lower, lo upper, lo lower (B: left, right).
 // inf and nan: hi takes them and lo is 0, but then inf · lo is nan where the product should be inf.
 // Headers flag the rows of A and the columns of B that hold one; such a row or column of C has only
@@ -28,45 +28,37 @@ inline void add_flags(void* header, std::uint32_t flags) {
 template <bool kLower>
 void multiply(const Tile& tile) {
   const std::byte* a = bytes(tile.a);
-  const std::byte* b = bytes(tile.b);
+  const std::byte* b = bytes(tile.b) + kHeaderBytes;
   load_c<kLower>(tile);
-  // hi·hi, hi·lo, lo·lo, lo·hi: only one operand changes from one product to the next, so ten tile
-  // loads feed sixteen products.
+  // hi·hi, lo·hi, lo·lo, hi·lo: only one operand changes from one product to the next, so ten tile
+  // loads feed sixteen products, and what is loaded twice is A, which is nearer.
   for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes) {
-    _tile_loadd(6, b, kLineBytes);
+    _tile_stream_loadd(6, b, kLineBytes);
+    _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
     _tile_loadd(4, a, kLineBytes);
+    if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, b + kTileBytes, kLineBytes);
+    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) {
-      _tile_loadd(5, a + kTileBytes, kLineBytes);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
-    _tile_loadd(6, b + kLo, kLineBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, b + kLo + kTileBytes, kLineBytes);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) {
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
+    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
     _tile_loadd(4, a + kLo, kLineBytes);
+    if constexpr (kLower) _tile_loadd(5, a + kLo + kTileBytes, kLineBytes);
     _tile_dpbf16ps(0, 4, 6);
+    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) {
-      _tile_loadd(5, a + kLo + kTileBytes, kLineBytes);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
-    _tile_loadd(6, b, kLineBytes);
+    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
+    _tile_stream_loadd(6, b + kLo, kLineBytes);
+    _tile_stream_loadd(7, b + kLo + kTileBytes, kLineBytes);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, b + kTileBytes, kLineBytes);
+    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) {
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
+    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
+    _tile_loadd(4, a, kLineBytes);
+    if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
   }
   store_c<kLower>(tile);
 }
@@ -90,7 +82,8 @@ inline __m512 odd(__m512i hi, __m512i lo) {
 __m512 fma_row(const Tile& tile, int i, int half) {
   const std::byte* a = bytes(tile.a) + i * kLineBytes;  // rows 16.. are in the tile that follows
   const std::byte* b = bytes(tile.b) + kHeaderBytes + half * kTileBytes;
-  const std::byte* before = tile.first ? bytes(tile.bias) : bytes(tile.acc) + i * tile.acc_stride_bytes;
+  const std::byte* before =
+      tile.first ? bytes(tile.bias) : bytes(tile.acc) + i * tile.acc_stride_bytes;
   __m512 c = before ? _mm512_loadu_ps(before + half * kLineBytes) : _mm512_setzero_ps();
   for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes)
     for (int pair = 0; pair < kStep / 2; ++pair) {
@@ -104,16 +97,16 @@ __m512 fma_row(const Tile& tile, int i, int half) {
   return c;
 }
 
-/// The tile with some rows and columns flagged: those are computed first, because they too start from
-/// what acc holds, and written last.
-[[gnu::noinline]] void multiply_flagged(const Tile& tile, const Tile& tiles, std::uint32_t rows,
+/// The tile with some rows and columns flagged: those are computed first, because they too start
+/// from what acc holds, and written last.
+[[gnu::noinline]] void multiply_flagged(const Tile& tile, std::uint32_t rows,
                                         std::uint32_t columns) {
   alignas(64) float flagged[kSize][kSize];
   for (int i = 0; i < tile.m; ++i)
     if ((rows >> i & 1) || columns)
       for (int half = 0; half < 2; ++half)
         _mm512_store_ps(flagged[i] + 16 * half, fma_row(tile, i, half));
-  multiply(tiles);
+  multiply(tile);
   for (int i = 0; i < tile.m; ++i) {
     const std::uint32_t mask = rows >> i & 1 ? ~0u : columns;
     std::byte* c = bytes(tile.acc) + i * tile.acc_stride_bytes;
@@ -156,9 +149,10 @@ inline Lines split_pairs(__m256i even, __m256i odd) {
   const __m512i hi1 = _mm512_and_si512(_mm512_castps_si512(x1), cut);
   const __m512 lo0 = _mm512_maskz_sub_ps(finite0, x0, _mm512_castsi512_ps(hi0));
   const __m512 lo1 = _mm512_maskz_sub_ps(finite1, x1, _mm512_castsi512_ps(hi1));
-  return {_mm512_or_si512(hi1, _mm512_srli_epi32(hi0, 16)),
-          _mm512_or_si512(_mm512_castps_si512(lo1), _mm512_srli_epi32(_mm512_castps_si512(lo0), 16)),
-          static_cast<std::uint16_t>(~(finite0 & finite1))};
+  return {
+      _mm512_or_si512(hi1, _mm512_srli_epi32(hi0, 16)),
+      _mm512_or_si512(_mm512_castps_si512(lo1), _mm512_srli_epi32(_mm512_castps_si512(lo0), 16)),
+      static_cast<std::uint16_t>(~(finite0 & finite1))};
 }
 
 /// Starts the headers of a strip that begins a panel.
@@ -172,10 +166,8 @@ inline void clear_flags(const PackB& p) {
 
 void tile_f16_amxbf16(const Tile& tile) {
   stores_are_visible();
-  Tile tiles = tile;
-  tiles.b = bytes(tile.b) + kHeaderBytes;
   const std::uint32_t rows = load_flags(tile.a_header), columns = load_flags(tile.b);
-  rows | columns ? multiply_flagged(tile, tiles, rows, columns) : multiply(tiles);
+  rows | columns ? multiply_flagged(tile, rows, columns) : multiply(tile);
 }
 
 void pack_a_f16_amxbf16(const PackA& p) {
@@ -206,9 +198,9 @@ void pack_b_f16_amxbf16(const PackB& p) {
       for (int half = 0; half < 2; ++half) {
         const auto mask = static_cast<__mmask16>(low_bits(p.n - j - 16 * half));
         const std::byte* from = src + 2 * j + 32 * half;
-        const Lines lines = split_pairs(
-            _mm256_maskz_loadu_epi16(k < p.k ? mask : 0, from),
-            _mm256_maskz_loadu_epi16(k + 1 < p.k ? mask : 0, from + p.stride_bytes));
+        const Lines lines =
+            split_pairs(_mm256_maskz_loadu_epi16(k < p.k ? mask : 0, from),
+                        _mm256_maskz_loadu_epi16(k + 1 < p.k ? mask : 0, from + p.stride_bytes));
         if (lines.flags) [[unlikely]]
           add_flags(panel, lines.flags << (16 * half));
         _mm512_store_si512(panel + line + half * kTileBytes, lines.hi);
@@ -222,8 +214,8 @@ void pack_bt_f16_amxbf16(const PackB& p) {
   alignas(64) std::byte hi[kTileBytes], lo[kTileBytes];
   for (std::int64_t j = 0; j < (p.n + kSize - 1) / kSize * kSize; j += kTileRows) {
     std::byte* panel = bytes(p.dst) + j / kSize * p.panel_stride_bytes;
-    std::byte* dst = panel + kHeaderBytes + p.k_begin / kStep * kStepBytes +
-                     j % kSize / kTileRows * kTileBytes;
+    std::byte* dst =
+        panel + kHeaderBytes + p.k_begin / kStep * kStepBytes + j % kSize / kTileRows * kTileBytes;
     for (std::int64_t k = 0; k < p.k; k += kStep, dst += kStepBytes) {
       const auto mask = static_cast<std::uint32_t>(low_bits(p.k - k));
       const std::byte* src = bytes(p.src) + j * p.stride_bytes + 2 * k;

@@ -16,11 +16,8 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
-constexpr TileConfig kConfig = {1,
-                                0,
-                                {},
-                                {64, 64, 64, 64, 64, 64, 64, 64},
-                                {16, 16, 16, 16, 16, 16, 16, 16}};
+constexpr TileConfig kConfig = {
+    1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 
 template <bool kLower>
 void multiply(const Tile& tile) {
@@ -28,26 +25,23 @@ void multiply(const Tile& tile) {
   const std::byte* b = bytes(tile.b);
   load_c<kLower>(tile);
   for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes) {
-    _tile_loadd(6, b, kLineBytes);
+    _tile_stream_loadd(6, b, kLineBytes);
     _tile_loadd(4, a, kLineBytes);
+    _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
+    if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
     _tile_dpbssd(0, 4, 6);
-    _tile_loadd(7, b + kTileBytes, kLineBytes);
+    if constexpr (kLower) _tile_dpbssd(2, 5, 6);
     _tile_dpbssd(1, 4, 7);
-    if constexpr (kLower) {
-      _tile_loadd(5, a + kTileBytes, kLineBytes);
-      _tile_dpbssd(2, 5, 6);
-      _tile_dpbssd(3, 5, 7);
-    }
+    if constexpr (kLower) _tile_dpbssd(3, 5, 7);
   }
   store_c<kLower>(tile);
 }
 
 /// Four rows of 64 columns as four lines [16 columns][4 rows].
 inline void interleave(const __m512i (&row)[4], __m512i (&line)[4]) {
-  // The unpacks work inside 128-bit lanes: lane L of line i is to hold columns 16 i + 4 L .. + 3, so
-  // they must lie in dword i of lane L before.
-  const __m512i order =
-      _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  // The unpacks work inside 128-bit lanes: lane L of line i is to hold columns 16 i + 4 L .. + 3,
+  // so they must lie in dword i of lane L before.
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   const __m512i r0 = _mm512_permutexvar_epi32(order, row[0]);
   const __m512i r1 = _mm512_permutexvar_epi32(order, row[1]);
   const __m512i r2 = _mm512_permutexvar_epi32(order, row[2]);
@@ -77,7 +71,8 @@ void pack_b_s8_amxint8(const PackB& p) {
   const std::int64_t padded_k = (p.k + kStep - 1) / kStep * kStep;
   for (std::int64_t k = 0; k < padded_k; k += 4) {
     const std::byte* src = bytes(p.src) + k * stride;
-    std::byte* dst = bytes(p.dst) + (p.k_begin + k) / kStep * kStepBytes + k % kStep / 4 * kLineBytes;
+    std::byte* dst =
+        bytes(p.dst) + (p.k_begin + k) / kStep * kStepBytes + k % kStep / 4 * kLineBytes;
     for (std::int64_t j = 0; j < p.n; j += 64, dst += 2 * p.panel_stride_bytes) {
       __m512i row[4], line[4];
       for (int r = 0; r < 4; ++r)
@@ -92,8 +87,6 @@ void pack_b_s8_amxint8(const PackB& p) {
   }
 }
 
-void pack_bt_s8_amxint8(const PackB& p) {
-  pack_bt_lines(p, p.k, p.k_begin / kStep * kStepBytes);
-}
+void pack_bt_s8_amxint8(const PackB& p) { pack_bt_lines(p, p.k, p.k_begin / kStep * kStepBytes); }
 
 }  // namespace weft::gemm

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "unfused/unfused.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ops/matmul_allreduce_add_rmsnorm/contract.h"
+
+namespace weft::bench {
+namespace {
+
+// Rows that travel at once: the slots of a ring of three stay within a few MiB, which was the
+// fastest all-reduce of 64 MiB between two ranks
+// (docs/measurements/matmul_allreduce_add_rmsnorm.md).
+constexpr std::int64_t kRingRows = 256;
+constexpr std::int64_t kBatch = 8;
+
+template <typename Body>
+void for_rows(ThreadPool& pool, tile::Rows rows, const Body& body) {
+  pool.parallel_for(ceil_div(rows.count(), kBatch), [&](std::int64_t batch, int thread) {
+    const std::int64_t begin = rows.begin + batch * kBatch;
+    for (std::int64_t row = begin; row < std::min(rows.end, begin + kBatch); ++row)
+      body(row, thread);
+    rows::stream_fence();
+  });
+}
+
+}  // namespace
+
+Result<Unfused> Unfused::plan(Context& context, Group& group,
+                              const MatmulAllReduceAddRmsNormArgs& args) {
+  Unfused unfused(context, group);
+  const ops::MatmulOperands operands = ops::operands_of(args);
+  const std::int64_t m = ops::rows_of(args.x1), n = operands.weight_n();
+  unfused.row_bytes_ = round_up(n * 2, kCacheLine);
+  WEFT_ASSIGN_OR_RETURN(
+      unfused.local_, ops::LocalMatmul::plan(context.state(), operands, args.residual.dtype(), m));
+  WEFT_ASSIGN_OR_RETURN(unfused.layout_,
+                        tile::Layout::make(tile::Pattern::kTwoShot, m, group.ranks(),
+                                           unfused.row_bytes_, kRingRows, group.window_bytes()));
+  WEFT_ASSIGN_OR_RETURN(unfused.partial_, Buffer::allocate(m * unfused.row_bytes_, "the product"));
+  unfused.scratch_bytes_ = unfused.row_bytes_ + round_up(group.ranks() * 8, kCacheLine);
+  WEFT_ASSIGN_OR_RETURN(unfused.scratch_,
+                        Buffer::allocate(unfused.scratch_bytes_ * context.threads(), "rows"));
+  return unfused;
+}
+
+void Unfused::gemm(const MatmulAllReduceAddRmsNormArgs& args) {
+  local_.bind(ops::operands_of(args));
+  local_.compute(0, local_.m(), partial_.data(), row_bytes_, rows::Store::kStream);
+  rows::stream_fence();
+}
+
+Status Unfused::allreduce() {
+  internal::CallHeader header("unfused allreduce");
+  header.add("m", local_.m()).add("n", local_.n());
+  WEFT_RETURN_IF_ERROR(group_->begin_call(header));
+  tile::TileComm tiles(*group_, layout_);
+  const auto bytes = static_cast<size_t>(local_.n() * 2);
+  const auto send = [&](std::int64_t s) -> Status {
+    WEFT_RETURN_IF_ERROR(tiles.acquire(s));
+    for_rows(context_->pool, tiles.grid().super_block(s), [&](std::int64_t i, int) {
+      std::memcpy(tiles.partial(s, tiles.rank(), i), row(i), bytes);
+    });
+    tiles.publish_partials(s);
+    return {};
+  };
+  const auto reduce = [&](std::int64_t s) -> Status {
+    if (s == 0) WEFT_RETURN_IF_ERROR(group_->check_peers());
+    WEFT_RETURN_IF_ERROR(tiles.wait_partials(s));
+    for_rows(context_->pool, tiles.grid().tile(s, tiles.rank()), [&](std::int64_t i, int thread) {
+      auto** partials =
+          reinterpret_cast<const void**>(scratch_.data() + thread * scratch_bytes_ + row_bytes_);
+      for (int r = 0; r < tiles.ranks(); ++r) partials[r] = tiles.partial(s, r, i);
+      std::byte* reduced = tiles.reduced(s, tiles.rank(), i);
+      local_.row_kernels().sum_rows(
+          {partials, tiles.ranks(), local_.n(), reduced, rows::Store::kPlain});
+      std::memcpy(row(i), reduced, bytes);
+    });
+    tiles.publish_reduced(s);
+    return {};
+  };
+  const auto receive = [&](std::int64_t s) -> Status {
+    for (int i = 1; i < tiles.ranks(); ++i) {
+      const int owner = (tiles.rank() + i) % tiles.ranks();
+      WEFT_RETURN_IF_ERROR(tiles.wait_reduced(s, owner));
+      for_rows(context_->pool, tiles.grid().tile(s, owner), [&](std::int64_t j, int) {
+        std::memcpy(row(j), tiles.reduced(s, owner, j), bytes);
+      });
+    }
+    tiles.consumed(s);
+    return {};
+  };
+  const std::int64_t super_blocks = tiles.grid().super_blocks();
+  for (std::int64_t s = 0; s < super_blocks + 2; ++s) {
+    if (s < super_blocks) WEFT_RETURN_IF_ERROR(send(s));
+    if (s >= 1 && s - 1 < super_blocks) WEFT_RETURN_IF_ERROR(reduce(s - 1));
+    if (s >= 2) WEFT_RETURN_IF_ERROR(receive(s - 2));
+  }
+  return {};
+}
+
+void Unfused::add_rmsnorm(const MatmulAllReduceAddRmsNormArgs& args) {
+  const std::int64_t tensor_row = local_.n() * 2;
+  for_rows(context_->pool, {0, local_.m()}, [&](std::int64_t i, int thread) {
+    rows::AddRmsNormRow norm{};
+    norm.n = local_.n();
+    norm.m = row(i);
+    norm.residual = static_cast<const std::byte*>(args.residual.data()) + i * tensor_row;
+    norm.gamma = args.gamma.data();
+    norm.epsilon = static_cast<float>(args.epsilon);
+    norm.y = static_cast<std::byte*>(args.y.data()) + i * tensor_row;
+    norm.out = static_cast<std::byte*>(args.norm_out.data()) + i * tensor_row;
+    norm.scratch = scratch_.data() + thread * scratch_bytes_;
+    norm.store = rows::Store::kStream;
+    local_.row_kernels().add_rmsnorm_row(norm);
+  });
+}
+
+Status Unfused::run(const MatmulAllReduceAddRmsNormArgs& args) {
+  gemm(args);
+  WEFT_RETURN_IF_ERROR(allreduce());
+  add_rmsnorm(args);
+  return {};
+}
+
+}  // namespace weft::bench

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the segment of a rank looks like, for every transport: control block, then the window.
+//
+// Everything here may be mapped by processes that die at any instruction, so nothing is ever
+// locked: a field is either one atomic, or plain bytes that a later release store makes valid.
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/memory.h"
+#include "comm/group_state.h"
+
+namespace weft::internal {
+
+/// On a line of its own, because its readers spin on it.
+struct alignas(kCacheLine) Counter {
+  std::atomic<std::uint64_t> value{0};
+  /// Ranks asleep on `value`; the publisher makes no system call while it is 0. A rank that dies
+  /// asleep leaves it raised, which costs its group, lost anyway, a few needless wake-ups.
+  std::atomic<std::uint32_t> waiters{0};
+
+  /// The kernel compares 32 bits: the low half of value. A sleeper would have to miss 2^32 steps
+  /// within one slice to be fooled.
+  const void* futex_word() const { return &value; }
+};
+static_assert(std::endian::native == std::endian::little, "futex_word is the low half of value");
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "counters are shared by processes");
+
+struct ControlBlock {
+  Counter counters[static_cast<int>(CounterId::kCount)];
+
+  /// Last call this rank has completed, and whether it has left in order. Read when something is
+  /// wrong or late.
+  alignas(kCacheLine) std::atomic<std::uint64_t> done{0};
+  std::atomic<std::uint32_t> left{0};
+
+  /// What this rank sleeps on, for the text of a peer's timeout only: rank + 1 (0: nothing), then
+  /// the counter and the value it must reach.
+  alignas(kCacheLine) std::atomic<std::int32_t> waiting_for{0};
+  std::atomic<std::int32_t> waiting_counter{0};
+  std::atomic<std::uint64_t> waiting_value{0};
+
+  /// Of rank 0's block only: rank + 1 of the rank whose poison is in force, 0 while there is none.
+  /// One word for the whole group, set by compare-and-swap, so every rank reports the same cause.
+  alignas(kCacheLine) std::atomic<std::int32_t> poisoned_by{0};
+
+  /// This rank's poison: complete before poisoned_by can name this rank.
+  alignas(kCacheLine) std::int32_t poison_code = 0;
+  char poison_text[1020] = {};
+
+  /// Header of call c is in [c % 2]. A rank enters call c after check_peers of c - 1, when all
+  /// peers had entered c - 1 and so no longer read the header of c - 2.
+  alignas(kCacheLine) CallHeader headers[2] = {CallHeader(""), CallHeader("")};
+};
+
+/// Offsets within a segment. The window starts on a huge page of its own and ends on one, so that
+/// the kernel can use huge pages for all of it; untouched pages cost address space only.
+struct SegmentLayout {
+  static constexpr std::int64_t kHugePage = 2 << 20;
+  static constexpr std::int64_t kWindowOffset = kHugePage;
+  std::int64_t window_bytes;
+  constexpr std::int64_t total_bytes() const {
+    return kWindowOffset + round_up(window_bytes, kHugePage);
+  }
+};
+static_assert(sizeof(ControlBlock) <= SegmentLayout::kWindowOffset);
+
+}  // namespace weft::internal

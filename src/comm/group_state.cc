@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls, counters and poison. Waiting is in group_wait.cc.
+#include "comm/group_state.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/topology.h"
+#include "comm/control_block.h"
+#include "comm/futex.h"
+
+namespace weft::internal {
+namespace {
+
+constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();
+
+std::int64_t deadline_after(double seconds) {
+  // Beyond a century nothing is added to the clock, which could overflow.
+  return seconds < 0 || seconds > 3e9
+             ? kForever
+             : now_ns() + static_cast<std::int64_t>(std::ceil(seconds * 1e9));
+}
+
+}  // namespace
+
+GroupState::GroupState(std::unique_ptr<Transport> transport, int rank, int ranks, std::string name,
+                       std::int64_t window_bytes, double exec_timeout_s)
+    : transport_(std::move(transport)),
+      rank_(rank),
+      ranks_(ranks),
+      name_(std::move(name)),
+      window_bytes_(window_bytes),
+      exec_timeout_s_(exec_timeout_s),
+      private_futex_(transport_->private_futex()),
+      oversubscribed_(ranks > topology().usable_cpus),
+      process_(getpid()),
+      deadline_ns_(deadline_after(exec_timeout_s)) {
+  for (int peer = 0; peer < ranks; ++peer) segments_.push_back(transport_->segment(peer));
+}
+
+GroupState::~GroupState() {
+  if (getpid() != process_) return;
+  // Release: who sees that we left also sees the last value of our counters. Partner: is_lost().
+  control(rank_).left.store(1, std::memory_order_release);
+  wake_everybody();
+}
+
+Counter& GroupState::counter(int rank, CounterId id) const {
+  return control(rank).counters[static_cast<int>(id)];
+}
+
+Status GroupState::begin_call(const CallHeader& header) {
+  if (poisoned()) return health();
+  deadline_ns_ = deadline_after(exec_timeout_s_);
+  ++call_;
+  CallHeader& slot = control(rank_).headers[call_ % 2];
+  const auto used = offsetof(CallHeader, fields_) +
+                    static_cast<std::size_t>(header.count_) * sizeof(CallHeader::Field);
+  std::memcpy(static_cast<void*>(&slot), &header, used);
+  publish(CounterId::kCall, call_);
+  return {};
+}
+
+Status GroupState::check_peers() {
+  WEFT_RETURN_IF_ERROR(wait_all(CounterId::kCall, call_, {"the start of the call"}));
+  const auto header = [&](int rank) -> const CallHeader& {
+    return control(rank).headers[call_ % 2];
+  };
+  const std::uint64_t digest = header(0).digest_;
+  for (int peer = 1; peer < ranks_; ++peer)
+    if (header(peer).digest_ != digest)
+      return poison(
+          Status(StatusCode::kMismatch, CallHeader::difference(header(0), header(peer), peer)));
+  return {};
+}
+
+void GroupState::end_call() {
+  // Release, for the reader in is_lost().
+  control(rank_).done.store(call_, std::memory_order_release);
+}
+
+void GroupState::publish(CounterId id, std::uint64_t value) {
+  Counter& mine = counter(rank_, id);
+  // Sequentially consistent, both here and in wait_asleep(), where the order is waiters, then
+  // value: either we see the sleeper, or it sees the value. As a release it also makes everything
+  // written before visible to the acquire loads in peek() and reached().
+  mine.value.store(value, std::memory_order_seq_cst);
+  if (mine.waiters.load(std::memory_order_seq_cst) > 0)
+    futex_wake_all(mine.futex_word(), private_futex_);
+}
+
+std::uint64_t GroupState::own(CounterId id) const {
+  return counter(rank_, id).value.load(std::memory_order_relaxed);
+}
+
+std::uint64_t GroupState::peek(int peer, CounterId id) const {
+  return counter(peer, id).value.load(std::memory_order_acquire);  // pairs with publish()
+}
+
+bool GroupState::poisoned() const {
+  return control(0).poisoned_by.load(std::memory_order_acquire) != 0;  // pairs with poison()
+}
+
+Status GroupState::poison(const Status& status) {
+  if (status.ok() || poisoned()) return health();
+  {
+    const std::lock_guard lock(poison_mutex_);
+    if (!poison_written_) {
+      ControlBlock& own = control(rank_);
+      const std::size_t length = std::min(status.message().size(), sizeof own.poison_text - 1);
+      own.poison_code = static_cast<std::int32_t>(status.code());
+      std::memcpy(own.poison_text, status.message().data(), length);
+      poison_written_ = true;
+      std::int32_t nobody = 0;
+      // Release: the text is complete for whoever sees our rank there. Partner: poisoned().
+      control(0).poisoned_by.compare_exchange_strong(nobody, rank_ + 1, std::memory_order_acq_rel);
+    }
+  }
+  wake_everybody();
+  return health();
+}
+
+Status GroupState::health() const {
+  const std::int32_t by = control(0).poisoned_by.load(std::memory_order_acquire);
+  if (by <= 0 || by > ranks_) return {};
+  const ControlBlock& first = control(by - 1);
+  return Status(
+      static_cast<StatusCode>(first.poison_code),
+      std::string(first.poison_text, strnlen(first.poison_text, sizeof first.poison_text)));
+}
+
+void GroupState::wake_everybody() const {
+  for (int rank = 0; rank < ranks_; ++rank)
+    for (Counter& counter : control(rank).counters)
+      if (counter.waiters.load(std::memory_order_seq_cst) > 0)
+        futex_wake_all(counter.futex_word(), private_futex_);
+}
+
+}  // namespace weft::internal

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/transport/mapping.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <utility>
+
+namespace weft::internal {
+namespace {
+
+#ifndef MFD_NOEXEC_SEAL
+constexpr unsigned kNoExecSeal = 0x0008U;  // Linux 6.3; where vm.memfd_noexec is 2 it is required
+#else
+constexpr unsigned kNoExecSeal = MFD_NOEXEC_SEAL;
+#endif
+
+constexpr int kSizeSeals = F_SEAL_SHRINK | F_SEAL_GROW;
+
+Status out_of_memory(std::int64_t bytes, int error) {
+  return Status(StatusCode::kOutOfMemory,
+                fmt::format("{} bytes of address space for the window of a rank: {}. Use a smaller "
+                            "window_bytes or HCCL_BUFFSIZE.",
+                            bytes, std::strerror(error)));
+}
+
+void ask_for_huge_pages(void* data, const SegmentLayout& layout) {
+  // A refusal (kernel without them) only costs speed.
+  madvise(static_cast<std::byte*>(data) + SegmentLayout::kWindowOffset,
+          static_cast<std::size_t>(layout.total_bytes() - SegmentLayout::kWindowOffset),
+          MADV_HUGEPAGE);
+}
+
+}  // namespace
+
+Result<Mapping> Mapping::anonymous(const SegmentLayout& layout) {
+  const std::int64_t bytes = layout.total_bytes();
+  void* data = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) return out_of_memory(bytes, errno);
+  ask_for_huge_pages(data, layout);
+  Mapping mapping(data, bytes);
+  construct_control_block(mapping);
+  return mapping;
+}
+
+Result<Mapping> Mapping::of_file(int fd, const SegmentLayout& layout) {
+  const std::int64_t bytes = layout.total_bytes();
+  struct stat facts {};
+  const int seals = fcntl(fd, F_GET_SEALS);
+  if (fstat(fd, &facts) != 0 || facts.st_size != bytes || seals < 0 ||
+      (seals & kSizeSeals) != kSizeSeals)
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("the shared memory a rank sent has {} bytes and seals {:#x} but must "
+                              "have {} bytes and be sealed against a change of size",
+                              facts.st_size, seals, bytes));
+  void* data =
+      mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (data == MAP_FAILED) return out_of_memory(bytes, errno);
+  ask_for_huge_pages(data, layout);
+  return Mapping(data, bytes);
+}
+
+Mapping::Mapping(Mapping&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+Mapping::~Mapping() {
+  if (data_) munmap(data_, static_cast<std::size_t>(bytes_));
+}
+
+Segment Mapping::segment() const {
+  return {std::launder(reinterpret_cast<ControlBlock*>(data_)),
+          data_ + SegmentLayout::kWindowOffset};
+}
+
+Result<UniqueFd> create_segment_file(const SegmentLayout& layout) {
+  constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  UniqueFd file(memfd_create("weft", kFlags | kNoExecSeal));
+  if (!file && errno == EINVAL) file = UniqueFd(memfd_create("weft", kFlags));
+  if (!file)
+    return Status(StatusCode::kOutOfMemory, fmt::format("memfd_create: {}", std::strerror(errno)));
+  if (ftruncate(file.get(), layout.total_bytes()) != 0 ||
+      fcntl(file.get(), F_ADD_SEALS, kSizeSeals | F_SEAL_SEAL) != 0)
+    return out_of_memory(layout.total_bytes(), errno);
+  return file;
+}
+
+void construct_control_block(const Mapping& mapping) {
+  new (static_cast<void*>(mapping.segment().control)) ControlBlock();
+}
+
+}  // namespace weft::internal

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+// The blocked gemm against the reference, and its promise: blocking, threads, layout and the number
+// of rows do not change a bit.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "base/float16.h"
+#include "base/memory.h"
+#include "kernels/gemm/blocked.h"
+
+namespace weft::gemm {
+namespace {
+
+constexpr std::uint32_t kUntouched = 0xdeadbeef;
+
+enum class Order { kRowMajor, kTransposed };
+
+// Operands of one product and what run_blocked makes of them.
+struct Problem {
+  const Kernel& kernel;
+  std::int64_t m, n, k;
+  Order order;
+  std::vector<std::uint16_t> a, b;  // int8 uses one byte each, below
+  std::vector<std::int8_t> a8, b8;
+  std::vector<float> bias_f32;
+  std::vector<std::int32_t> bias_s32;
+
+  Problem(const Kernel& kernel, std::int64_t m, std::int64_t n, std::int64_t k, Order order,
+          unsigned seed)
+      : kernel(kernel), m(m), n(n), k(k), order(order) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    const auto value = [&] {
+      return kernel.a == DType::kFloat16 ? f32_to_fp16(normal(random))
+                                         : f32_to_bf16(normal(random));
+    };
+    const std::int64_t padded_n = round_up(n, kernel.nr);
+    for (std::int64_t j = 0; j < padded_n; ++j) {
+      bias_f32.push_back(normal(random));
+      bias_s32.push_back(static_cast<std::int32_t>(random() % 2001) - 1000);
+    }
+    if (kernel.a == DType::kInt8) {
+      for (std::int64_t i = 0; i < m * k; ++i) a8.push_back(static_cast<std::int8_t>(random()));
+      for (std::int64_t i = 0; i < k * n; ++i) b8.push_back(static_cast<std::int8_t>(random()));
+    } else {
+      for (std::int64_t i = 0; i < m * k; ++i) a.push_back(value());
+      for (std::int64_t i = 0; i < k * n; ++i) b.push_back(value());
+    }
+  }
+
+  const void* a_data() const { return a8.empty() ? static_cast<const void*>(a.data()) : a8.data(); }
+  const void* b_data() const { return b8.empty() ? static_cast<const void*>(b.data()) : b8.data(); }
+  std::int64_t k_stride() const { return order == Order::kRowMajor ? n : 1; }
+  std::int64_t n_stride() const { return order == Order::kRowMajor ? 1 : k; }
+
+  Weight weight() const {
+    Weight w;
+    w.stored = kernel.b;
+    w.data = b_data();
+    w.k_stride = k_stride();
+    w.n_stride = n_stride();
+    return w;
+  }
+
+  // acc bits of all elements.
+  std::vector<std::uint32_t> run(const Blocking& blocking, int threads, const Weight& weight,
+                                 const rows::Kernels& rows, std::int64_t rows_wanted) const {
+    ThreadPool pool(threads, false);
+    const std::int64_t a_bytes = ceil_div(rows_wanted, kernel.mr) * kernel.a_panel_bytes(k);
+    Buffer packed = Buffer::allocate(a_bytes, "a").value();
+    Buffer gather = Buffer::allocate(threads * gather_bytes(kernel, k), "gather").value();
+    PackRows pack{};
+    pack.kernel = &kernel;
+    pack.m = rows_wanted;
+    pack.k = k;
+    pack.src = static_cast<const std::byte*>(a_data());
+    pack.rows_per_batch = m;
+    pack.row_stride = k;
+    pack.k_stride = 1;
+    pack.packed_a = packed.data();
+    pack.gather = gather.data();
+    pack.gather_bytes = gather_bytes(kernel, k);
+    pack_rows(pool, pack);
+
+    struct Out {
+      std::vector<std::uint32_t> acc;
+      std::int64_t n;
+    } out{std::vector<std::uint32_t>(static_cast<size_t>(rows_wanted * n), kUntouched), n};
+    Blocked gemm{};
+    gemm.kernel = &kernel;
+    gemm.rows = &rows;
+    gemm.blocking = blocking;
+    gemm.m = rows_wanted;
+    gemm.n = n;
+    gemm.k = k;
+    gemm.packed_a = packed.data();
+    gemm.weight = weight;
+    gemm.bias =
+        kernel.acc == DType::kInt32 ? static_cast<const void*>(bias_s32.data()) : bias_f32.data();
+    gemm.scratch_bytes = blocked_scratch_bytes(kernel, weight, blocking, rows_wanted, k);
+    Buffer scratch = Buffer::allocate(threads * gemm.scratch_bytes, "scratch").value();
+    gemm.scratch = scratch.data();
+    gemm.epilogue = {&out, [](void* object, const FinishedTile& tile) {
+                       Out& to = *static_cast<Out*>(object);
+                       for (int i = 0; i < tile.m; ++i)
+                         std::memcpy(
+                             &to.acc[static_cast<size_t>((tile.row + i) * to.n + tile.col)],
+                             static_cast<const std::byte*>(tile.acc) + i * tile.acc_stride_bytes,
+                             static_cast<size_t>(tile.n) * 4);
+                     }};
+    run_blocked(pool, gemm);
+    return out.acc;
+  }
+
+  std::vector<std::uint32_t> run(const Blocking& blocking, int threads) const {
+    return run(blocking, threads, weight(), rows::select(DType::kFloat16, isa::available()), m);
+  }
+
+  // Largest error as a share of its bound: (k + 2) roundings of fp32 over the sum of |a·b|;
+  // integers exact.
+  double worst(const std::vector<std::uint32_t>& acc) const {
+    std::vector<double> bias(static_cast<size_t>(n)), want(static_cast<size_t>(m * n)),
+        magnitude(want.size());
+    for (size_t j = 0; j < bias.size(); ++j)
+      bias[j] = kernel.acc == DType::kInt32 ? bias_s32[j] : bias_f32[j];
+    reference({kernel.a, m, n, k, a_data(), k, 1, b_data(), k_stride(), n_stride(), bias.data(),
+               want.data(), magnitude.data()});
+    double worst = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      if (kernel.acc == DType::kInt32) {
+        if (static_cast<std::int32_t>(acc[i]) != want[i]) return INFINITY;
+        continue;
+      }
+      const double bound = static_cast<double>(k + 2) * 0x1p-24 * magnitude[i] + 1e-30;
+      worst = std::max(worst, std::fabs(std::bit_cast<float>(acc[i]) - want[i]) / bound);
+    }
+    return worst;
+  }
+};
+
+class BlockedTest : public testing::TestWithParam<size_t> {
+ protected:
+  void SetUp() override {
+    if (kernel().isa & ~isa::available())
+      GTEST_SKIP() << "this machine lacks " << isa::names(kernel().isa);
+  }
+  const Kernel& kernel() const { return kernels()[GetParam()]; }
+};
+
+TEST_P(BlockedTest, EveryBlockingGivesTheSameBitsAndMatchesTheReference) {
+  const Kernel& g = kernel();
+  for (const Order order : {Order::kRowMajor, Order::kTransposed}) {
+    const Problem problem(g, 2 * g.mr + 3, 3 * g.nr + 5, 4 * g.k_step + 67, order, 7);
+    const std::vector<std::uint32_t> first =
+        problem.run({g.padded_k(problem.k), round_up(problem.n, g.nr)}, 1);
+    EXPECT_LE(problem.worst(first), 1) << g.name;
+    for (const std::int64_t kc :
+         {std::int64_t{g.k_step}, std::int64_t{3 * g.k_step}, g.padded_k(problem.k)})
+      for (const std::int64_t nc : {g.nr, 2 * g.nr})
+        for (const int threads : {1, 3})
+          EXPECT_EQ(problem.run({kc, nc}, threads), first)
+              << g.name << " kc " << kc << " nc " << nc << " threads " << threads;
+  }
+}
+
+TEST_P(BlockedTest, RowsDoNotDependOnHowManyThereAre) {
+  const Kernel& g = kernel();
+  const Problem problem(g, 3 * g.mr, 2 * g.nr, 5 * g.k_step, Order::kRowMajor, 11);
+  const Blocking blocking{2 * g.k_step, g.nr};
+  const rows::Kernels& rows = rows::select(DType::kFloat16, isa::available());
+  const std::vector<std::uint32_t> all = problem.run(blocking, 1);
+  for (const std::int64_t rows_wanted : {1, 2, g.mr / 2 + 1, g.mr, g.mr + 1}) {
+    std::vector<std::uint32_t> some = problem.run(blocking, 1, problem.weight(), rows, rows_wanted);
+    EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin()))
+        << g.name << " rows " << rows_wanted;
+  }
+}
+
+TEST_P(BlockedTest, ChosenBlocksCoverTheProblem) {
+  const Kernel& g = kernel();
+  Weight weight;
+  weight.stored = g.b;
+  for (const std::int64_t n : {1, 31, 33, 4096, 8192, 100000})
+    for (const std::int64_t k : {1, 33, 1024, 5000})
+      for (const int threads : {1, 2, 7}) {
+        const Blocking blocking = choose_blocking(g, weight, 100, n, k, threads, 2 << 20);
+        EXPECT_EQ(blocking.nc % g.nr, 0);
+        EXPECT_EQ(blocking.kc % g.k_step, 0);
+        EXPECT_GE(blocking.nc, g.nr);
+        EXPECT_LE(blocking.nc / g.nr * g.b_panel_bytes(blocking.kc), 2 << 20);
+      }
+}
+
+// Weights of int8 or int4 are restored while packing: the same bits as packing the restored weight.
+TEST_P(BlockedTest, RestoresQuantisedWeights) {
+  const Kernel& g = kernel();
+  if (g.a == DType::kInt8) GTEST_SKIP() << "int8 products are not restored";
+  const rows::Kernels& rows = rows::select(g.a, isa::available());
+  const auto to_t = [&](float f) {
+    return g.a == DType::kFloat16 ? f32_to_fp16(f) : f32_to_bf16(f);
+  };
+  const std::int64_t n = 2 * g.nr + 6, k = 150, group = 32, groups = ceil_div(k, group);
+  std::mt19937 random(3);
+  std::vector<std::uint16_t> scale(static_cast<size_t>(groups * n)), offset(scale.size());
+  for (auto& s : scale) s = to_t(0.01f + static_cast<float>(random() % 100) * 1e-4f);
+  for (auto& o : offset) o = to_t(static_cast<float>(random() % 100) * 0.07f - 3);
+  for (const DType stored : {DType::kInt8, DType::kInt4})
+    for (const Order order : {Order::kRowMajor, Order::kTransposed})
+      for (const int mode : {0, 1, 2}) {  // per tensor, per column, per group
+        Problem problem(g, g.mr + 1, n, k, order, 5);
+        std::vector<std::uint8_t> quantised(static_cast<size_t>(k * n + 1));
+        for (auto& q : quantised) q = static_cast<std::uint8_t>(random());
+        Weight weight = problem.weight();
+        weight.stored = stored;
+        weight.data = quantised.data();
+        weight.scale = scale.data();
+        weight.offset = offset.data();
+        weight.per_tensor = mode == 0;
+        weight.group_size = mode == 2 ? group : 0;
+        weight.n = n;
+        // One element at a time through the scalar row kernel.
+        const rows::Kernels& scalar = rows::select(g.a, isa::kScalar);
+        for (std::int64_t p = 0; p < k; ++p)
+          for (std::int64_t j = 0; j < n; ++j) {
+            const std::int64_t index = p * problem.k_stride() + j * problem.n_stride();
+            const size_t s =
+                mode == 0 ? 0 : static_cast<size_t>((mode == 2 ? p / group * n : 0) + j);
+            rows::AntiquantRow one{};
+            one.src = quantised.data() + (stored == DType::kInt4 ? index / 2 : index);
+            one.src_nibble = stored == DType::kInt4 ? static_cast<int>(index % 2) : 0;
+            one.n = 1;
+            one.scale = &scale[s];
+            one.offset = &offset[s];
+            one.dst = &problem.b[static_cast<size_t>(index)];
+            (stored == DType::kInt4 ? scalar.antiquant_int4_row : scalar.antiquant_int8_row)(one);
+          }
+        const Blocking blocking{64, 2 * g.nr};
+        EXPECT_EQ(problem.run(blocking, 2, weight, rows, problem.m), problem.run(blocking, 1))
+            << g.name << " " << to_string(stored) << " mode " << mode;
+      }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, BlockedTest, testing::Range(size_t{0}, kernels().size()),
+                         [](const auto& test) { return std::string(kernels()[test.param].name); });
+
+}  // namespace
+}  // namespace weft::gemm

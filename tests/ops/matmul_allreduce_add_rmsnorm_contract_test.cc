@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+// One failing call per rule, with the text a user sees.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "ops/matmul_allreduce_add_rmsnorm/contract.h"
+
+namespace weft::ops {
+namespace {
+
+using Args = MatmulAllReduceAddRmsNormArgs;
+constexpr DType kF16 = DType::kFloat16, kBf16 = DType::kBFloat16, kF32 = DType::kFloat32;
+constexpr DType kI8 = DType::kInt8, kI4 = DType::kInt4, kI32 = DType::kInt32, kU64 = DType::kUInt64;
+
+// (2, 3, 64) · (64, 10): legal calls of each scenario, without data.
+Args float_args() {
+  Args a;
+  a.x1 = {nullptr, kF16, {2, 3, 64}};
+  a.x2 = {nullptr, kF16, {64, 10}};
+  a.bias = {nullptr, kF16, {10}};
+  a.residual = {nullptr, kF16, {2, 3, 10}};
+  a.gamma = {nullptr, kF16, {10}};
+  a.y = TensorRef(nullptr, kF16, {2, 3, 10});
+  a.norm_out = TensorRef(nullptr, kF16, {2, 3, 10});
+  return a;
+}
+Args quant_args() {
+  Args a = float_args();
+  a.x1 = {nullptr, kI8, {2, 3, 64}};
+  a.x2 = {nullptr, kI8, {64, 10}};
+  a.bias = {nullptr, kI32, {10}};
+  a.dequant_scale = {nullptr, kU64, {10}};
+  return a;
+}
+Args weight_quant_args() {
+  Args a = float_args();
+  a.x2 = {nullptr, kI8, {64, 10}};
+  a.antiquant_scale = {nullptr, kF16, {10}};
+  a.antiquant_offset = {nullptr, kF16, {10}};
+  return a;
+}
+
+struct BrokenRule {
+  const char* name;
+  std::function<Args()> base;
+  std::function<void(Args&)> breaks;
+  const char* message;  // after "matmul_allreduce_add_rmsnorm (rank 3): "
+};
+
+const std::vector<BrokenRule>& broken_rules() {
+  static const std::vector<BrokenRule> rules = {
+      {"no_x1", float_args, [](Args& a) { a.x1 = {}; }, "x1 is missing"},
+      {"no_x2", float_args, [](Args& a) { a.x2 = {}; }, "x2 is missing"},
+      {"no_residual", float_args, [](Args& a) { a.residual = {}; }, "residual is missing"},
+      {"no_gamma", float_args, [](Args& a) { a.gamma = {}; }, "gamma is missing"},
+      {"no_y", float_args, [](Args& a) { a.y = {}; },
+       "y is missing; for the in-place form pass residual's memory as y"},
+      {"no_norm_out", float_args, [](Args& a) { a.norm_out = {}; }, "norm_out is missing"},
+      {"no_dequant_scale", quant_args, [](Args& a) { a.dequant_scale = {}; },
+       "dequant_scale is missing; int8 x1 and x2 need one"},
+      {"no_antiquant_scale", weight_quant_args, [](Args& a) { a.antiquant_scale = {}; },
+       "antiquant_scale is missing; an int8 x2 with float16 x1 needs one"},
+      {"rank_0", float_args,
+       [](Args& a) {
+         a.gamma = {nullptr, kF16, std::initializer_list<std::int64_t>{}};
+       },
+       "gamma has no dimensions"},
+      {"k_differs", float_args,
+       [](Args& a) {
+         a.x2 = {nullptr, kF16, {63, 10}};
+       },
+       "the last dimension of x1 is 64 but x2.dim(0) is 63; both are k"},
+      {"n_differs", float_args,
+       [](Args& a) {
+         a.residual = {nullptr, kF16, {2, 3, 11}};
+       },
+       "the last dimension of residual is 11 but x2.dim(1) is 10; both are n"},
+      {"k_is_0", float_args,
+       [](Args& a) {
+         a.x1 = {nullptr, kF16, {2, 3, 0}};
+         a.x2 = {nullptr, kF16, {0, 10}};
+       },
+       "k is 0 but there is no product without it; x1 is (2, 3, 0)"},
+      {"no_such_row", float_args,
+       [](Args& a) {
+         a.x2 = {nullptr, kBf16, {64, 10}};
+       },
+       "there is no row for x1 float16 with x2 bfloat16; use float16 or bfloat16 for both, int8 "
+       "for both, or "
+       "float16 / bfloat16 x1 with int8 / int4 x2"},
+      {"io_is_float32", float_args,
+       [](Args& a) {
+         a.residual = {nullptr, kF32, {2, 3, 10}};
+       },
+       "the outputs are float32 but must be float16 or bfloat16"},
+      {"x1_is_not_io", float_args,
+       [](Args& a) {
+         a.residual = {nullptr, kBf16, {2, 3, 10}};
+       },
+       "x1 is float16 but the outputs are bfloat16; they must be the same"},
+      {"bias_dtype", float_args,
+       [](Args& a) {
+         a.bias = {nullptr, kBf16, {10}};
+       },
+       "bias is bfloat16 but must be float16 like x1"},
+      {"dequant_scale_without_int8", float_args,
+       [](Args& a) {
+         a.dequant_scale = {nullptr, kU64, {10}};
+       },
+       "dequant_scale is given, but x1 is float16; leave it out"},
+      {"antiquant_scale_without_int8", float_args,
+       [](Args& a) {
+         a.antiquant_scale = {nullptr, kF16, {10}};
+       },
+       "antiquant_scale or antiquant_offset is given, but x2 is float16; leave them out"},
+      {"quant_scale_dtype_fp16", quant_args,
+       [](Args& a) {
+         a.dequant_scale = {nullptr, kBf16, {10}};
+       },
+       "dequant_scale is bfloat16 but must be uint64 or int64 (a packed fp32 scale) when the "
+       "outputs are float16; "
+       "pack it (trans_quant_param) or use bfloat16 outputs"},
+      {"quant_scale_dtype_bf16", quant_args,
+       [](Args& a) {
+         a.residual = {nullptr, kBf16, {2, 3, 10}};
+       },
+       "dequant_scale is uint64 but must be bfloat16 when the outputs are bfloat16"},
+      {"quant_bias_dtype", quant_args,
+       [](Args& a) {
+         a.bias = {nullptr, kF16, {10}};
+       },
+       "bias is float16 but must be int32 with int8 x1 and x2"},
+      {"quant_with_antiquant", quant_args,
+       [](Args& a) {
+         a.antiquant_scale = {nullptr, kF16, {10}};
+       },
+       "antiquant_scale or antiquant_offset is given, but x1 and x2 are int8; leave them out"},
+      {"antiquant_scale_dtype", weight_quant_args,
+       [](Args& a) {
+         a.antiquant_scale = {nullptr, kBf16, {10}};
+       },
+       "antiquant_scale is bfloat16 but must be float16 like x1"},
+      {"antiquant_offset_dtype", weight_quant_args,
+       [](Args& a) {
+         a.antiquant_offset = {nullptr, kBf16, {10}};
+       },
+       "antiquant_offset is bfloat16 but must be float16 like antiquant_scale"},
+      {"x1_rank", float_args,
+       [](Args& a) {
+         a.x1 = {nullptr, kF16, {1, 2, 3, 64}};
+       },
+       "x1 is (1, 2, 3, 64) but must be (m, k) or (b, s, k)"},
+      {"x2_rank", float_args,
+       [](Args& a) {
+         a.x2 = {nullptr, kF16, {1, 64, 10}};
+       },
+       "x2 is (1, 64, 10) but must be (k, n)"},
+      {"int8_too_deep", quant_args,
+       [](Args& a) {
+         a.x1 = {nullptr, kI8, {2, 3, 65536}};
+         a.x2 = {nullptr, kI8, {65536, 10}};
+       },
+       "k is 65536 but must be at most 65535 with int8 x1 and x2 (the sums are int32); use more "
+       "ranks"},
+      {"bias_shape", float_args,
+       [](Args& a) {
+         a.bias = {nullptr, kF16, {9}};
+       },
+       "bias is (9) but must be (n) = (10)"},
+      {"dequant_scale_shape", quant_args,
+       [](Args& a) {
+         a.dequant_scale = {nullptr, kU64, {9}};
+       },
+       "dequant_scale is (9) but must be (1), (10) or (1, 10)"},
+      {"antiquant_scale_shape", weight_quant_args,
+       [](Args& a) {
+         a.antiquant_scale = {nullptr, kF16, {2, 10}};
+       },
+       "antiquant_scale is (2, 10) but must be (1), (10) or (1, 10) when antiquant_group_size is "
+       "0"},
+      {"group_not_32", weight_quant_args, [](Args& a) { a.antiquant_group_size = 48; },
+       "antiquant_group_size is 48 but must be 0 or a multiple of 32 from 32 to k - 1 = 63"},
+      {"group_too_large", weight_quant_args, [](Args& a) { a.antiquant_group_size = 64; },
+       "antiquant_group_size is 64 but must be 0 or a multiple of 32 from 32 to k - 1 = 63"},
+      {"group_negative", weight_quant_args, [](Args& a) { a.antiquant_group_size = -32; },
+       "antiquant_group_size is -32 but must be 0 or a multiple of 32 from 32 to k - 1 = 63"},
+      {"group_scale_shape", weight_quant_args, [](Args& a) { a.antiquant_group_size = 32; },
+       "antiquant_scale is (10) but must be (ceil(k / antiquant_group_size), n) = (2, 10)"},
+      {"offset_shape", weight_quant_args,
+       [](Args& a) {
+         a.antiquant_offset = {nullptr, kF16, {1}};
+       },
+       "antiquant_offset is (1) but must be (10) like antiquant_scale"},
+      {"group_without_scale", float_args, [](Args& a) { a.antiquant_group_size = 32; },
+       "antiquant_group_size is 32 but must be 0 without an antiquant_scale"},
+      {"x2_strides", float_args,
+       [](Args& a) {
+         const std::int64_t dims[] = {64, 10}, strides[] = {20, 2};
+         a.x2 = {nullptr, kF16, dims, strides};
+       },
+       "x2 has strides (20, 2) but one axis must be adjacent: row-major (…, 1) or the transposed "
+       "view (1, …); make "
+       "it contiguous"},
+      {"int4_odd", weight_quant_args,
+       [](Args& a) {
+         a.x2 = {nullptr, kI4, {64, 9}};
+         a.antiquant_scale = {nullptr, kF16, {9}};
+         a.antiquant_offset = a.bias = {};
+         a.residual = {nullptr, kF16, {2, 3, 9}};
+         a.gamma = {nullptr, kF16, {9}};
+         a.y = a.norm_out = TensorRef(nullptr, kF16, {2, 3, 9});
+       },
+       "x2 is int4 with 9 elements along its adjacent axis, but that must be even (two per byte)"},
+      {"residual_rank", float_args,
+       [](Args& a) {
+         a.residual = {nullptr, kF16, {6, 10}};
+       },
+       "residual is (6, 10) but must be (b, s, n), also with a 2-D x1"},
+      {"rows_differ", float_args,
+       [](Args& a) {
+         a.residual = {nullptr, kF16, {2, 4, 10}};
+       },
+       "x1 has 6 rows but residual has 8 (b·s); they must be the same"},
+      {"gamma_shape", float_args,
+       [](Args& a) {
+         a.gamma = {nullptr, kF16, {1, 10}};
+       },
+       "gamma is (1, 10) but must be (n) = (10)"},
+      {"gamma_dtype", float_args,
+       [](Args& a) {
+         a.gamma = {nullptr, kF32, {10}};
+       },
+       "gamma is float32 but must be float16 like residual"},
+      {"y_dtype", float_args,
+       [](Args& a) {
+         a.y = TensorRef(nullptr, kBf16, {2, 3, 10});
+       },
+       "y is bfloat16 but must be float16 like residual"},
+      {"norm_out_shape", float_args,
+       [](Args& a) {
+         a.norm_out = TensorRef(nullptr, kF16, {3, 2, 10});
+       },
+       "norm_out is (3, 2, 10) but must be (2, 3, 10) like residual"},
+      {"epsilon_0", float_args, [](Args& a) { a.epsilon = 0; },
+       "epsilon is 0 but must be between 0 and 1 (both excluded)"},
+      {"epsilon_1", float_args, [](Args& a) { a.epsilon = 1; },
+       "epsilon is 1 but must be between 0 and 1 (both excluded)"},
+      {"epsilon_nan", float_args, [](Args& a) { a.epsilon = __builtin_nan(""); },
+       "epsilon is nan but must be between 0 and 1 (both excluded)"},
+      {"residual_strides", float_args,
+       [](Args& a) {
+         const std::int64_t dims[] = {2, 3, 10}, strides[] = {60, 20, 2};
+         a.residual = {nullptr, kF16, dims, strides};
+       },
+       "residual has stride 2 along n but its rows must be adjacent (1); make it contiguous"},
+  };
+  return rules;
+}
+
+class ContractTest : public testing::TestWithParam<size_t> {};
+
+TEST_P(ContractTest, NamesTheOperandBothValuesAndWhatToDo) {
+  const BrokenRule& rule = broken_rules()[GetParam()];
+  Args args = rule.base();
+  bool empty = false;
+  ASSERT_TRUE(check_plan(args, 3, empty).ok()) << check_plan(args, 3, empty).to_string();
+  rule.breaks(args);
+  const Status status = check_plan(args, 3, empty);
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(),
+            std::string("matmul_allreduce_add_rmsnorm (rank 3): ") + rule.message);
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, ContractTest, testing::Range(size_t{0}, broken_rules().size()),
+                         [](const auto& test) {
+                           return std::string(broken_rules()[test.param].name);
+                         });
+
+TEST(Contract, AcceptsWhatTheOperatorComputes) {
+  bool empty = true;
+  Args a = float_args();
+  a.bias = {};
+  a.x1 = {nullptr, kF16, {6, 64}};  // 2-D x1, 3-D residual
+  a.x2 = ConstTensorRef(nullptr, kF16, {10, 64}).transposed();
+  EXPECT_TRUE(check_plan(a, 0, empty).ok());
+  EXPECT_FALSE(empty);
+  a = weight_quant_args();
+  a.antiquant_group_size = 32;
+  a.antiquant_scale = a.antiquant_offset = {nullptr, kF16, {2, 10}};
+  EXPECT_TRUE(check_plan(a, 0, empty).ok());
+  a = quant_args();
+  a.dequant_scale = {nullptr, kU64, {1, 10}};
+  EXPECT_TRUE(check_plan(a, 0, empty).ok());
+}
+
+TEST(Contract, EmptyTensorsAreNoWork) {
+  bool empty = false;
+  Args a = float_args();
+  a.x1 = {nullptr, kF16, {0, 3, 64}};
+  a.residual = {nullptr, kF16, {0, 3, 10}};
+  a.y = a.norm_out = TensorRef(nullptr, kF16, {0, 3, 10});
+  EXPECT_TRUE(check_plan(a, 0, empty).ok());
+  EXPECT_TRUE(empty);
+  a.epsilon = 7;  // comes after the empty case in the order of rules
+  EXPECT_TRUE(check_plan(a, 0, empty).ok());
+}
+
+// Rules of run(): memory.
+class RunContractTest : public testing::Test {
+ protected:
+  static constexpr size_t kBytes = 4096;
+  Args with_data() {
+    Args a = float_args();
+    a.x1 = a.x1.with_data(memory_[0]);
+    a.x2 = a.x2.with_data(memory_[1]);
+    a.bias = a.bias.with_data(memory_[2]);
+    a.residual = a.residual.with_data(memory_[3]);
+    a.gamma = a.gamma.with_data(memory_[4]);
+    a.y = a.y.with_data(memory_[5]);
+    a.norm_out = a.norm_out.with_data(memory_[6]);
+    return a;
+  }
+  std::string check(const Args& args) { return check_run(float_args(), args, 3).message(); }
+  static std::string text(const char* message) {
+    return std::string("matmul_allreduce_add_rmsnorm (rank 3): ") + message;
+  }
+  char memory_[7][kBytes];
+};
+
+TEST_F(RunContractTest, AcceptsOtherPointersAndTheInPlaceForm) {
+  Args a = with_data();
+  EXPECT_EQ(check(a), "");
+  a.y = a.y.with_data(memory_[3]);
+  EXPECT_EQ(check(a), "");
+}
+
+TEST_F(RunContractTest, RefusesAnotherLayout) {
+  Args a = with_data();
+  a.bias = {};
+  EXPECT_EQ(check(a),
+            text("bias is none but float16 (10) was planned; plan again for another layout"));
+  a = with_data();
+  a.x1 = {memory_[0], kF16, {6, 64}};
+  EXPECT_EQ(check(a), text("x1 is float16 (6, 64) but float16 (2, 3, 64) was planned; plan again "
+                           "for another layout"));
+  a = with_data();
+  a.epsilon = 1e-5;
+  EXPECT_EQ(check(a), text("antiquant_group_size 0 and epsilon 1e-05 differ from the planned 0 and "
+                           "1e-06; plan again"));
+}
+
+TEST_F(RunContractTest, RefusesMissingData) {
+  Args a = with_data();
+  a.gamma = a.gamma.with_data(nullptr);
+  EXPECT_EQ(check(a), text("gamma has no data (null pointer)"));
+}
+
+TEST_F(RunContractTest, RefusesOverlap) {
+  Args a = with_data();
+  a.norm_out = a.norm_out.with_data(memory_[3]);
+  EXPECT_EQ(check(a), text("norm_out overlaps residual; give it memory of its own"));
+  a = with_data();
+  a.norm_out = a.norm_out.with_data(memory_[5] + 2);
+  EXPECT_EQ(check(a), text("norm_out overlaps y; give it memory of its own"));
+  a = with_data();
+  a.y = a.y.with_data(memory_[3] + 2);
+  EXPECT_EQ(check(a),
+            text("y overlaps residual; only exactly residual's memory may be shared with y"));
+  a = with_data();
+  a.y = a.y.with_data(memory_[0]);
+  EXPECT_EQ(check(a), text("y overlaps x1; only exactly residual's memory may be shared with y"));
+}
+
+}  // namespace
+}  // namespace weft::ops
