@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Pinned: other versions format differently.
-check_format() { git ls-files -z '*.h' '*.cc' | xargs -0 clang-format-14 --dry-run -Werror; }
+check_format() { git ls-files -z '*.h' '*.cc' | xargs -0 -n 1 clang-format-14 --dry-run -Werror --ferror-limit=1; }
 check_layers() { python3 tools/check_layers.py; }
 check_tests() { python3 tools/check_tests.py build/release; }
 check_docs() { python3 tools/check_docs.py; }
