@@ -133,8 +133,8 @@ template <class Source, int lanes, bool full>
 // after: rows are often a power of two apart, so their lines push each other out of L1 and must be
 // used up at once.
 template <class Source, int width>
-void pack_rows(const char* src, std::int64_t stride_bytes, std::int64_t rows, std::int64_t k,
-               char* dst, typename Source::Vec* sums) {
+void pack_rows(const char* src, std::int64_t stride_bytes, int rows, std::int64_t k, char* dst,
+               typename Source::Vec* sums) {
   constexpr int kLanes = width < Source::kLanes ? width : Source::kLanes;
   static_assert(width % kLanes == 0);
   constexpr std::int64_t kChunk = Source::kLanes * kWord / Source::kBytes;
@@ -148,8 +148,8 @@ void pack_rows(const char* src, std::int64_t stride_bytes, std::int64_t rows, st
         pack_chunk<Source, kLanes, true>(chunk, stride_bytes, kLanes, count, words, width * kWord,
                                          sum);
       else
-        pack_chunk<Source, kLanes, false>(chunk, stride_bytes, static_cast<int>(rows - i), count,
-                                          words, width * kWord, sum);
+        pack_chunk<Source, kLanes, false>(chunk, stride_bytes, rows - i, count, words,
+                                          width * kWord, sum);
     }
   }
 }
@@ -169,13 +169,14 @@ void pack_bt(const PackB& args) {
   const char* src = static_cast<const char*>(args.src);
   char* panel = static_cast<char*>(args.dst);
   for (std::int64_t j = 0; j < args.n; j += nr, panel += args.panel_stride_bytes) {
+    const int rows = static_cast<int>(args.n - j < nr ? args.n - j : nr);
     typename Source::Vec sums[kVectors];
     for (int v = 0; v < kVectors; ++v)
       sums[v] = Source::kHeaderBytes > 0 && args.k_begin > 0
                     ? Source::load(panel + v * Source::kLanes * kWord)
                     : Source::zero();
     pack_rows<Source, nr>(
-        src + j * args.stride_bytes, args.stride_bytes, args.n - j, args.k,
+        src + j * args.stride_bytes, args.stride_bytes, rows, args.k,
         panel + Source::kHeaderBytes + args.k_begin / Source::kStep * (nr * kWord), sums);
     if constexpr (Source::kHeaderBytes > 0)
       for (int v = 0; v < kVectors; ++v) Source::store(panel + v * Source::kLanes * kWord, sums[v]);
