@@ -70,6 +70,18 @@ inline void store_c(const Tile& tile) {
   }
 }
 
+/// Brings four rows of C back into L1, where B and A have pushed it out, just before it is stored:
+/// a store that has to wait for its line holds up the loads of the next tile. All 32 rows at once
+/// would stall as well. Returns the rows that follow.
+constexpr int kWarmRows = 4;
+inline const std::byte* warm_c(const std::byte* c, std::int64_t stride) {
+  for (int i = 0; i < kWarmRows; ++i, c += stride) {
+    _mm_prefetch(reinterpret_cast<const char*>(c), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(c + kLineBytes), _MM_HINT_T0);
+  }
+  return c;
+}
+
 /// Four 128-bit pieces, `step` bytes apart, in one register. Loads that insert are not shuffles:
 /// they take any vector port, and the shuffle port is what limits a transposition.
 inline __m512i load_quarters(const std::byte* src, std::int64_t step) {
@@ -99,6 +111,11 @@ inline void transpose_tile(const std::byte* src, std::int64_t stride, std::byte*
     _mm512_store_si512(to + 3 * kLineBytes, _mm512_unpackhi_epi64(high01, high23));
   }
 }
+
+/// Rows of the source that pack_b takes at once. The sources of neighbouring rows are far apart, so
+/// this many streams of 64-byte columns keep more lines under way than one pair of rows at a time:
+/// 10 GB/s against 7 from memory on Sapphire Rapids, without prefetching.
+constexpr int kRowsTogether = 16;
 
 /// Up to 64 bytes, zero beyond; memory beyond `count` bytes is not touched.
 inline __m512i load_line(const std::byte* src, std::int64_t count) {

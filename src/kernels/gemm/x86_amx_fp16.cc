@@ -25,40 +25,48 @@ inline void add_flags(void* header, std::uint32_t flags) {
   *static_cast<std::uint32_t*>(header) |= flags;
 }
 
+/// The products of the tiles that are loaded.
+template <bool kLower>
+inline void multiply_loaded() {
+  _tile_dpbf16ps(0, 4, 6);
+  if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
+}
+template <bool kLower>
+inline void load_a(const std::byte* a) {
+  _tile_loadd(4, a, kLineBytes);
+  if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
+}
+inline void load_b(const std::byte* b) {
+  _tile_stream_loadd(6, b, kLineBytes);
+  _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
+}
+
 template <bool kLower>
 void multiply(const Tile& tile) {
   const std::byte* a = bytes(tile.a);
   const std::byte* b = bytes(tile.b) + kHeaderBytes;
+  const std::byte* c = bytes(tile.acc);
+  const std::int64_t warm_from = tile.k - (kLower ? 2 : 1) * kTileRows / (4 * kWarmRows) * kStep;
   load_c<kLower>(tile);
   // hi·hi, lo·hi, lo·lo, hi·lo: only one operand changes from one product to the next, so ten tile
   // loads feed sixteen products, and what is loaded twice is A, which is nearer.
   for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes) {
-    _tile_stream_loadd(6, b, kLineBytes);
-    _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
-    _tile_loadd(4, a, kLineBytes);
-    if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
-    _tile_loadd(4, a + kLo, kLineBytes);
-    if constexpr (kLower) _tile_loadd(5, a + kLo + kTileBytes, kLineBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
-    _tile_stream_loadd(6, b + kLo, kLineBytes);
-    _tile_stream_loadd(7, b + kLo + kTileBytes, kLineBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
-    _tile_loadd(4, a, kLineBytes);
-    if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
+    const bool warm = p >= warm_from;
+    load_b(b);
+    load_a<kLower>(a);
+    if (warm) c = warm_c(c, tile.acc_stride_bytes);
+    multiply_loaded<kLower>();
+    load_a<kLower>(a + kLo);
+    if (warm) c = warm_c(c, tile.acc_stride_bytes);
+    multiply_loaded<kLower>();
+    load_b(b + kLo);
+    if (warm) c = warm_c(c, tile.acc_stride_bytes);
+    multiply_loaded<kLower>();
+    load_a<kLower>(a);
+    if (warm) c = warm_c(c, tile.acc_stride_bytes);
+    multiply_loaded<kLower>();
   }
   store_c<kLower>(tile);
 }
@@ -189,24 +197,27 @@ void pack_a_f16_amxbf16(const PackA& p) {
 void pack_b_f16_amxbf16(const PackB& p) {
   clear_flags(p);
   const std::int64_t padded_k = (p.k + kStep - 1) / kStep * kStep;
-  for (std::int64_t k = 0; k < padded_k; k += 2) {
-    const std::byte* src = bytes(p.src) + k * p.stride_bytes;
-    std::byte* panel = bytes(p.dst);
-    const std::int64_t line =
-        kHeaderBytes + (p.k_begin + k) / kStep * kStepBytes + k % kStep / 2 * kLineBytes;
-    for (std::int64_t j = 0; j < p.n; j += kSize, panel += p.panel_stride_bytes)
-      for (int half = 0; half < 2; ++half) {
-        const auto mask = static_cast<__mmask16>(low_bits(p.n - j - 16 * half));
-        const std::byte* from = src + 2 * j + 32 * half;
-        const Lines lines =
-            split_pairs(_mm256_maskz_loadu_epi16(k < p.k ? mask : 0, from),
-                        _mm256_maskz_loadu_epi16(k + 1 < p.k ? mask : 0, from + p.stride_bytes));
-        if (lines.flags) [[unlikely]]
-          add_flags(panel, lines.flags << (16 * half));
-        _mm512_store_si512(panel + line + half * kTileBytes, lines.hi);
-        _mm512_store_si512(panel + line + half * kTileBytes + kLo, lines.lo);
-      }
-  }
+  for (std::int64_t rows = 0; rows < padded_k; rows += kRowsTogether)
+    for (std::int64_t j = 0; j < p.n; j += kSize) {
+      std::byte* panel = bytes(p.dst) + j / kSize * p.panel_stride_bytes;
+      std::byte* dst = panel + kHeaderBytes + (p.k_begin + rows) / kStep * kStepBytes +
+                       rows % kStep / 2 * kLineBytes;
+      const auto mask = static_cast<std::uint32_t>(low_bits(p.n - j));
+      std::uint32_t flags = 0;
+      for (std::int64_t k = rows; k < rows + kRowsTogether; k += 2, dst += kLineBytes)
+        for (int half = 0; half < 2; ++half) {
+          const std::byte* src = bytes(p.src) + k * p.stride_bytes + 2 * j + 32 * half;
+          const auto columns = static_cast<__mmask16>(mask >> (16 * half));
+          const Lines lines = split_pairs(
+              _mm256_maskz_loadu_epi16(k < p.k ? columns : 0, src),
+              _mm256_maskz_loadu_epi16(k + 1 < p.k ? columns : 0, src + p.stride_bytes));
+          flags |= lines.flags << (16 * half);
+          _mm512_store_si512(dst + half * kTileBytes, lines.hi);
+          _mm512_store_si512(dst + half * kTileBytes + kLo, lines.lo);
+        }
+      if (flags) [[unlikely]]
+        add_flags(panel, flags);
+    }
 }
 
 void pack_bt_f16_amxbf16(const PackB& p) {
