@@ -82,6 +82,28 @@ inline const std::byte* warm_c(const std::byte* c, std::int64_t stride) {
   return c;
 }
 
+/// Fetches what the caller wants ahead into L2, a few lines a turn: evenly, because a burst of
+/// prefetches takes the fill buffers that the tile loads need. Blocks of A that come from memory
+/// like this cost 7 % less (bfloat16, 32x512 blocks) to 17 % less (float16, 32x192); in bursts
+/// between the tile calls they cost more than without.
+class Ahead {
+ public:
+  Ahead(const Tile& tile, std::int64_t turns)
+      : next_(bytes(tile.ahead)),
+        end_(next_ + tile.ahead_bytes),
+        per_turn_((tile.ahead_bytes + turns * kLineBytes - 1) / (turns * kLineBytes) * kLineBytes) {
+  }
+  void turn() {
+    const std::byte* until = end_ - next_ < per_turn_ ? end_ : next_ + per_turn_;
+    for (; next_ < until; next_ += kLineBytes)
+      _mm_prefetch(reinterpret_cast<const char*>(next_), _MM_HINT_T1);
+  }
+
+ private:
+  const std::byte *next_, *end_;
+  std::int64_t per_turn_;
+};
+
 /// Four 128-bit pieces, `step` bytes apart, in one register. Loads that insert are not shuffles:
 /// they take any vector port, and the shuffle port is what limits a transposition.
 inline __m512i load_quarters(const std::byte* src, std::int64_t step) {

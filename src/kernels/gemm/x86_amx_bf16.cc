@@ -16,9 +16,11 @@ void multiply(const Tile& tile) {
   const std::byte* b = bytes(tile.b);
   const std::byte* c = bytes(tile.acc);
   const std::int64_t warm_from = tile.k - (kLower ? 2 : 1) * kTileRows / kWarmRows * kStep;
+  Ahead ahead(tile, tile.k / kStep);
   load_c<kLower>(tile);
   for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes) {
     if (p >= warm_from) c = warm_c(c, tile.acc_stride_bytes);
+    ahead.turn();
     _tile_stream_loadd(6, b, kLineBytes);
     _tile_loadd(4, a, kLineBytes);
     _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
