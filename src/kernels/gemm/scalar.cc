@@ -21,6 +21,11 @@ struct Word {
     __builtin_memcpy(&x, p, sizeof(x));
     return x;
   }
+  static Vec load_part(const char* p, int bytes) {
+    Vec x = 0;
+    __builtin_memcpy(&x, p, bytes);
+    return x;
+  }
   static void store(char* p, Vec x) { __builtin_memcpy(p, &x, sizeof(x)); }
   template <int lanes>
   static void store_lanes(char* p, Vec x) {
@@ -62,23 +67,24 @@ struct S8Dot : Word {
 template <bool fp16>
 struct F32Source : Word {
   static constexpr int kBytes = 2, kStep = 1;
-  static Vec load_k(const char* p) {
-    std::uint16_t h;
-    __builtin_memcpy(&h, p, sizeof(h));
-    if (fp16) return F32Dot::as_word(fp16_to_f32(h));
-    return Vec{h} << 16;
+  static void expand(Vec raw, Vec (&out)[2]) {
+    out[0] = widen(raw & 0xffff);
+    out[1] = widen(raw >> 16);
   }
-  static Vec load_k(const char* p, int) { return load_k(p); }
-  static Vec load_n(const char* p, std::int64_t) { return load_k(p); }
-  static Vec load_n(const char* p, std::int64_t, int, int) { return load_k(p); }
+  static Vec load_n(const char* p, std::int64_t) { return widen(load_part(p, kBytes)); }
+  static Vec load_n(const char* p, std::int64_t, int, int) { return widen(load_part(p, kBytes)); }
+
+ private:
+  static Vec widen(Vec h) {
+    return fp16 ? F32Dot::as_word(fp16_to_f32(static_cast<std::uint16_t>(h))) : h << 16;
+  }
 };
 using F16 = F32Source<true>;
 using Bf16 = F32Source<false>;
 
 struct S8 : Word {
   static constexpr int kBytes = 1, kStep = 4;
-  static Vec load_k(const char* p) { return load(p); }
-  static Vec load_k(const char* p, int count) { return load_n(p, 1, count, 1); }
+  static void expand(Vec raw, Vec (&out)[1]) { out[0] = raw; }
   static Vec load_n(const char* p, std::int64_t stride_bytes) {
     return load_n(p, stride_bytes, kStep, 1);
   }

@@ -16,13 +16,13 @@ void leave_amx();
 
 namespace {
 
-// The names of the rows mean rows of the other tables. A name that is in neither does not compile:
-// these functions then end without a value.
+// The names of the rows mean rows of the other tables. A name that is in neither does not compile.
 consteval isa::Set isa_bit(std::string_view name) {
 #define WEFT_ISA(enumerator, row_name, implies) \
   if (name == row_name) return isa::enumerator;
 #include "base/isa.inc"
 #undef WEFT_ISA
+  __builtin_unreachable();
 }
 
 consteval DType dtype_of(std::string_view name) {
@@ -30,6 +30,7 @@ consteval DType dtype_of(std::string_view name) {
   if (name == row_name) return DType::enumerator;
 #include "base/dtype.inc"
 #undef WEFT_DTYPE
+  __builtin_unreachable();
 }
 
 constexpr Kernel kKernels[] = {

@@ -14,6 +14,12 @@ struct Ymm {
 
   static Vec zero() { return _mm256_setzero_si256(); }
   static Vec load(const char* p) { return _mm256_loadu_si256(reinterpret_cast<const Vec*>(p)); }
+  // AVX2 has no masked load of bytes; going through the stack never reads too far.
+  static Vec load_part(const char* p, int bytes) {
+    char buffer[32] = {};
+    __builtin_memcpy(buffer, p, bytes);
+    return load(buffer);
+  }
   static void store(char* p, Vec x) { _mm256_storeu_si256(reinterpret_cast<Vec*>(p), x); }
   template <int lanes>
   static void store_lanes(char* p, Vec x) {
@@ -59,12 +65,7 @@ struct Ymm {
   static __m128i load8(const char* p) {
     return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
   }
-  // AVX2 has no masked load of bytes or 16-bit words; going through the stack never reads too far.
-  static __m128i load_part(const char* p, int bytes) {
-    char buffer[16] = {};
-    __builtin_memcpy(buffer, p, bytes);
-    return load16(buffer);
-  }
+  static __m128i low_half(Vec x) { return _mm256_castsi256_si128(x); }
 };
 
 struct F32Dot : Ymm {
@@ -94,10 +95,22 @@ struct S16Dot : Ymm {
 template <bool fp16>
 struct F32Source : Ymm {
   static constexpr int kBytes = 2, kStep = 1;
-  static Vec load_k(const char* p) { return widen(load16(p)); }
-  static Vec load_k(const char* p, int count) { return widen(load_part(p, 2 * count)); }
-  static Vec load_n(const char* p, std::int64_t) { return load_k(p); }
-  static Vec load_n(const char* p, std::int64_t, int, int count) { return load_k(p, count); }
+  static void expand(Vec raw, Vec (&out)[2]) {
+    const Vec upper = _mm256_set1_epi32(-65536);
+    if constexpr (fp16) {
+      const Vec even_odd = _mm256_permute4x64_epi64(
+          _mm256_packus_epi32(_mm256_andnot_si256(upper, raw), _mm256_srli_epi32(raw, 16)), 0xd8);
+      out[0] = widen(low_half(even_odd));
+      out[1] = widen(_mm256_extracti128_si256(even_odd, 1));
+    } else {
+      out[0] = _mm256_slli_epi32(raw, 16);
+      out[1] = _mm256_and_si256(raw, upper);
+    }
+  }
+  static Vec load_n(const char* p, std::int64_t) { return widen(load16(p)); }
+  static Vec load_n(const char* p, std::int64_t, int, int count) {
+    return widen(low_half(load_part(p, 2 * count)));
+  }
 
  private:
   static Vec widen(__m128i x) {
@@ -111,14 +124,20 @@ using Bf16 = F32Source<false>;
 // Two int8, widened to int16.
 struct S8 : Ymm {
   static constexpr int kBytes = 1, kStep = 2;
-  static Vec load_k(const char* p) { return _mm256_cvtepi8_epi16(load16(p)); }
-  static Vec load_k(const char* p, int count) { return _mm256_cvtepi8_epi16(load_part(p, count)); }
+  static void expand(Vec raw, Vec (&out)[2]) {
+    // Each byte into the upper half of its 16 bits, then an arithmetic shift.
+    const __m128i low = _mm_set_epi8(13, -1, 12, -1, 9, -1, 8, -1, 5, -1, 4, -1, 1, -1, 0, -1);
+    const __m128i high = _mm_set_epi8(15, -1, 14, -1, 11, -1, 10, -1, 7, -1, 6, -1, 3, -1, 2, -1);
+    out[0] = _mm256_srai_epi16(_mm256_shuffle_epi8(raw, _mm256_broadcastsi128_si256(low)), 8);
+    out[1] = _mm256_srai_epi16(_mm256_shuffle_epi8(raw, _mm256_broadcastsi128_si256(high)), 8);
+  }
   static Vec load_n(const char* p, std::int64_t stride_bytes) {
     return interleave(load8(p), load8(p + stride_bytes));
   }
   static Vec load_n(const char* p, std::int64_t stride_bytes, int rows, int count) {
-    return interleave(load_part(p, count),
-                      rows > 1 ? load_part(p + stride_bytes, count) : _mm_setzero_si128());
+    return interleave(
+        low_half(load_part(p, count)),
+        rows > 1 ? low_half(load_part(p + stride_bytes, count)) : _mm_setzero_si128());
   }
 
  private:

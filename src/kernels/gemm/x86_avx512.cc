@@ -23,14 +23,24 @@ struct S16Dot : S32Acc {
 template <bool fp16>
 struct F32Source : Zmm {
   static constexpr int kBytes = 2, kStep = 1;
-  static Vec load_k(const char* p) {
+  static void expand(Vec raw, Vec (&out)[2]) {
+    if constexpr (fp16) {
+      const Vec order = _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1,
+                                         30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+      const Vec even_odd = _mm512_permutexvar_epi16(order, raw);
+      out[0] = widen(_mm512_castsi512_si256(even_odd));
+      out[1] = widen(_mm512_extracti64x4_epi64(even_odd, 1));
+    } else {
+      out[0] = _mm512_slli_epi32(raw, 16);
+      out[1] = _mm512_and_si512(raw, _mm512_set1_epi32(-65536));
+    }
+  }
+  static Vec load_n(const char* p, std::int64_t) {
     return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
-  static Vec load_k(const char* p, int count) {
+  static Vec load_n(const char* p, std::int64_t, int, int count) {
     return widen(_mm256_maskz_loadu_epi16(0xffff >> (16 - count), p));
   }
-  static Vec load_n(const char* p, std::int64_t) { return load_k(p); }
-  static Vec load_n(const char* p, std::int64_t, int, int count) { return load_k(p, count); }
 
  private:
   static Vec widen(__m256i x) {
@@ -44,11 +54,12 @@ using Bf16 = F32Source<false>;
 // Two int8, widened to int16.
 struct S8 : Zmm {
   static constexpr int kBytes = 1, kStep = 2;
-  static Vec load_k(const char* p) {
-    return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  }
-  static Vec load_k(const char* p, int count) {
-    return _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(~__mmask32{0} >> (32 - count), p));
+  static void expand(Vec raw, Vec (&out)[2]) {
+    // Each byte into the upper half of its 16 bits, then an arithmetic shift.
+    const __m128i low = _mm_set_epi8(13, -1, 12, -1, 9, -1, 8, -1, 5, -1, 4, -1, 1, -1, 0, -1);
+    const __m128i high = _mm_set_epi8(15, -1, 14, -1, 11, -1, 10, -1, 7, -1, 6, -1, 3, -1, 2, -1);
+    out[0] = _mm512_srai_epi16(_mm512_shuffle_epi8(raw, _mm512_broadcast_i32x4(low)), 8);
+    out[1] = _mm512_srai_epi16(_mm512_shuffle_epi8(raw, _mm512_broadcast_i32x4(high)), 8);
   }
   static Vec load_n(const char* p, std::int64_t stride_bytes) {
     return interleave(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)),

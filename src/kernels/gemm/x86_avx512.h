@@ -3,7 +3,17 @@
 // kernels. In an anonymous namespace for the reason given there.
 #pragma once
 
+// GCC 12 takes the deliberately undefined vectors inside its intrinsics for uninitialised
+// variables.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #include "kernels/gemm/generic.h"
 
@@ -17,6 +27,9 @@ struct Zmm {
 
   static Vec zero() { return _mm512_setzero_si512(); }
   static Vec load(const char* p) { return _mm512_loadu_si512(p); }
+  static Vec load_part(const char* p, int bytes) {
+    return _mm512_maskz_loadu_epi8(~__mmask64{0} >> (64 - bytes), p);
+  }
   static void store(char* p, Vec x) { _mm512_storeu_si512(p, x); }
   template <int lanes>
   static void store_lanes(char* p, Vec x) {
@@ -79,10 +92,7 @@ struct F32Acc : Zmm {
 /// Two bfloat16 per word, as they are.
 struct Bf16Pairs : Zmm {
   static constexpr int kBytes = 2, kStep = 2;
-  static Vec load_k(const char* p) { return load(p); }
-  static Vec load_k(const char* p, int count) {
-    return _mm512_maskz_loadu_epi16(~__mmask32{0} >> (32 - count), p);
-  }
+  static void expand(Vec raw, Vec (&out)[1]) { out[0] = raw; }
   static Vec load_n(const char* p, std::int64_t stride_bytes) {
     return interleave(load_row(p), load_row(p + stride_bytes));
   }
@@ -108,10 +118,7 @@ struct Bf16Pairs : Zmm {
 /// Four int8 per word, as they are.
 struct S8Quads : Zmm {
   static constexpr int kBytes = 1, kStep = 4;
-  static Vec load_k(const char* p) { return load(p); }
-  static Vec load_k(const char* p, int count) {
-    return _mm512_maskz_loadu_epi8(~__mmask64{0} >> (64 - count), p);
-  }
+  static void expand(Vec raw, Vec (&out)[1]) { out[0] = raw; }
   static Vec load_n(const char* p, std::int64_t stride_bytes) {
     return interleave(load_row(p), load_row(p + stride_bytes), load_row(p + 2 * stride_bytes),
                       load_row(p + 3 * stride_bytes));

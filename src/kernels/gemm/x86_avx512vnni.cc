@@ -17,11 +17,9 @@ struct U8S8Dot : S32Acc {
 };
 
 struct SourceA : S8Quads {
-  static Vec load_k(const char* p) { return make_unsigned(S8Quads::load_k(p)); }
-  static Vec load_k(const char* p, int count) { return make_unsigned(S8Quads::load_k(p, count)); }
-
- private:
-  static Vec make_unsigned(Vec x) { return _mm512_xor_si512(x, _mm512_set1_epi8(-128)); }
+  static void expand(Vec raw, Vec (&out)[1]) {
+    out[0] = _mm512_xor_si512(raw, _mm512_set1_epi8(-128));
+  }
 };
 
 struct SourceB : S8Quads {
