@@ -160,6 +160,17 @@ inline void pack_a_lines(const PackA& p, std::int64_t row_bytes) {
   }
 }
 
+/// Fetches what pack_bt reads kAheadBytes later on its way: along `count` rows, then along the
+/// next. Left alone, the hardware prefetcher starts anew in every row: 10-15 % slower.
+constexpr std::int64_t kAheadBytes = 256;
+inline void fetch_rows(const std::byte* rows, int count, std::int64_t stride, std::int64_t done,
+                       std::int64_t row_bytes) {
+  const std::int64_t soon = done + kAheadBytes;
+  const std::byte* src = rows + (soon < row_bytes ? soon : count * stride + soon - row_bytes);
+  for (int r = 0; r < count; ++r, src += stride)
+    _mm_prefetch(reinterpret_cast<const char*>(src), _MM_HINT_T0);
+}
+
 /// src[j, p] with adjacent p: every 16 rows x 64 bytes become one tile [4 bytes of p][16 rows].
 inline void pack_bt_lines(const PackB& p, std::int64_t row_bytes, std::int64_t first_byte) {
   constexpr std::int64_t kStepBytes = 2 * kTileBytes;
@@ -170,6 +181,7 @@ inline void pack_bt_lines(const PackB& p, std::int64_t row_bytes, std::int64_t f
     std::byte* dst =
         bytes(p.dst) + j / 32 * p.panel_stride_bytes + first_byte + j % 32 / kTileRows * kTileBytes;
     for (std::int64_t done = 0; done < row_bytes; done += kLineBytes, dst += kStepBytes) {
+      fetch_rows(rows, kTileRows, p.stride_bytes, done, row_bytes);
       if (valid == kTileRows && row_bytes - done >= kLineBytes) {
         transpose_tile(rows + done, p.stride_bytes, dst);
         continue;
