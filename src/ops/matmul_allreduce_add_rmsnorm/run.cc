@@ -78,11 +78,12 @@ class Run {
     args.y = y_[row];
     args.out = norm_out_[row];
     args.scratch = scratch.y;
-    args.store = output_store();
+    args.store = large_store();
     plan_.local.row_kernels().add_rmsnorm_row(args);
   }
-  // Outputs larger than a cache are written past it; those of a decode step are read again at once.
-  rows::Store output_store() const {
+  // Partials and outputs larger than a cache are written past it; those of a decode step are read
+  // again at once.
+  rows::Store large_store() const {
     return plan_.layout.pattern == tile::Pattern::kOneShot ? rows::Store::kPlain
                                                            : rows::Store::kStream;
   }
@@ -123,7 +124,7 @@ Status Run::compute(std::int64_t s) {
   begin = now();
   const tile::Rows rows = tiles_.grid().super_block(s);
   plan_.local.compute(rows.begin, rows.end, tiles_.partial(s, tiles_.rank(), rows.begin),
-                      tiles_.row_bytes(), rows::Store::kPlain);
+                      tiles_.row_bytes(), large_store());
   trace(TraceKind::kGemm, s, -1, begin);
   begin = now();
   tiles_.publish_partials(s);
