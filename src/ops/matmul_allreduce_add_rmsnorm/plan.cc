@@ -41,7 +41,8 @@ internal::CallHeader make_header(const MatmulAllReduceAddRmsNormArgs& args,
       .add("x2 dtype", to_string(operands.weight_dtype()))
       .add("residual dtype", to_string(args.residual.dtype()))
       .add("epsilon", fmt::format("{}", args.epsilon))
-      .add("super-block rows", layout.grid.max_super_block_rows());
+      .add("super-block rows", layout.grid.max_super_block_rows())
+      .add("pattern", layout.pattern == tile::Pattern::kOneShot ? "one shot" : "two shots");
   return header;
 }
 
