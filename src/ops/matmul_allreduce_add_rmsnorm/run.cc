@@ -194,21 +194,31 @@ void bind_gamma(Plan& plan, const ConstTensorRef& gamma) {
     std::memcpy(plan.gamma.data() + j * 2, from + j * gamma.stride(0) * 2, 2);
 }
 
-}  // namespace
-
-Status run_tiles(Plan& plan, const Args& args) {
-  WEFT_RETURN_IF_ERROR(plan.group.begin_call(plan.header));
-  if (plan.empty) return plan.group.check_peers();
-  plan.local.bind(operands_of(args));
-  bind_gamma(plan, args.gamma);
-  Run run(plan, args);
-  if (plan.layout.pattern == tile::Pattern::kOneShot) return run.one_shot();
-  const std::int64_t super_blocks = plan.layout.grid.super_blocks();
+Status run_pipeline(Run& run, std::int64_t super_blocks) {
   for (std::int64_t s = 0; s < super_blocks + 2; ++s) {
     if (s < super_blocks) WEFT_RETURN_IF_ERROR(run.compute(s));
     if (s >= 1 && s - 1 < super_blocks) WEFT_RETURN_IF_ERROR(run.reduce(s - 1));
     if (s >= 2) WEFT_RETURN_IF_ERROR(run.finish(s - 2));
   }
+  return {};
+}
+
+}  // namespace
+
+Status run_tiles(Plan& plan, const Args& args) {
+  WEFT_RETURN_IF_ERROR(plan.group.begin_call(plan.header));
+  if (plan.empty) {
+    WEFT_RETURN_IF_ERROR(plan.group.check_peers());
+  } else {
+    plan.local.bind(operands_of(args));
+    bind_gamma(plan, args.gamma);
+    Run run(plan, args);
+    const tile::Layout& layout = plan.layout;
+    WEFT_RETURN_IF_ERROR(layout.pattern == tile::Pattern::kOneShot
+                             ? run.one_shot()
+                             : run_pipeline(run, layout.grid.super_blocks()));
+  }
+  plan.group.end_call();
   return {};
 }
 
