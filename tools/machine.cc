@@ -29,6 +29,7 @@ GemmPeak gemm_peak(const Machine& machine, DType type, isa::Set available) {
 
 double bytes_moved(double m, double n, int ranks) {
   const double s = m * n * 2;
+  // Alone: the product written and read, the residual read, y and norm_out written.
   if (ranks == 1) return 5 * s;
   return s * (1 + 1 + 1.0 / ranks + 1 + 1 + 2);
 }

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <thread>
 
+#include "base/topology.h"
 #include "children.h"
 #include "progress.h"
 
@@ -51,6 +52,7 @@ Result<json> run_in_process(const LaunchOptions& options, const UniqueId& id, in
 
 Result<std::vector<json>> run_processes(const LaunchOptions& options, const RankBody& body) {
   WEFT_ASSIGN_OR_RETURN(const UniqueId id, UniqueId::create());
+  topology();  // kept by the process: read once here rather than in every child
   Children children(options.ranks, {});
   WEFT_RETURN_IF_ERROR(children.start([&](int rank, const Report& report) {
     const Result<json> result = run_in_process(options, id, rank, report, body);
