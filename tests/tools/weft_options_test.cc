@@ -27,8 +27,9 @@ TEST(WeftOptionsTest, EveryCommandHasHelpWithExamples) {
 
 TEST(WeftOptionsTest, MistakesAreOneMessageAndCodeTwo) {
   const std::pair<std::vector<std::string>, std::string> cases[] = {
-      {{}, "weft: A subcommand is required\nSee weft --help.\n"},
-      {{"frobnicate"}, "weft: The following argument was not expected: frobnicate\n"},
+      {{}, "weft: a command is missing.\nCommands: info, run, check, bench, explain, demo.\n"},
+      {{"frobnicate"},
+       "weft: unknown command 'frobnicate'.\nCommands: info, run, check, bench, explain, demo.\n"},
       {{"run", "matmul"},
        "weft: unknown operator 'matmul'.\nKnown operators: matmul_allreduce_add_rmsnorm.\n"},
       {{"bench", "matmul", "1x1:1x1"}, "weft: unknown operator 'matmul'.\nKnown operators: "},
