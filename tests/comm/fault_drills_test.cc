@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -141,7 +142,8 @@ TEST(FaultDrills, RankThatExitsAfterItsCallDisturbsNobody) {
   });
   ASSERT_TRUE(processes.await(2, "done"));
   EXPECT_EQ(processes.finish(2).exit_code, 0);
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));  // 0 looks several times meanwhile
+  // Rank 0 looks for the dead several times meanwhile.
+  std::this_thread::sleep_for(std::chrono::milliseconds(400));
   processes.go(1);
   for (int rank = 0; rank < 2; ++rank) {
     const Outcome outcome = processes.finish(rank);
@@ -231,8 +233,13 @@ TEST(FaultDrills, ForkedChildOfARankDoesNotLeaveForIt) {
       _exit(0);
     }
     EXPECT_GT(child, 0);
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    for (int i = 0; i < 3; ++i) EXPECT_TRUE(group.barrier().ok());
+    for (int i = 0; i < 3; ++i) {
+      // The other one sleeps and looks meanwhile.
+      if (rank.rank == i % 2) std::this_thread::sleep_for(std::chrono::milliseconds(60));
+      const Status status = group.barrier();
+      EXPECT_TRUE(status.ok()) << status.to_string();
+    }
+    EXPECT_EQ(waitpid(child, nullptr, 0), child);
     return std::string();
   });
 }
