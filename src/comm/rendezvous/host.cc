@@ -209,9 +209,13 @@ void Host::admit(UniqueFd socket, UniqueFd file, const Hello& hello) {
   member.hello = hello;
   member.pid = identity_of(socket.get()).pid;
   member.pidfd = pidfd_of(socket.get(), member.pid);
+  if (!member.pidfd && (errno == EMFILE || errno == ENFILE)) {
+    out_of_files_ = true;
+    return;
+  }
+  if (!member.pidfd && member.pid > 0) return;  // it has ended already
   member.socket = std::move(socket);
   member.file = std::move(file);
-  if (!member.pidfd && member.pid > 0) return;  // it has ended already
 
   Status refusal;
   if (hello.rank < 0 || hello.rank >= hello.ranks || hello.ranks > kMaxRanks)
