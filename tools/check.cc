@@ -26,8 +26,8 @@ Examples:
 // One row; fewer rows than ranks; slices of k of different width; 3-D; more than one tile.
 const char* const kShapes[] = {"1x64:64x96", "5x33,64,47,8:33,64,47,8x40", "2x19x128:128x264",
                                "67x256:256x512"};
-// Reference products per case: a fraction of a second.
-constexpr double kBudget = 2e7;
+// Reference products per case: a tenth of a second.
+constexpr double kBudget = 5e6;
 
 struct Arguments {
   std::string op;

@@ -35,15 +35,16 @@ Result<json> call(const RankBody& body, Rank& rank) {
   }
 }
 
-ContextOptions context_options(const LaunchOptions& options) {
+ContextOptions context_options(const LaunchOptions& options, int rank) {
   ContextOptions context = options.context;
   context.local_ranks = options.ranks;
+  context.local_rank = rank;
   return context;
 }
 
 Result<json> run_in_process(const LaunchOptions& options, const UniqueId& id, int rank,
                             Report& report, const RankBody& body) {
-  WEFT_ASSIGN_OR_RETURN(Context context, Context::create(context_options(options)));
+  WEFT_ASSIGN_OR_RETURN(Context context, Context::create(context_options(options, rank)));
   WEFT_ASSIGN_OR_RETURN(Group group, Group::join(id, rank, options.ranks, options.group));
   Rank self{rank, options.ranks, context, group,
             [&](std::string_view text) { report.progress(text); }};
@@ -76,7 +77,7 @@ Result<std::vector<json>> run_threads(const LaunchOptions& options, const RankBo
       const auto index = static_cast<std::size_t>(rank);
       // Destroyed at the end of the rank, so that peers of a failed rank learn of it.
       Group group = std::move(groups[index]);
-      Result<Context> context = Context::create(context_options(options));
+      Result<Context> context = Context::create(context_options(options, rank));
       Status status = context.status();
       if (status.ok()) {
         Rank self{

@@ -20,7 +20,7 @@ enum class RankKind { kProcesses, kThreads };
 struct LaunchOptions {
   int ranks = 1;
   RankKind kind = RankKind::kProcesses;
-  ContextOptions context;  ///< local_ranks is filled in
+  ContextOptions context;  ///< local_ranks and local_rank are filled in
   GroupOptions group;
 };
 
