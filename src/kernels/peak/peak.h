@@ -29,13 +29,13 @@ double ops_per_second(std::span<const Peak> peaks, std::string_view name);
 
 /// Bytes per second of one thread, far outside the caches.
 struct Bandwidth {
-  double read;  ///< streaming read of 256 MiB
+  double read;  ///< of 256 MiB
   double copy;  ///< bytes read + bytes written, with plain or non-temporal stores: the faster
 };
 /// Takes about half a second and 256 MiB. Errors: kOutOfMemory.
 Result<Bandwidth> measure_bandwidth(isa::Set available);
 
-/// Seconds to read this memory once, front to back, with the widest loads; the median of 7 times.
+/// Seconds to read this memory once in the fastest way known here; the median of 7 times.
 double measure_read_of(const void* data, std::int64_t bytes);
 
 }  // namespace weft::peak

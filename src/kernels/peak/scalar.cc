@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+
 #include "kernels/peak/kernels.h"
 
 namespace weft::peak {
@@ -22,12 +24,14 @@ void fp32_fma_scalar(const void* data, std::int64_t rounds, void* sink) {
 }
 
 void read_scalar(const void* data, std::int64_t bytes, void* sink) {
-  const auto* words = static_cast<const std::uint64_t*>(data);
-  std::uint64_t sum = 0;
-  for (std::int64_t i = 0; i < bytes / 8; ++i) sum += words[i];
-  const auto* rest = static_cast<const unsigned char*>(data) + bytes / 8 * 8;
-  for (std::int64_t i = 0; i < bytes % 8; ++i) sum += rest[i];
-  *static_cast<std::uint64_t*>(sink) = sum;
+  const auto* begin = static_cast<const unsigned char*>(data);
+  std::uint64_t sum = 0, word;
+  for (std::int64_t i = 0; i < bytes / 8; ++i) {
+    std::memcpy(&word, begin + 8 * i, 8);  // data may be unaligned
+    sum += word;
+  }
+  for (std::int64_t i = bytes / 8 * 8; i < bytes; ++i) sum += begin[i];
+  std::memcpy(sink, &sum, 8);
 }
 
 void copy_scalar(const void* from, void* to, std::int64_t bytes) {

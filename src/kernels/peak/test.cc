@@ -80,11 +80,11 @@ TEST(PeakMemory, ReadsEveryByteOfAnyLength) {
   for (const MemoryRow& row : kRows) {
     if (!row_of(row.isa).available) continue;
     SCOPED_TRACE(row_of(row.isa).name);
-    for (const int bytes : {1, 7, 8, 63, 64, 65, 255, 256, 511, 512, 513, 1300}) {
+    for (const int bytes : {1, 7, 8, 63, 64, 65, 255, 256, 511, 512, 513, 1024, 1300, 2048}) {
       Block block;
       for (std::byte& b : block.bytes) b = static_cast<std::byte>(random());
       alignas(64) std::byte before[kSinkBytes] = {}, after[kSinkBytes] = {};
-      std::byte* data = block.bytes + 8;
+      std::byte* data = block.bytes + 3;
       row.read(data, bytes, before);
       for (const int at : {0, bytes / 2, bytes - 1}) {  // a byte inside shows in the sink
         data[at] ^= std::byte{0x11};

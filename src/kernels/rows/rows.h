@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rows family: everything weft does to numbers outside a matmul, one row (or a small tile) at a
 // time. T is float16 or bfloat16. Conversions round to nearest, ties to even; overflow gives
-// infinity; nan stays nan. All ISAs give the same bits: sums have a fixed order (below) and every
-// fused multiply-add is written as one.
+// infinity; nan stays nan. All ISAs give the same bits (of a nan: only that it is one): sums have a
+// fixed order (below) and every fused multiply-add is written as one.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,7 @@ using StoreTileFn = void (*)(const StoreTile&);
 /// rounding.
 struct SumRows {
   const void* const* src;  // count pointers to rows of T
-  int count;
+  int count;               // at least 1
   std::int64_t n;
   void* dst;  // T, may be one of src
   Store store;
@@ -45,13 +45,14 @@ struct SumRows {
 using SumRowsFn = void (*)(const SumRows&);
 
 /// One row of add + RMSNorm (T throughout), n elements:
+///
 ///   y[j]   = T(m[j] + residual[j])
-///   q      = sum_j y[j]²·(1/n) in fp32; lane l of 32 takes j = l, l + 32, … with acc = fma(y·y,
-///   1/n, acc);
-///            then lanes are added as a tree: l + (l ^ 16), then 8, 4, 2, 1
-///   rstd   = 1 / sqrt(q + epsilon)            fp32 division and square root, correctly rounded
+///   q      = sum over j of y[j]² · (1/n), fp32: lane l of 32 takes j = l, l + 32, … with
+///            acc = fma(y·y, 1/n, acc); then the lanes as a tree: l + (l ^ 16), then 8, 4, 2, 1
+///   rstd   = 1 / sqrt(q + epsilon)       fp32 division and square root, correctly rounded
 ///   h[j]   = T(y[j] · rstd)
 ///   out[j] = T(h[j] · gamma[j])
+///
 /// y may be residual's memory. m, residual and gamma are read once.
 struct AddRmsNormRow {
   std::int64_t n;
@@ -68,12 +69,12 @@ struct AddRmsNormRow {
 using AddRmsNormRowFn = void (*)(const AddRmsNormRow&);
 
 /// Restores quantised weights, n adjacent weights (along n or along k):
-///   float16:  dst = fp16( fp16(w + offset) · scale )        (w + offset rounded to fp16, then the
-///   product) bfloat16: dst = bf16( (w + offset) · scale )            inner arithmetic fp32: one
-///   rounding of the sum,
-///                                                           one of the product, then bf16
-/// Without offset the sum is skipped. scale, offset: T; step 0 = one value for all, 1 = one per
-/// element.
+///
+///   float16:   dst = fp16( fp16(w + offset) · scale )    half arithmetic: two roundings
+///   bfloat16:  dst = bf16( (w + offset) · scale )        inner arithmetic and roundings fp32
+///
+/// Without offset the sum is skipped. scale and offset are T; step 0 is one value for all, step 1
+/// one per element.
 struct AntiquantRow {
   const void* src;  // int8, or int4 starting at nibble src_nibble (0 or 1) of the first byte
   int src_nibble;   // int4 only

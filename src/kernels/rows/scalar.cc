@@ -9,31 +9,39 @@
 namespace weft::rows {
 namespace {
 
-// Select instead of branches, integers instead of denormal floats: right under any MXCSR, as the
-// F16C instructions are.
+// Where `condition` holds a, else b. Masks, because compilers turn a choice between a
+// floating-point result and another into a branch, which keeps the loops over a line from being
+// vectorised.
+std::int32_t choose(bool condition, std::int32_t a, std::int32_t b) {
+  const std::int32_t mask = -static_cast<std::int32_t>(condition);
+  return (a & mask) | (b & ~mask);
+}
+
+// No denormal floats on the way: right under any MXCSR, as the F16C instructions are.
 struct Fp16Bits {
   static float widen(U16 h) {
-    const std::uint32_t sign = std::uint32_t{h & 0x8000u} << 16;
-    const std::uint32_t magnitude = h & 0x7fffu;
-    const auto subnormal = std::bit_cast<std::uint32_t>(static_cast<float>(magnitude) * 0x1p-24f);
-    const std::uint32_t normal = (magnitude << 13) + (112u << 23);
-    const std::uint32_t quiet = magnitude > 0x7c00u ? 0x400000u : 0u;
-    const std::uint32_t special = (magnitude << 13) | 0x7f800000u | quiet;
-    const std::uint32_t bits =
-        magnitude < 0x400u ? subnormal : (magnitude < 0x7c00u ? normal : special);
-    return std::bit_cast<float>(sign | bits);
+    const std::int32_t magnitude = h & 0x7fff;
+    const auto subnormal = std::bit_cast<std::int32_t>(static_cast<float>(magnitude) * 0x1p-24f);
+    const std::int32_t normal = (magnitude << 13) + (112 << 23);
+    const std::int32_t quiet = choose(magnitude > 0x7c00, 0x400000, 0);
+    const std::int32_t special = (magnitude << 13) | 0x7f800000 | quiet;
+    const std::int32_t finite = choose(magnitude < 0x400, subnormal, normal);
+    const std::int32_t bits = choose(magnitude < 0x7c00, finite, special);
+    return std::bit_cast<float>((h & 0x8000u) << 16 | static_cast<std::uint32_t>(bits));
   }
   static U16 narrow(float f) {
     const auto bits = std::bit_cast<std::uint32_t>(f);
-    const std::uint32_t a = bits & 0x7fffffffu;
+    const auto a = static_cast<std::int32_t>(bits & 0x7fffffffu);
     // Adding 1/2 leaves the last place of the sum at 2^-24, the last place of a subnormal.
-    const std::uint32_t subnormal =
-        std::bit_cast<std::uint32_t>(std::bit_cast<float>(a) + 0.5f) - 0x3f000000u;
-    const std::uint32_t rebased = a - (112u << 23);
-    const std::uint32_t normal = (rebased + 0xfffu + ((rebased >> 13) & 1u)) >> 13;
-    const std::uint32_t special = a > 0x7f800000u ? 0x7e00u | ((a >> 13) & 0x3ffu) : 0x7c00u;
-    const std::uint32_t h = a < 0x38800000u ? subnormal : (a < 0x47800000u ? normal : special);
-    return static_cast<U16>((bits >> 16 & 0x8000u) | h);
+    const std::int32_t subnormal =
+        std::bit_cast<std::int32_t>(std::bit_cast<float>(a) + 0.5f) - 0x3f000000;
+    const std::int32_t rebased = a - (112 << 23);
+    const std::int32_t normal = (rebased + 0xfff + ((rebased >> 13) & 1)) >> 13;
+    const std::int32_t nan = 0x7e00 | ((a >> 13) & 0x3ff);
+    const std::int32_t special = choose(a > 0x7f800000, nan, 0x7c00);
+    const std::int32_t finite = choose(a < 0x38800000, subnormal, normal);
+    const std::int32_t h = choose(a < 0x47800000, finite, special);
+    return static_cast<U16>((bits >> 16 & 0x8000u) | static_cast<std::uint32_t>(h));
   }
   static constexpr bool kRoundEachStep = true;
 };

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Child processes of weft, one per rank: started together, watched through pipes, ended together.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "interrupt.h"
+#include "progress.h"
+#include "ranks.h"
+
+namespace weft::tools {
+
+/// The write end of the pipe a rank reports through. Messages are CBOR with their length in front.
+class Report {
+ public:
+  explicit Report(int fd) : fd_(fd) {}
+  void progress(std::string_view text) const;
+  void result(const Status& status, const nlohmann::json& value) const;
+
+ private:
+  void send(const nlohmann::json& message) const;
+  int fd_;
+};
+
+class Children {
+ public:
+  struct Options {
+    /// Programs get a process group of their own, so that what they start ends with them, and
+    /// SIGTERM before SIGKILL; our own ranks have nothing to clean up and get SIGKILL.
+    bool programs = false;
+  };
+  Children(int ranks, Options options);
+  ~Children();  ///< ends what still runs
+
+  /// Forks all; `body` runs in each child and its return is the exit code.
+  Status start(const std::function<int(int rank, const Report&)>& body);
+  /// Returns when all have ended. After the first failure the others get a few seconds to notice.
+  /// On an interrupt: ends all children, then this process with 130.
+  void wait();
+
+  const std::vector<RankEnd>& ends() const { return ends_; }
+  std::vector<nlohmann::json> take_values() { return std::move(values_); }
+
+ private:
+  struct Child {
+    pid_t pid = -1;  ///< -1: not started, or ended
+    int fd = -1;
+    std::string received;
+  };
+  void run_child(int rank, int fd, pid_t parent,
+                 const std::function<int(int, const Report&)>& body);
+  void read_pipe(int rank);
+  void take_messages(int rank);
+  void reap();
+  void kill_all(int signal);
+  int running() const;
+  void poll_once(int timeout_ms);
+  bool failed() const;
+
+  Options options_;
+  SignalWatch signals_;
+  Progress progress_;
+  std::vector<Child> children_;
+  std::vector<RankEnd> ends_;
+  std::vector<nlohmann::json> values_;
+};
+
+}  // namespace weft::tools

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// weft explain: what a call would do and why, without doing it.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "commands.h"
+#include "kernels/gemm/gemm.h"
+#include "machine.h"
+#include "options.h"
+#include "text.h"
+
+namespace weft::tools {
+namespace {
+
+constexpr const char* kFooter = R"(
+Plans the call (nothing is computed or sent) and prints kernel, tiles, windows and bytes, the
+kernels that were refused and why, and a time predicted from the machine's measured peaks.
+
+Examples:
+  weft explain matmul_allreduce_add_rmsnorm 4096x1024:1024x8192 --ranks 2
+  weft explain matmul_allreduce_add_rmsnorm 48x1024:1024x4096 --ranks 4 --row A6 --isa avx2)";
+
+struct Arguments {
+  std::string op;
+  LaunchArguments launch;
+  CaseArguments random;
+};
+
+std::string refusal(isa::Set needed, isa::Set available) {
+  for (const isa::Row& row : isa::rows()) {
+    if (row.bit != needed) continue;
+    if (!row.available) return std::string(row.reason);
+    if ((row.bit & available) == 0) return "capped by --isa or WEFT_ISA";
+  }
+  return {};
+}
+
+void print_refused(DType type, isa::Set available) {
+  const gemm::Kernel* chosen = gemm::select(type, available);
+  for (const gemm::Kernel& kernel : gemm::kernels()) {
+    if (kernel.a != type || &kernel == chosen) continue;
+    const std::string reason = refusal(kernel.isa, available);
+    fmt::print("refused   {}: {}\n", kernel.name,
+               reason.empty() ? "a better one is there" : reason);
+  }
+}
+
+void print_prediction(const Case& made, const Machine& machine, int ranks, int threads,
+                      isa::Set available) {
+  const GemmPeak peak = gemm_peak(machine, made.row->x1, available);
+  const int cores = std::min(machine.cores, ranks * threads);
+  const double flops = made.shape.flops(ranks);
+  const double gemm = flops / (peak.ops_per_second * cores);
+  const double bytes =
+      bytes_moved(static_cast<double>(made.shape.m()), static_cast<double>(made.shape.n), ranks);
+  const double moving = bytes * ranks / (machine.bandwidth.copy * cores);
+  fmt::print("work      {:.3f} GFLOP in all, {} per core ({})\n", flops * 1e-9,
+             flops_text(peak.ops_per_second), peak.name);
+  fmt::print("bytes     {} per rank beside the gemm, {:.1f} GB/s per core (copy)\n",
+             bytes_text(bytes), machine.bandwidth.copy * 1e-9);
+  fmt::print("time      at least {}: gemm at peak {} + bytes {}, on {} core(s)\n",
+             seconds_text(gemm + moving), seconds_text(gemm), seconds_text(moving), cores);
+}
+
+Status explain(const Arguments& arguments) {
+  WEFT_RETURN_IF_ERROR(check_operator(arguments.op));
+  WEFT_ASSIGN_OR_RETURN(LaunchOptions launch, launch_options(arguments.launch));
+  WEFT_ASSIGN_OR_RETURN(const isa::Set isa, isa::capped(arguments.launch.isa));
+  WEFT_ASSIGN_OR_RETURN(const Case made, make_case(arguments.random));
+  launch.context.local_ranks = launch.ranks;
+  // Planning is local, so one rank of a group of threads stands for all.
+  WEFT_ASSIGN_OR_RETURN(std::vector<Group> groups, Group::local(launch.ranks, launch.group));
+  WEFT_ASSIGN_OR_RETURN(Context context, Context::create(launch.context));
+  WEFT_ASSIGN_OR_RETURN(Operands operands, RandomSource(made, false).make(0, launch.ranks));
+  WEFT_RETURN_IF_ERROR(operands.make_outputs(false));
+  WEFT_ASSIGN_OR_RETURN(const auto plan,
+                        MatmulAllReduceAddRmsNorm::plan(context, groups[0], operands.args(), {}));
+  fmt::print("{} {}, row {}\n{}", kOperator, made.shape.text(), made.row->name, plan.describe());
+  print_refused(made.row->x1, isa);
+  WEFT_ASSIGN_OR_RETURN(const Machine machine, measure_machine(isa));
+  print_prediction(made, machine, launch.ranks, context.threads(), isa);
+  return {};
+}
+
+}  // namespace
+
+void add_explain(CLI::App& app, Action& action) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand(
+      "explain", "Say which kernel, tiles and windows a call would use, and why");
+  add_operator(*command, arguments->op);
+  add_case_options(*command, arguments->random);
+  add_launch_options(*command, arguments->launch);
+  command->footer(kFooter);
+  command->callback([arguments, &action] {
+    action = [arguments] {
+      const Status status = explain(*arguments);
+      return status.ok() ? 0 : report_failure(status);
+    };
+  });
+}
+
+}  // namespace weft::tools

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The --trace and --timeline options, and the numbers that run, bench and demo print alike.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "job.h"
+
+namespace weft::tools {
+
+struct TraceFiles {
+  std::string trace, timeline;
+  bool wanted() const { return !trace.empty() || !timeline.empty(); }
+};
+void add_trace_options(CLI::App& command, TraceFiles& files);
+/// Refuses now what could not be written after a long run.
+Status check_trace_files(const TraceFiles& files);
+/// Writes what was asked for, of the last call of a job that traced.
+Status write_trace_files(const TraceFiles& files, const LaunchOptions& launch,
+                         const std::vector<RankReport>& reports);
+
+nlohmann::ordered_json job_json(const LaunchOptions& launch,
+                                const std::vector<RankReport>& reports);
+
+}  // namespace weft::tools

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// One line on stderr that says what a long job is doing. Shown only on a terminal, only after a
+// second, and removed at the end.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace weft::tools {
+
+class Progress {
+ public:
+  explicit Progress(int ranks);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  bool shown() const { return terminal_; }
+  /// A rank entered its next step. Callable from any thread.
+  void step(int rank, std::string_view text);
+  /// Draws the line again; called a few times a second.
+  void draw();
+  void clear();
+
+ private:
+  struct RankStep {
+    int count = 0;
+    std::string text;
+  };
+  bool terminal_;
+  bool drawn_ = false;
+  std::int64_t start_ns_;
+  std::mutex mutex_;
+  std::vector<RankStep> steps_;
+};
+
+}  // namespace weft::tools

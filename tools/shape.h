@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shapes on the command line: "4x1024x1024:1024x8192" is x1 (b, s, k) and x2 (k, n).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "weft/status.h"
+
+namespace weft::tools {
+
+struct Shape {
+  std::vector<std::int64_t> rows;  ///< (m) or (b, s): x1 without its last axis
+  std::vector<std::int64_t> k;     ///< rank r holds k[r % k.size()] of the reduction
+  std::int64_t n = 0;
+
+  std::int64_t m() const;
+  std::int64_t k_of(int rank) const { return k[static_cast<std::size_t>(rank) % k.size()]; }
+  std::int64_t k_total(int ranks) const;
+  double flops(int ranks) const;  ///< of all ranks: 2 m n k_total
+  std::string text() const;
+};
+
+/// MxK:KxN or BxSxK:KxN; K may be a list of what each rank holds: 48x100,70,30:100,70,30x64.
+Result<Shape> parse_shape(std::string_view text);
+
+}  // namespace weft::tools
