@@ -113,8 +113,7 @@ Result<Numbers> make_numbers(const std::vector<RankReport>& reports, const Case&
   numbers.fused_most = *std::max_element(fused.begin(), fused.end());
   numbers.peak = peak.ops_per_second * cores;
   numbers.peak_name = fmt::format("{} x {} core(s)", peak.name, cores);
-  numbers.bytes =
-      bytes_moved(static_cast<double>(reports[0].m), static_cast<double>(reports[0].n), ranks);
+  numbers.bytes = bytes_moved(static_cast<double>(reports[0].m), static_cast<double>(reports[0].n));
   numbers.copy = machine.bandwidth.copy;
   return numbers;
 }

@@ -14,6 +14,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "weft/trace.h"
+
 namespace weft::tools {
 namespace {
 
@@ -26,7 +28,15 @@ constexpr int kDrawEveryMs = 200;
 
 }  // namespace
 
-void Report::progress(std::string_view text) const { send({{"progress", text}}); }
+void Report::progress(std::string_view text) {
+  constexpr int kFirstSteps = 8;
+  constexpr std::int64_t kBetween = 100'000'000;
+  ++steps_;
+  const std::int64_t now = trace_now_ns();
+  if (!with_progress_ || (steps_ > kFirstSteps && now - told_ns_ < kBetween)) return;
+  told_ns_ = now;
+  send({{"progress", text}, {"steps", steps_}});
+}
 
 void Report::result(const Status& status, const nlohmann::json& value) const {
   send(
@@ -61,7 +71,7 @@ Children::~Children() {
     if (child.fd >= 0) ::close(child.fd);
 }
 
-Status Children::start(const std::function<int(int, const Report&)>& body) {
+Status Children::start(const std::function<int(int, Report&)>& body) {
   // What sits in stdio's buffers now would be written once more by every child.
   std::fflush(nullptr);
   const pid_t parent = ::getpid();
@@ -93,7 +103,7 @@ Status Children::start(const std::function<int(int, const Report&)>& body) {
 }
 
 void Children::run_child(int rank, int fd, pid_t parent,
-                         const std::function<int(int, const Report&)>& body) {
+                         const std::function<int(int, Report&)>& body) {
   // The kernel ends this process when its parent dies, however that happens. If it died before
   // this call there will be no signal, but another parent.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -102,7 +112,8 @@ void Children::run_child(int rank, int fd, pid_t parent,
   for (const Child& other : children_)
     if (other.fd >= 0) ::close(other.fd);
   signals_.undo_in_child(!options_.programs);
-  const int code = body(rank, Report(fd));
+  Report report(fd, progress_.shown());
+  const int code = body(rank, report);
   std::fflush(nullptr);
   ::_exit(code);  // the parent's static objects are not this process's to destroy
 }
@@ -135,7 +146,7 @@ void Children::take_messages(int rank) {
         nlohmann::json::from_cbor(begin, begin + static_cast<std::ptrdiff_t>(size), true, false);
     bytes.erase(0, sizeof size + size);
     if (message.contains("progress")) {
-      progress_.step(rank, message["progress"].get<std::string>());
+      progress_.step(rank, message["steps"].get<int>(), message["progress"].get<std::string>());
     } else if (message.contains("code")) {
       ends_[index].returned = true;
       ends_[index].status = Status(static_cast<StatusCode>(message["code"].get<int>()),

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -18,13 +19,18 @@ namespace weft::tools {
 /// The write end of the pipe a rank reports through. Messages are CBOR with their length in front.
 class Report {
  public:
-  explicit Report(int fd) : fd_(fd) {}
-  void progress(std::string_view text) const;
+  Report(int fd, bool with_progress) : fd_(fd), with_progress_(with_progress) {}
+  /// A rank that takes a step every few microseconds must not keep its parent, and with it a core,
+  /// busy with telling: after the first steps at most one message in a tenth of a second.
+  void progress(std::string_view text);
   void result(const Status& status, const nlohmann::json& value) const;
 
  private:
   void send(const nlohmann::json& message) const;
   int fd_;
+  bool with_progress_;
+  int steps_ = 0;
+  std::int64_t told_ns_ = 0;
 };
 
 class Children {
@@ -38,7 +44,7 @@ class Children {
   ~Children();  ///< ends what still runs
 
   /// Forks all; `body` runs in each child and its return is the exit code.
-  Status start(const std::function<int(int rank, const Report&)>& body);
+  Status start(const std::function<int(int rank, Report&)>& body);
   /// Returns when all have ended. After the first failure the others get a few seconds to notice.
   /// On an interrupt: ends all children, then this process with 130.
   void wait();
@@ -52,8 +58,7 @@ class Children {
     int fd = -1;
     std::string received;
   };
-  void run_child(int rank, int fd, pid_t parent,
-                 const std::function<int(int, const Report&)>& body);
+  void run_child(int rank, int fd, pid_t parent, const std::function<int(int, Report&)>& body);
   void read_pipe(int rank);
   void take_messages(int rank);
   void reap();

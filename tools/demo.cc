@@ -99,9 +99,9 @@ Status check_results(const RandomSource& source, const Job& job,
                   fmt::format("{} is {:.2f} times its bound from the reference.", verdict.where,
                               verdict.worst));
   step.done(
-      fmt::format("all ranks hold the same bits; {} rows, at least one from each rank, are "
-                  "within {:.0f} % of\n      their error bound from double precision",
-                  verdict.rows, 100 * verdict.worst));
+      fmt::format("all ranks hold the same bits; {} rows, at least one of every rank, agree with "
+                  "double\n      precision: the largest error is {:.2f} of its derived bound",
+                  verdict.rows, verdict.worst));
   return {};
 }
 

@@ -54,7 +54,7 @@ void print_prediction(const Case& made, const Machine& machine, int ranks, int t
   const double flops = made.shape.flops(ranks);
   const double gemm = flops / (peak.ops_per_second * cores);
   const double bytes =
-      bytes_moved(static_cast<double>(made.shape.m()), static_cast<double>(made.shape.n), ranks);
+      bytes_moved(static_cast<double>(made.shape.m()), static_cast<double>(made.shape.n));
   const double moving = bytes * ranks / (machine.bandwidth.copy * cores);
   fmt::print("work      {:.3f} GFLOP in all, {} per core ({})\n", flops * 1e-9,
              flops_text(peak.ops_per_second), peak.name);

@@ -24,16 +24,19 @@ Progress::Progress(int ranks)
 
 Progress::~Progress() { clear(); }
 
-void Progress::step(int rank, std::string_view text) {
+void Progress::step(int rank, int count, std::string_view text) {
   const std::lock_guard lock(mutex_);
   RankStep& step = steps_[static_cast<std::size_t>(rank)];
-  ++step.count;
+  step.count = count;
   step.text = text;
 }
 
 void Progress::draw() {
-  const double seconds = 1e-9 * static_cast<double>(now_ns() - start_ns_);
-  if (!terminal_ || seconds < 1) return;
+  constexpr std::int64_t kBetween = 100'000'000;
+  const std::int64_t now = now_ns();
+  const double seconds = 1e-9 * static_cast<double>(now - start_ns_);
+  if (!terminal_ || seconds < 1 || now - drawn_ns_ < kBetween) return;
+  drawn_ns_ = now;
   const std::lock_guard lock(mutex_);
   // All ranks go through the same steps, so the one with the fewest is the one waited for.
   const auto slowest =

@@ -19,9 +19,9 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   bool shown() const { return terminal_; }
-  /// A rank entered its next step. Callable from any thread.
-  void step(int rank, std::string_view text);
-  /// Draws the line again; called a few times a second.
+  /// A rank entered a step, its how-many-eth. Callable from any thread.
+  void step(int rank, int count, std::string_view text);
+  /// Draws the line again, if that was not just done.
   void draw();
   void clear();
 
@@ -32,7 +32,7 @@ class Progress {
   };
   bool terminal_;
   bool drawn_ = false;
-  std::int64_t start_ns_;
+  std::int64_t start_ns_, drawn_ns_ = 0;
   std::mutex mutex_;
   std::vector<RankStep> steps_;
 };

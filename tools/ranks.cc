@@ -15,6 +15,7 @@
 #include <cstring>
 #include <thread>
 
+#include "base/topology.h"
 #include "children.h"
 #include "progress.h"
 
@@ -41,7 +42,7 @@ ContextOptions context_options(const LaunchOptions& options) {
 }
 
 Result<json> run_in_process(const LaunchOptions& options, const UniqueId& id, int rank,
-                            const Report& report, const RankBody& body) {
+                            Report& report, const RankBody& body) {
   WEFT_ASSIGN_OR_RETURN(Context context, Context::create(context_options(options)));
   WEFT_ASSIGN_OR_RETURN(Group group, Group::join(id, rank, options.ranks, options.group));
   Rank self{rank, options.ranks, context, group,
@@ -51,8 +52,9 @@ Result<json> run_in_process(const LaunchOptions& options, const UniqueId& id, in
 
 Result<std::vector<json>> run_processes(const LaunchOptions& options, const RankBody& body) {
   WEFT_ASSIGN_OR_RETURN(const UniqueId id, UniqueId::create());
+  topology();  // kept by the process: read once here rather than in every child
   Children children(options.ranks, {});
-  WEFT_RETURN_IF_ERROR(children.start([&](int rank, const Report& report) {
+  WEFT_RETURN_IF_ERROR(children.start([&](int rank, Report& report) {
     const Result<json> result = run_in_process(options, id, rank, report, body);
     report.result(result.status(), result.ok() ? *result : json());
     return 0;
@@ -77,8 +79,9 @@ Result<std::vector<json>> run_threads(const LaunchOptions& options, const RankBo
       Result<Context> context = Context::create(context_options(options));
       Status status = context.status();
       if (status.ok()) {
-        Rank self{rank, options.ranks, *context, group,
-                  [&](std::string_view text) { progress.step(rank, text); }};
+        Rank self{
+            rank, options.ranks, *context, group,
+            [&, steps = 0](std::string_view text) mutable { progress.step(rank, ++steps, text); }};
         Result<json> result = call(body, self);
         status = result.status();
         if (result.ok()) values[index] = std::move(result).value();
@@ -184,7 +187,7 @@ Status run_program(int ranks, const std::vector<std::string>& command) {
     arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
   Children children(ranks, {.programs = true});
-  WEFT_RETURN_IF_ERROR(children.start([&](int rank, const Report& report) {
+  WEFT_RETURN_IF_ERROR(children.start([&](int rank, Report& report) {
     ::setenv("WEFT_RANK", std::to_string(rank).c_str(), 1);
     ::setenv("WEFT_RANKS", std::to_string(ranks).c_str(), 1);
     ::setenv("WEFT_UNIQUE_ID", id.to_hex().c_str(), 1);

@@ -197,7 +197,7 @@ class Svg {
           fmt::format("{} {:.{}f} %", style.meaning, percent, percent < 9.95 ? 1 : 0);
       print("<rect x=\"{}\" y=\"68\" width=\"14\" height=\"14\" fill=\"{}\"/>", at, style.colour);
       print("<text x=\"{}\" y=\"80\">{}</text>\n", at + 20, escape(label));
-      at += 44 + 7.2 * static_cast<double>(label.size());
+      at += 42 + 7.6 * static_cast<double>(label.size());
     }
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line tool.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -23,6 +24,19 @@ Examples:
 Exit codes: 0 ok; 1 a check or the operator failed; 2 the command line or a file is wrong;
 130 interrupted. Messages go to stderr. 'weft COMMAND --help' explains a command.)";
 
+/// Empty if the first argument is a command or an option.
+std::string command_problem(const CLI::App& app, const std::vector<std::string>& arguments) {
+  if (!arguments.empty() && arguments[0].starts_with('-')) return {};
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (!arguments.empty() && command->get_name() == arguments[0]) return {};
+    names.push_back(command->get_name());
+  }
+  const std::string what = arguments.empty() ? "a command is missing"
+                                             : fmt::format("unknown command '{}'", arguments[0]);
+  return fmt::format("{}.\nCommands: {}.", what, fmt::join(names, ", "));
+}
+
 int run(int argc, char** argv) {
   // What stands behind "--" belongs to another program: CLI11 must not look at it.
   std::vector<std::string> arguments(argv + 1, argv + argc);
@@ -43,6 +57,10 @@ int run(int argc, char** argv) {
   add_bench(app, action);
   add_explain(app, action);
   add_demo(app, action);
+  if (const std::string problem = command_problem(app, arguments); !problem.empty()) {
+    fmt::print(stderr, "weft: {}\nSee weft --help.\n", problem);
+    return kUsageExit;
+  }
   try {
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
     app.parse(arguments);

@@ -59,7 +59,11 @@ class WEFT_API Group {
 
   /// join() with rank and size from the launcher's environment: weft run, torchrun (RANK,
   /// WORLD_SIZE, MASTER_ADDR, MASTER_PORT), mpirun (OMPI_COMM_WORLD_*, PMI_*), srun (SLURM_PROCID,
-  /// SLURM_NTASKS).
+  /// SLURM_NTASKS). Collective; may be called again for further groups, in the same order on every
+  /// rank. Only `weft run` hands out a secret: under the others all ranks compute the id from the
+  /// job's identifiers, and who may join rests on the uid the kernel reports (docs/faults.md).
+  /// Errors: those of join; kInvalidArgument lists what was looked for; kUnimplemented if the job
+  /// spans hosts.
   static Result<Group> from_environment(const GroupOptions& options = {});
 
   Group(Group&&) noexcept;

@@ -6,15 +6,12 @@
 #include <algorithm>
 
 #include "base/context_state.h"
-#include "kernels/gemm/weight.h"
+#include "base/topology.h"
+#include "kernels/gemm/blocked.h"
 #include "kernels/rows/rows.h"
 
 namespace weft {
 namespace {
-
-// Depth of a block: long enough that a tile's sums stay in registers, short enough that one panel
-// fits L1/L2.
-constexpr std::int64_t kPackedDepth = 1024;
 
 Status check(const ConstTensorRef& x2, const gemm::Kernel* kernel, isa::Set isa) {
   const auto invalid = [](std::string text) {
@@ -57,7 +54,8 @@ Result<PackedWeight> PackedWeight::pack(Context& context, const ConstTensorRef& 
   state->kernel = kernel;
   state->k = x2.dim(0);
   state->n = x2.dim(1);
-  state->kc = std::min(kPackedDepth, kernel->padded_k(state->k));
+  state->kc = gemm::choose_chunk(*kernel, state->k,
+                                 gemm::Caches{topology().l1d_bytes, topology().l2_bytes});
   const std::int64_t panels = ceil_div(state->n, kernel->nr);
   const std::int64_t blocks = ceil_div(state->k, state->kc);
   WEFT_ASSIGN_OR_RETURN(

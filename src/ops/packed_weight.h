@@ -13,7 +13,7 @@ namespace weft::internal {
 struct PackedWeightState {
   const gemm::Kernel* kernel = nullptr;
   std::int64_t k = 0, n = 0;
-  std::int64_t kc = 0;  ///< rows of k per block; every block holds all its panels (weight.h)
+  std::int64_t kc = 0;  ///< rows of k per chunk; every chunk holds all its panels (weight.h)
   Buffer panels;
 };
 

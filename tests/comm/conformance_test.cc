@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -164,6 +165,35 @@ TEST_P(Conformance, SlowPeerIsWaitedFor) {
     const Status status = group.barrier();
     EXPECT_TRUE(status.ok()) << status.to_string();
   });
+}
+
+TEST_P(Conformance, PublishingWakesASleeper) {
+  constexpr int kRounds = 21;
+  std::vector<Group> groups = make(2);
+  std::atomic<std::uint64_t> waiting{0};
+  std::atomic<std::int64_t> published_ns{0};
+  std::vector<std::int64_t> late_ns;
+  const auto now = [] {
+    return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+  };
+  on_all(groups, [&](Group& group) {
+    GroupState& state = group.state();
+    for (std::uint64_t round = 1; round <= kRounds; ++round) {
+      if (state.rank() == 0) {
+        waiting = round;
+        ASSERT_TRUE(state.wait(1, CounterId::kPartial, round, {"x"}).ok());
+        late_ns.push_back(now() - published_ns);
+      } else {
+        do std::this_thread::sleep_for(milliseconds(3));
+        while (waiting < round);
+        published_ns = now();
+        state.publish(CounterId::kPartial, round);
+      }
+    }
+  });
+  // Unwoken, it would sleep on to the end of its slice, 17 ms later.
+  std::nth_element(late_ns.begin(), late_ns.begin() + kRounds / 2, late_ns.end());
+  EXPECT_LT(late_ns[kRounds / 2], 10'000'000);
 }
 
 TEST_P(Conformance, ManyThreadsOfARankMayWait) {

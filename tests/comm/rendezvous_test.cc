@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -321,35 +322,78 @@ TEST(Strangers, SilentAndOneByteAtATime) {
   });
 }
 
-TEST(Strangers, MemberWithAShrinkableFileIsRefused) {
-  // A process that knows the secret but hands over a file that could be cut under its readers.
-  Processes processes(2, [](Rank& rank) {
+/// What a process that knows the secret is told if it sends this as rank 1 of 2.
+internal::Forming rank_one(const UniqueId& id) {
+  internal::Forming forming;
+  forming.id = internal::read_id(id).value();
+  forming.rank = 1;
+  forming.ranks = 2;
+  forming.options = quick_options();
+  forming.options.name = internal::rendezvous_name(forming.id);
+  return forming;
+}
+
+std::string answer_to(const UniqueId& id, const Hello& hello, const UniqueFd& file) {
+  UniqueFd socket;
+  while (!(socket = connect_to(id))) poll(nullptr, 0, 1);
+  const std::int64_t deadline = monotonic_ns() + 5 * kSecond;
+  EXPECT_TRUE(
+      internal::send_packet(socket.get(), &hello, sizeof hello, {file.get()}, deadline).ok());
+  internal::Message message;
+  internal::Packet packet;
+  do {
+    const Status status = internal::receive_message(socket.get(), deadline, message, packet);
+    if (!status.ok()) return status.to_string();
+  } while (message.kind != internal::Kind::kFail);
+  return internal::status_of(message).to_string();
+}
+
+TEST(Members, ShrinkableFileIsRefused) {
+  // It could be cut under its readers, who would die of SIGBUS.
+  const auto outcomes = run_ranks(2, [](Rank& rank) {
     if (rank.rank == 0) return join_text(rank.id, 0, 2, quick_options());
-    internal::Forming forming;
-    forming.id = internal::read_id(rank.id).value();
-    forming.rank = 1;
-    forming.ranks = 2;
-    forming.options = quick_options();
-    forming.options.name = internal::rendezvous_name(forming.id);
-    const Hello hello = internal::make_hello(forming);
+    const internal::Forming forming = rank_one(rank.id);
     const UniqueFd file(memfd_create("unsealed", MFD_CLOEXEC));
     EXPECT_EQ(ftruncate(file.get(), forming.layout().total_bytes()), 0);
-    UniqueFd socket;
-    while (!(socket = connect_to(rank.id))) poll(nullptr, 0, 1);
-    EXPECT_TRUE(internal::send_packet(socket.get(), &hello, sizeof hello, {file.get()},
-                                      monotonic_ns() + kSecond)
-                    .ok());
-    internal::Message message;
-    internal::Packet packet;
-    EXPECT_TRUE(
-        internal::receive_message(socket.get(), monotonic_ns() + kSecond, message, packet).ok());
-    EXPECT_TRUE(
-        internal::receive_message(socket.get(), monotonic_ns() + kSecond, message, packet).ok());
-    return internal::status_of(message).to_string();
+    return answer_to(rank.id, internal::make_hello(forming), file);
   });
-  const auto outcomes = processes.finish_all();
   EXPECT_THAT(outcomes[0].text, HasSubstr("sealed against a change of size"));
   EXPECT_EQ(outcomes[1].text, outcomes[0].text);
+}
+
+TEST(Members, SenselessRankIsRefusedAndTheGroupForms) {
+  const auto outcomes = run_ranks(3, [](Rank& rank) {
+    if (rank.rank < 2) {
+      std::this_thread::sleep_for(milliseconds(200 * rank.rank));
+      return join_text(rank.id, rank.rank, 2, quick_options());
+    }
+    const internal::Forming forming = rank_one(rank.id);
+    const UniqueFd file = internal::create_segment_file(forming.layout()).value();
+    std::string answers;
+    for (const int claimed : {-1, 2, 1 << 30}) {
+      Hello hello = internal::make_hello(forming);
+      hello.rank = claimed;
+      answers += answer_to(rank.id, hello, file) + "\n";
+    }
+    return answers;
+  });
+  EXPECT_EQ(outcomes[0].text, "ok");
+  EXPECT_EQ(outcomes[1].text, "ok");
+  EXPECT_EQ(outcomes[2].text,
+            "invalid argument: group: rank -1 of 2 makes no sense\n"
+            "invalid argument: group: rank 2 of 2 makes no sense\n"
+            "invalid argument: group: rank 1073741824 of 2 makes no sense\n");
+}
+
+TEST(Members, TooFewDescriptorsIsSaid) {
+  const auto outcomes = run_ranks(8, [](Rank& rank) {
+    if (rank.rank == 0) {
+      const rlimit limit{16, 16};
+      EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    }
+    return join_text(rank.id, rank.rank, 8, impatient(rank.rank == 0 ? 0.5 : 1));
+  });
+  EXPECT_THAT(outcomes[0].text, AllOf(HasSubstr("timeout: group: "), HasSubstr("ulimit -n")));
 }
 
 }  // namespace

@@ -14,6 +14,8 @@
 #include <utility>
 
 #include "comm/futex.h"
+#include "comm/options.h"
+#include "comm/rendezvous/member.h"
 #include "comm/rendezvous/rendezvous.h"
 
 namespace weft::internal {
@@ -27,9 +29,8 @@ constexpr std::size_t kMaxStrangers = 64;
 constexpr int kMaxAccepts = 64;
 // After a disagreement the ranks on their way get this long to come and hear of it too.
 constexpr std::int64_t kMismatchGraceNs = 1'000'000'000;
-// Handing out the segments takes milliseconds; this much even if the last rank came at the
-// deadline.
-constexpr std::int64_t kExchangeNs = 10'000'000'000;
+// More missing ranks than this need no names.
+constexpr int kMostNamed = 32;
 
 #ifdef SO_PEERPIDFD
 constexpr int kSoPeerPidfd = SO_PEERPIDFD;
@@ -55,18 +56,6 @@ UniqueFd pidfd_of(int socket, int pid) {
   return pid > 0 ? open_pidfd(pid) : UniqueFd();
 }
 
-Status no_pidfd(int error) {
-  return Status(StatusCode::kUnimplemented,
-                fmt::format("group: pidfd_open: {}; groups of processes need Linux 5.3 or newer",
-                            std::strerror(error)));
-}
-
-struct Member {
-  Hello hello;
-  int pid = 0;
-  UniqueFd socket, file, pidfd;
-};
-
 class Host {
  public:
   explicit Host(const Forming& forming) : forming_(forming), hello_(make_hello(forming)) {}
@@ -84,7 +73,7 @@ class Host {
   void read_members();
   void read_strangers();
   void accept_strangers();
-  /// False once the stranger is one no more: joined, refused or dropped.
+  /// False once the stranger is none any more: joined, refused or dropped.
   bool read_stranger(Stranger& stranger);
   void admit(UniqueFd socket, UniqueFd file, const Hello& hello);
 
@@ -93,10 +82,6 @@ class Host {
   std::string missing() const;
   const Member* find(int rank) const;
 
-  Status exchange(std::vector<ShmPeer>& peers);
-  Status map_all(std::vector<ShmPeer>& peers);
-  Status send_peers_to(const Member& member, const std::vector<int>& watch, std::int64_t end_ns);
-  Status await_ready(const Member& member, std::int64_t end_ns);
   Status tell_all(const Status& failure);
 
   const Forming& forming_;
@@ -105,7 +90,8 @@ class Host {
   std::vector<Stranger> strangers_;
   std::vector<Member> members_;
   std::int64_t end_ns_ = 0;
-  bool disagreed_ = false;
+  std::string mismatch_;       ///< the disagreement in force, if any
+  bool out_of_files_ = false;  ///< a connection was lost to the limit of open files
   std::vector<pollfd> polls_;
 };
 
@@ -114,14 +100,16 @@ Result<std::vector<ShmPeer>> Host::form() {
   if (Status status = gather(); !status.ok()) return tell_all(status);
   listener_.reset();
   strangers_.clear();
-  std::vector<ShmPeer> peers(static_cast<std::size_t>(forming_.ranks));
-  if (Status status = exchange(peers); !status.ok()) return tell_all(status);
-  return peers;
+  Result<std::vector<ShmPeer>> peers = hand_out_segments(forming_, file_, pidfd_, members_);
+  return peers.ok() ? std::move(peers) : tell_all(peers.status());
 }
 
 Status Host::open() {
   WEFT_ASSIGN_OR_RETURN(file_, create_segment_file(forming_.layout()));
-  if (pidfd_ = open_pidfd(getpid()); !pidfd_) return no_pidfd(errno);
+  if (pidfd_ = open_pidfd(getpid()); !pidfd_)
+    return Status(StatusCode::kUnimplemented,
+                  fmt::format("group: pidfd_open: {}; groups of processes need Linux 5.3 or newer",
+                              std::strerror(errno)));
   const RendezvousAddress address(forming_.id);
   listener_ = UniqueFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!listener_ || bind(listener_.get(), address.get(), address.length) != 0 ||
@@ -143,8 +131,7 @@ Status Host::gather() {
     read_strangers();
     accept_strangers();
   }
-  if (const std::string text = disagreement(); !text.empty())
-    return Status(StatusCode::kMismatch, text);
+  if (!mismatch_.empty()) return Status(StatusCode::kMismatch, mismatch_);
   if (!complete()) return Status(StatusCode::kTimeout, missing());
   return {};
 }
@@ -161,16 +148,17 @@ void Host::wait_for_events() {
 }
 
 void Host::read_members() {
-  std::erase_if(members_, [&](Member& member) {
+  for (std::size_t i = members_.size(); i-- > 0;) {
     Message message;
     Packet packet;
-    const Received received = receive(member.socket.get(), &message, sizeof message, packet);
-    if (received == Received::kNothingYet) return false;
+    const int socket = members_[i].socket.get();
+    const Received received = receive(socket, &message, sizeof message, packet);
+    if (received == Received::kNothingYet) continue;
     if (received == Received::kPacket)  // it gives up: its time was shorter than ours
-      (void)send_message(member.socket.get(), fail_message(Status(StatusCode::kTimeout, missing())),
-                         {}, now_ns());
-    return true;
-  });
+      (void)send_message(socket, fail_message(Status(StatusCode::kTimeout, missing())), {},
+                         now_ns());
+    members_.erase(members_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
 }
 
 void Host::read_strangers() {
@@ -184,8 +172,12 @@ void Host::accept_strangers() {
   for (int i = 0; i < kMaxAccepts; ++i) {
     UniqueFd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) {
-      // Out of descriptors: those of the strangers are the ones to spare.
-      if ((errno == EMFILE || errno == ENFILE) && !strangers_.empty()) strangers_.clear();
+      if (errno != EMFILE && errno != ENFILE) return;
+      // The descriptors of strangers are the ones to spare. The connection stays in the queue, so
+      // poll would return at once; without a pause we would spin.
+      out_of_files_ = true;
+      strangers_.clear();
+      poll(nullptr, 0, 1);
       return;
     }
     const PeerIdentity identity = identity_of(socket.get());
@@ -202,35 +194,47 @@ bool Host::read_stranger(Stranger& stranger) {
   Packet packet;
   const Received received = receive(stranger.socket.get(), &hello, sizeof hello, packet);
   if (received == Received::kNothingYet) return true;
-  if (received == Received::kPacket && !packet.truncated && packet.bytes == sizeof hello &&
-      packet.files.size() == 1 && hello.magic == Hello::kMagic &&
-      equal_in_constant_time(hello.secret, hello_.secret))
-    admit(std::move(stranger.socket), std::move(packet.files[0]), hello);
+  if (received == Received::kPacket && packet.bytes == sizeof hello &&
+      hello.magic == Hello::kMagic && equal_in_constant_time(hello.secret, hello_.secret)) {
+    if (packet.files.size() == 1 && !packet.truncated)
+      admit(std::move(stranger.socket), std::move(packet.files[0]), hello);
+    else
+      out_of_files_ = true;  // a member's file did not fit in our table
+  }
   return false;
 }
 
 void Host::admit(UniqueFd socket, UniqueFd file, const Hello& hello) {
-  if (hello.rank == 0 || find(hello.rank)) {
-    const Status status(StatusCode::kInvalidArgument,
-                        fmt::format("group: rank {} has joined already. Give every process a rank "
-                                    "of its own, and make a new unique id for every group.",
-                                    hello.rank));
-    (void)send_message(socket.get(), fail_message(status), {}, now_ns());
-    return;
-  }
   Member member;
   member.hello = hello;
   member.pid = identity_of(socket.get()).pid;
   member.pidfd = pidfd_of(socket.get(), member.pid);
   member.socket = std::move(socket);
   member.file = std::move(file);
-  Message welcome;
-  welcome.kind = Kind::kWelcome;
-  if (!send_message(member.socket.get(), welcome, {}, now_ns()).ok()) return;
+  if (!member.pidfd && member.pid > 0) return;  // it has ended already
+
+  Status refusal;
+  if (hello.rank < 0 || hello.rank >= hello.ranks || hello.ranks > kMaxRanks)
+    refusal = Status(StatusCode::kInvalidArgument,
+                     fmt::format("group: rank {} of {} makes no sense", hello.rank, hello.ranks));
+  else if (hello.rank == 0 || find(hello.rank))
+    refusal = Status(StatusCode::kInvalidArgument,
+                     fmt::format("group: rank {} has joined already. Give every process a rank of "
+                                 "its own, and make a new unique id for every group.",
+                                 hello.rank));
+  else if (!member.pidfd)
+    refusal = Status(StatusCode::kUnimplemented,
+                     fmt::format("group: rank {} is in a pid namespace that rank 0 cannot see, "
+                                 "which needs Linux 6.5. Start all ranks in one container.",
+                                 hello.rank));
+  Message answer;
+  answer.kind = Kind::kWelcome;
+  if (!refusal.ok()) answer = fail_message(refusal);
+  if (!send_message(member.socket.get(), answer, {}, now_ns()).ok() || !refusal.ok()) return;
   members_.push_back(std::move(member));
-  if (!disagreed_ && !disagreement().empty()) {
-    disagreed_ = true;
-    end_ns_ = std::min(end_ns_, now_ns() + kMismatchGraceNs);
+  if (std::string text = disagreement(); !text.empty()) {
+    if (mismatch_.empty()) end_ns_ = std::min(end_ns_, now_ns() + kMismatchGraceNs);
+    mismatch_ = std::move(text);
   }
 }
 
@@ -275,105 +279,21 @@ std::string Host::disagreement() const {
 std::string Host::missing() const {
   std::string list;
   int count = 0;
-  for (int rank = 1; rank < forming_.ranks; ++rank)
-    if (!find(rank)) {
-      list += fmt::format("{}{}", count ? ", " : "", rank);
-      ++count;
-    }
+  for (int rank = 1; rank < forming_.ranks; ++rank) {
+    if (find(rank)) continue;
+    if (++count <= kMostNamed) list += fmt::format("{}{}", count > 1 ? ", " : "", rank);
+  }
   return fmt::format(
-      "group: {} of {} ranks have not joined: {}. Start them with the same unique id, or allow "
-      "more "
-      "time (connect_timeout_s, HCCL_CONNECT_TIMEOUT).",
-      count, forming_.ranks, list);
+      "group: {} of {} ranks have not joined: {}{}. {}Start them with the same unique id, or allow "
+      "more time (connect_timeout_s, HCCL_CONNECT_TIMEOUT).",
+      count, forming_.ranks, list, count > kMostNamed ? ", …" : "",
+      out_of_files_ ? "Rank 0 may not open more files: raise the limit (ulimit -n). " : "");
 }
 
 const Member* Host::find(int rank) const {
   for (const Member& member : members_)
     if (member.hello.rank == rank) return &member;
   return nullptr;
-}
-
-Status Host::exchange(std::vector<ShmPeer>& peers) {
-  const std::int64_t end_ns = std::max(forming_.deadline_ns, now_ns() + kExchangeNs);
-  std::sort(members_.begin(), members_.end(),
-            [](const Member& a, const Member& b) { return a.hello.rank < b.hello.rank; });
-  // The lowest rank of each rank's process. A pid of 0 is one in a namespace we cannot see.
-  std::vector<int> watch = {0};
-  for (const Member& member : members_) {
-    int lowest = member.pid == getpid() ? 0 : member.hello.rank;
-    for (const Member& other : members_)
-      if (lowest != 0 && member.pid > 0 && other.pid == member.pid)
-        lowest = std::min(lowest, other.hello.rank);
-    watch.push_back(lowest);
-    if (!member.pidfd) return no_pidfd(ENOSYS);
-  }
-  for (std::size_t rank = 0; rank < peers.size(); ++rank)
-    peers[rank].watch = watch[rank] == 0 ? -1 : watch[rank];
-
-  WEFT_RETURN_IF_ERROR(map_all(peers));
-  for (const Member& member : members_) WEFT_RETURN_IF_ERROR(send_peers_to(member, watch, end_ns));
-  for (const Member& member : members_) WEFT_RETURN_IF_ERROR(await_ready(member, end_ns));
-  Message go;
-  go.kind = Kind::kGo;
-  // One that dies now is found by the group's first wait.
-  for (const Member& member : members_) (void)send_message(member.socket.get(), go, {}, end_ns);
-  for (Member& member : members_)
-    if (watch[static_cast<std::size_t>(member.hello.rank)] == member.hello.rank)
-      peers[static_cast<std::size_t>(member.hello.rank)].pidfd = std::move(member.pidfd);
-  return {};
-}
-
-Status Host::map_all(std::vector<ShmPeer>& peers) {
-  WEFT_ASSIGN_OR_RETURN(peers[0].mapping, Mapping::of_file(file_.get(), forming_.layout()));
-  construct_control_block(peers[0].mapping);
-  for (const Member& member : members_) {
-    WEFT_ASSIGN_OR_RETURN(peers[static_cast<std::size_t>(member.hello.rank)].mapping,
-                          Mapping::of_file(member.file.get(), forming_.layout()));
-  }
-  return {};
-}
-
-Status Host::send_peers_to(const Member& member, const std::vector<int>& watch,
-                           std::int64_t end_ns) {
-  const int own_process = watch[static_cast<std::size_t>(member.hello.rank)];
-  for (int rank = 0; rank < forming_.ranks; ++rank) {
-    if (rank == member.hello.rank) continue;
-    const int its_process = watch[static_cast<std::size_t>(rank)];
-    const int file =
-        rank == 0 ? file_.get() : members_[static_cast<std::size_t>(rank - 1)].file.get();
-    const int pidfd =
-        rank == 0 ? pidfd_.get() : members_[static_cast<std::size_t>(rank - 1)].pidfd.get();
-    Message message;
-    message.kind = Kind::kPeer;
-    message.rank = rank;
-    message.watch = its_process == own_process ? -1 : its_process;
-    const bool with_pidfd = message.watch == rank;
-    const Status sent = with_pidfd
-                            ? send_message(member.socket.get(), message, {file, pidfd}, end_ns)
-                            : send_message(member.socket.get(), message, {file}, end_ns);
-    // A closed socket may hold the reason, which await_ready reads.
-    if (sent.code() == StatusCode::kPeerLost) return await_ready(member, end_ns);
-    if (!sent.ok()) return sent;
-  }
-  return {};
-}
-
-Status Host::await_ready(const Member& member, std::int64_t end_ns) {
-  Message message;
-  Packet packet;
-  const Status status = receive_message(member.socket.get(), end_ns, message, packet);
-  if (status.code() == StatusCode::kPeerLost || (status.ok() && message.kind == Kind::kGiveUp))
-    return Status(
-        StatusCode::kPeerLost,
-        fmt::format("group: rank {} ended while the group was forming. Start it again and "
-                    "join with a new unique id.",
-                    member.hello.rank));
-  if (status.code() == StatusCode::kTimeout)
-    return Status(StatusCode::kTimeout,
-                  fmt::format("group: rank {} joined but then did not answer; it may be stopped",
-                              member.hello.rank));
-  if (!status.ok()) return status;
-  return message.kind == Kind::kReady ? Status() : status_of(message);
 }
 
 Status Host::tell_all(const Status& failure) {

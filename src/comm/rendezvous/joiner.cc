@@ -115,7 +115,9 @@ Status Joiner::not_admitted() const {
       why = "rank 0 listens but does not answer; it may be stopped";
       break;
     case Attempt::kRefused:
-      why = fmt::format("rank 0 refused {} connections; it may have another unique id", refusals_);
+      why = fmt::format(
+          "rank 0 refused {} connections; it may have another unique id or another version of weft",
+          refusals_);
       break;
     default:
       why = "rank 0 has not come, or is on another host or in another network namespace";
@@ -144,7 +146,7 @@ Status Joiner::take_segments() {
     if (message.kind == Kind::kFail) return status_of(message);
     if (message.kind == Kind::kGo) return {};
     if (message.kind != Kind::kPeer) continue;
-    deadline_ns = std::max(deadline_ns, now_ns() + 15'000'000'000);
+    deadline_ns = std::max(deadline_ns, now_ns() + kHandOutNs + kLastWordNs);
     if (const Status added = add_peer(message, packet); !added.ok()) return fail(added);
     if (added_ == forming_.ranks - 1) {
       Message ready;

@@ -20,6 +20,10 @@
 
 namespace weft::internal {
 
+/// Handing out the segments takes milliseconds; it gets this long even if the last rank came at the
+/// deadline.
+inline constexpr std::int64_t kHandOutNs = 10'000'000'000;
+
 /// One rank's side of the forming group. Options are resolved.
 struct Forming {
   IdContents id;

@@ -2,12 +2,15 @@
 // The cache-blocked gemm: C = bias + A · B, tile by tile, each finished tile handed to a callback
 // while hot.
 //
-//   for each block of nc columns                    (dealt out to the threads)
-//     for each block of kc rows of k                pack B into this thread's L2
-//       for each panel of mr rows, each panel of nr columns: micro-kernel; after the last k: the
-//       callback
+//   for each block of nc columns                     (dealt out to the threads)
+//     for each block of ks rows of k                 pack B into this thread's L2
+//       for each panel of mr rows of A
+//         for each chunk of kc rows of k             this piece of A stays in L1 …
+//           for each panel of nr columns             … while B and C stream past it: micro-kernel
+//         after the last k: the callback for each tile
 //
-// Blocking never changes a bit of the result (see gemm.h), so it is free to follow the caches.
+// Blocking never changes a bit of the result (see gemm.h), so it is free to follow the caches. What
+// the loops cost in other orders is in docs/measurements/gemm.md.
 #pragma once
 
 #include <cstddef>
@@ -21,13 +24,21 @@
 namespace weft::gemm {
 
 struct Blocking {
-  std::int64_t kc;  ///< rows of k per packed block, multiple of k_step
+  std::int64_t kc;  ///< rows of k per chunk, multiple of k_step
+  std::int64_t ks;  ///< rows of k per packed block, multiple of kc
   std::int64_t nc;  ///< columns per packed block, multiple of nr
 };
 
-/// Blocks for an m x n x k product on a machine with this much L2 per core.
-Blocking choose_blocking(const Kernel& kernel, const Weight& weight, std::int64_t m, std::int64_t n,
-                         std::int64_t k, int threads, std::int64_t l2_bytes);
+/// Data caches of one core.
+struct Caches {
+  std::int64_t l1_bytes, l2_bytes;
+};
+
+/// Blocks for an m x n x k product.
+Blocking choose_blocking(const Kernel& kernel, const Weight& weight, std::int64_t n, std::int64_t k,
+                         int threads, const Caches& caches);
+/// Its kc when nothing else matters: what a weight is packed in that is packed once.
+std::int64_t choose_chunk(const Kernel& kernel, std::int64_t k, const Caches& caches);
 
 /// A finished tile: rows [row, row + m), columns [col, col + n) of C.
 struct FinishedTile {

@@ -34,6 +34,10 @@ struct Tile {
   std::int64_t acc_stride_bytes;
   const void* bias;  ///< nr values of acc's type, or null; used when first
   bool first;
+  /// What the caller will load soon from further away than L2, usually its share of the next block
+  /// of A; or null. A hint: kernels may fetch it while they compute, or not.
+  const void* ahead = nullptr;
+  std::int64_t ahead_bytes = 0;
 };
 using TileFn = void (*)(const Tile&);
 

@@ -88,8 +88,17 @@ std::vector<float> multiply(const Kernel& kernel, const Matrix& a, const Matrix&
       (way.transposed ? kernel.pack_bt : kernel.pack_b)(
           {source.bits.data() + (done + p) * (way.transposed ? 1 : source.cols), 2 * source.cols,
            std::min(strip, now - p), b.cols, packed_b.data, kernel.b_panel_bytes(block), p});
-    kernel.tile({m, kernel.padded_k(now), packed_a.data, packed_a.data + kernel.a_panel_bytes(done),
-                 packed_b.data, acc.data, kernel.nr * 4, nullptr, done == 0});
+    kernel.tile({.m = m,
+                 .k = kernel.padded_k(now),
+                 .a_header = packed_a.data,
+                 .a = packed_a.data + kernel.a_panel_bytes(done),
+                 .b = packed_b.data,
+                 .acc = acc.data,
+                 .acc_stride_bytes = kernel.nr * 4,
+                 .bias = nullptr,
+                 .first = done == 0,
+                 .ahead = source.bits.data(),  // not read, however far it reaches
+                 .ahead_bytes = 100 * done + 1});
   }
   std::vector<float> result;
   for (int i = 0; i < m; ++i)

@@ -156,21 +156,23 @@ TEST_P(BlockedTest, EveryBlockingGivesTheSameBitsAndMatchesTheReference) {
   for (const Order order : {Order::kRowMajor, Order::kTransposed}) {
     const Problem problem(g, 2 * g.mr + 3, 3 * g.nr + 5, 4 * g.k_step + 67, order, 7);
     const std::vector<std::uint32_t> first =
-        problem.run({g.padded_k(problem.k), round_up(problem.n, g.nr)}, 1);
+        problem.run({g.padded_k(problem.k), g.padded_k(problem.k), round_up(problem.n, g.nr)}, 1);
     EXPECT_LE(problem.worst(first), 1) << g.name;
     for (const std::int64_t kc :
          {std::int64_t{g.k_step}, std::int64_t{3 * g.k_step}, g.padded_k(problem.k)})
-      for (const std::int64_t nc : {g.nr, 2 * g.nr})
-        for (const int threads : {1, 3})
-          EXPECT_EQ(problem.run({kc, nc}, threads), first)
-              << g.name << " kc " << kc << " nc " << nc << " threads " << threads;
+      for (const int chunks : {1, 2})
+        for (const std::int64_t nc : {g.nr, 2 * g.nr})
+          for (const int threads : {1, 3})
+            EXPECT_EQ(problem.run({kc, chunks * kc, nc}, threads), first)
+                << g.name << " kc " << kc << " chunks " << chunks << " nc " << nc << " threads "
+                << threads;
   }
 }
 
 TEST_P(BlockedTest, RowsDoNotDependOnHowManyThereAre) {
   const Kernel& g = kernel();
   const Problem problem(g, 3 * g.mr, 2 * g.nr, 5 * g.k_step, Order::kRowMajor, 11);
-  const Blocking blocking{2 * g.k_step, g.nr};
+  const Blocking blocking{2 * g.k_step, 4 * g.k_step, g.nr};
   const rows::Kernels& rows = rows::select(DType::kFloat16, isa::available());
   const std::vector<std::uint32_t> all = problem.run(blocking, 1);
   for (const std::int64_t rows_wanted : {1, 2, g.mr / 2 + 1, g.mr, g.mr + 1}) {
@@ -187,11 +189,12 @@ TEST_P(BlockedTest, ChosenBlocksCoverTheProblem) {
   for (const std::int64_t n : {1, 31, 33, 4096, 8192, 100000})
     for (const std::int64_t k : {1, 33, 1024, 5000})
       for (const int threads : {1, 2, 7}) {
-        const Blocking blocking = choose_blocking(g, weight, 100, n, k, threads, 2 << 20);
+        const Blocking blocking = choose_blocking(g, weight, n, k, threads, {48 << 10, 2 << 20});
         EXPECT_EQ(blocking.nc % g.nr, 0);
         EXPECT_EQ(blocking.kc % g.k_step, 0);
         EXPECT_GE(blocking.nc, g.nr);
-        EXPECT_LE(blocking.nc / g.nr * g.b_panel_bytes(blocking.kc), 2 << 20);
+        EXPECT_EQ(blocking.ks % blocking.kc, 0);
+        EXPECT_LE(blocking.nc * blocking.ks * g.b_bytes, 2 << 20);
       }
 }
 
@@ -238,7 +241,7 @@ TEST_P(BlockedTest, RestoresQuantisedWeights) {
             one.dst = &problem.b[static_cast<size_t>(index)];
             (stored == DType::kInt4 ? scalar.antiquant_int4_row : scalar.antiquant_int8_row)(one);
           }
-        const Blocking blocking{64, 2 * g.nr};
+        const Blocking blocking{64, 128, 2 * g.nr};
         EXPECT_EQ(problem.run(blocking, 2, weight, rows, problem.m), problem.run(blocking, 1))
             << g.name << " " << to_string(stored) << " mode " << mode;
       }

@@ -14,8 +14,13 @@ template <bool kLower>
 void multiply(const Tile& tile) {
   const std::byte* a = bytes(tile.a);
   const std::byte* b = bytes(tile.b);
+  const std::byte* c = bytes(tile.acc);
+  const std::int64_t warm_from = tile.k - (kLower ? 2 : 1) * kTileRows / kWarmRows * kStep;
+  Ahead ahead(tile, tile.k / kStep);
   load_c<kLower>(tile);
   for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes) {
+    if (p >= warm_from) c = warm_c(c, tile.acc_stride_bytes);
+    ahead.turn();
     _tile_stream_loadd(6, b, kLineBytes);
     _tile_loadd(4, a, kLineBytes);
     _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
@@ -38,25 +43,25 @@ void tile_bf16_amxbf16(const Tile& tile) {
 void pack_a_bf16_amxbf16(const PackA& p) { pack_a_lines(p, 2 * p.k); }
 
 void pack_b_bf16_amxbf16(const PackB& p) {
-  const std::int64_t stride = p.stride_bytes;
   const std::int64_t padded_k = (p.k + kStep - 1) / kStep * kStep;
   // The unpacks work inside 128-bit lanes: lane L of the low (high) result is to hold columns 4 L
   // (16 + 4 L) .. + 3, so they must lie in the low (high) qword of lane L before.
   const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-  for (std::int64_t k = 0; k < padded_k; k += 2) {
-    const std::byte* src = bytes(p.src) + k * stride;
-    std::byte* dst =
-        bytes(p.dst) + (p.k_begin + k) / kStep * kStepBytes + k % kStep / 2 * kLineBytes;
-    for (std::int64_t j = 0; j < p.n; j += 32, dst += p.panel_stride_bytes) {
-      __m512i row[2];
-      for (int r = 0; r < 2; ++r)
-        row[r] = _mm512_permutexvar_epi64(
-            order, k + r < p.k ? load_line(src + r * stride + 2 * j, 2 * (p.n - j))
-                               : _mm512_setzero_si512());
-      _mm512_store_si512(dst, _mm512_unpacklo_epi16(row[0], row[1]));
-      _mm512_store_si512(dst + kTileBytes, _mm512_unpackhi_epi16(row[0], row[1]));
+  for (std::int64_t rows = 0; rows < padded_k; rows += kRowsTogether)
+    for (std::int64_t j = 0; j < p.n; j += 32) {
+      std::byte* dst = bytes(p.dst) + j / 32 * p.panel_stride_bytes +
+                       (p.k_begin + rows) / kStep * kStepBytes + rows % kStep / 2 * kLineBytes;
+      for (std::int64_t k = rows; k < rows + kRowsTogether; k += 2, dst += kLineBytes) {
+        const std::byte* src = bytes(p.src) + k * p.stride_bytes + 2 * j;
+        const auto row = [&](int r) {
+          const std::int64_t count = k + r < p.k ? 2 * (p.n - j) : 0;
+          return _mm512_permutexvar_epi64(order, load_line(src + r * p.stride_bytes, count));
+        };
+        const __m512i even = row(0), odd = row(1);
+        _mm512_store_si512(dst, _mm512_unpacklo_epi16(even, odd));
+        _mm512_store_si512(dst + kTileBytes, _mm512_unpackhi_epi16(even, odd));
+      }
     }
-  }
 }
 
 void pack_bt_bf16_amxbf16(const PackB& p) {

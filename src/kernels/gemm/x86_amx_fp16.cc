@@ -3,6 +3,8 @@
 //   hi = x cut to 8 significant bits, lo = x - hi: at most 3 bits, and bfloat16 has fp32's
 //   exponents, so subnormal float16 too are exact. No product or sum is an fp32 denormal (all are
 //   multiples of 2^-48), so the instruction's flushing changes nothing.
+// A block of 192 k (24 KiB of A) is best, 256 is a sixth slower: with B and C going by it no longer
+// stays in L1.
 // A k step of a panel is four tiles: hi upper, hi lower, lo upper, lo lower (B: left, right).
 // inf and nan: hi takes them and lo is 0, but then inf · lo is nan where the product should be inf.
 // Headers flag the rows of A and the columns of B that hold one; such a row or column of C has only
@@ -25,40 +27,53 @@ inline void add_flags(void* header, std::uint32_t flags) {
   *static_cast<std::uint32_t*>(header) |= flags;
 }
 
+/// The products of the tiles that are loaded.
+template <bool kLower>
+inline void multiply_loaded() {
+  _tile_dpbf16ps(0, 4, 6);
+  if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
+}
+template <bool kLower>
+inline void load_a(const std::byte* a) {
+  _tile_loadd(4, a, kLineBytes);
+  if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
+}
+inline void load_b(const std::byte* b) {
+  _tile_stream_loadd(6, b, kLineBytes);
+  _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
+}
+
 template <bool kLower>
 void multiply(const Tile& tile) {
   const std::byte* a = bytes(tile.a);
   const std::byte* b = bytes(tile.b) + kHeaderBytes;
+  const std::byte* c = bytes(tile.acc);
+  const std::int64_t warm_from = tile.k - (kLower ? 2 : 1) * kTileRows / (4 * kWarmRows) * kStep;
+  Ahead ahead(tile, tile.k / kStep * 4);
   load_c<kLower>(tile);
   // hi·hi, lo·hi, lo·lo, hi·lo: only one operand changes from one product to the next, so ten tile
   // loads feed sixteen products, and what is loaded twice is A, which is nearer.
   for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes) {
-    _tile_stream_loadd(6, b, kLineBytes);
-    _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
-    _tile_loadd(4, a, kLineBytes);
-    if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
-    _tile_loadd(4, a + kLo, kLineBytes);
-    if constexpr (kLower) _tile_loadd(5, a + kLo + kTileBytes, kLineBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
-    _tile_stream_loadd(6, b + kLo, kLineBytes);
-    _tile_stream_loadd(7, b + kLo + kTileBytes, kLineBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
-    _tile_loadd(4, a, kLineBytes);
-    if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
+    const bool warm = p >= warm_from;
+    load_b(b);
+    load_a<kLower>(a);
+    if (warm) c = warm_c(c, tile.acc_stride_bytes);
+    ahead.turn();
+    multiply_loaded<kLower>();
+    load_a<kLower>(a + kLo);
+    if (warm) c = warm_c(c, tile.acc_stride_bytes);
+    ahead.turn();
+    multiply_loaded<kLower>();
+    load_b(b + kLo);
+    if (warm) c = warm_c(c, tile.acc_stride_bytes);
+    ahead.turn();
+    multiply_loaded<kLower>();
+    load_a<kLower>(a);
+    if (warm) c = warm_c(c, tile.acc_stride_bytes);
+    ahead.turn();
+    multiply_loaded<kLower>();
   }
   store_c<kLower>(tile);
 }
@@ -155,6 +170,46 @@ inline Lines split_pairs(__m256i even, __m256i odd) {
       static_cast<std::uint16_t>(~(finite0 & finite1))};
 }
 
+/// 16 rows of k (those from `k` on are zero) x the columns of `mask` into half a k step of a panel.
+/// Returns the columns that are to be flagged.
+inline std::uint32_t split_rows(const std::byte* src, std::int64_t stride, std::int64_t k,
+                                std::uint32_t mask, std::byte* dst) {
+  std::uint32_t flags = 0;
+  for (std::int64_t p = 0; p < kRowsTogether; p += 2, src += 2 * stride, dst += kLineBytes)
+    for (int half = 0; half < 2; ++half) {
+      const std::byte* from = src + 32 * half;
+      const auto columns = static_cast<__mmask16>(mask >> (16 * half));
+      const Lines lines =
+          split_pairs(_mm256_maskz_loadu_epi16(p < k ? columns : 0, from),
+                      _mm256_maskz_loadu_epi16(p + 1 < k ? columns : 0, from + stride));
+      flags |= lines.flags << (16 * half);
+      _mm512_store_si512(dst + half * kTileBytes, lines.hi);
+      _mm512_store_si512(dst + half * kTileBytes + kLo, lines.lo);
+    }
+  return flags;
+}
+
+/// dst[c][r] = src[r][c] for 32 x 32 elements of 2 bytes; dst is dense.
+inline void transpose_words(const std::byte* src, std::int64_t stride, std::byte* dst) {
+  for (int piece = 0; piece < 4; ++piece, src += 16, dst += 8 * kLineBytes) {
+    __m512i r[8], s[8];
+    for (int i = 0; i < 8; ++i) r[i] = load_quarters(src + i * stride, 8 * stride);  // i, i + 8, ..
+    for (int i = 0; i < 8; i += 2) {  // pairs of rows
+      s[i] = _mm512_unpacklo_epi16(r[i], r[i + 1]);
+      s[i + 1] = _mm512_unpackhi_epi16(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)  // fours; r[i + c / 2] holds columns c and c + 1
+      for (int high = 0; high < 2; ++high) {
+        r[i + 2 * high] = _mm512_unpacklo_epi32(s[i + high], s[i + 2 + high]);
+        r[i + 2 * high + 1] = _mm512_unpackhi_epi32(s[i + high], s[i + 2 + high]);
+      }
+    for (int i = 0; i < 4; ++i) {
+      _mm512_store_si512(dst + 2 * i * kLineBytes, _mm512_unpacklo_epi64(r[i], r[i + 4]));
+      _mm512_store_si512(dst + (2 * i + 1) * kLineBytes, _mm512_unpackhi_epi64(r[i], r[i + 4]));
+    }
+  }
+}
+
 /// Starts the headers of a strip that begins a panel.
 inline void clear_flags(const PackB& p) {
   if (p.k_begin != 0) return;
@@ -189,46 +244,44 @@ void pack_a_f16_amxbf16(const PackA& p) {
 void pack_b_f16_amxbf16(const PackB& p) {
   clear_flags(p);
   const std::int64_t padded_k = (p.k + kStep - 1) / kStep * kStep;
-  for (std::int64_t k = 0; k < padded_k; k += 2) {
-    const std::byte* src = bytes(p.src) + k * p.stride_bytes;
-    std::byte* panel = bytes(p.dst);
-    const std::int64_t line =
-        kHeaderBytes + (p.k_begin + k) / kStep * kStepBytes + k % kStep / 2 * kLineBytes;
-    for (std::int64_t j = 0; j < p.n; j += kSize, panel += p.panel_stride_bytes)
-      for (int half = 0; half < 2; ++half) {
-        const auto mask = static_cast<__mmask16>(low_bits(p.n - j - 16 * half));
-        const std::byte* from = src + 2 * j + 32 * half;
-        const Lines lines =
-            split_pairs(_mm256_maskz_loadu_epi16(k < p.k ? mask : 0, from),
-                        _mm256_maskz_loadu_epi16(k + 1 < p.k ? mask : 0, from + p.stride_bytes));
-        if (lines.flags) [[unlikely]]
-          add_flags(panel, lines.flags << (16 * half));
-        _mm512_store_si512(panel + line + half * kTileBytes, lines.hi);
-        _mm512_store_si512(panel + line + half * kTileBytes + kLo, lines.lo);
-      }
-  }
+  for (std::int64_t k = 0; k < padded_k; k += kRowsTogether)
+    for (std::int64_t j = 0; j < p.n; j += kSize) {
+      std::byte* panel = bytes(p.dst) + j / kSize * p.panel_stride_bytes;
+      std::byte* dst =
+          panel + kHeaderBytes + (p.k_begin + k) / kStep * kStepBytes + k % kStep / 2 * kLineBytes;
+      const std::uint32_t flags =
+          split_rows(bytes(p.src) + k * p.stride_bytes + 2 * j, p.stride_bytes, p.k - k,
+                     static_cast<std::uint32_t>(low_bits(p.n - j)), dst);
+      if (flags) [[unlikely]]
+        add_flags(panel, flags);
+    }
 }
 
+// Transposed before it is split: two bytes per element are half the shuffles of four.
 void pack_bt_f16_amxbf16(const PackB& p) {
   clear_flags(p);
-  alignas(64) std::byte hi[kTileBytes], lo[kTileBytes];
-  for (std::int64_t j = 0; j < (p.n + kSize - 1) / kSize * kSize; j += kTileRows) {
+  alignas(64) std::byte edge[kSize * kLineBytes], columns[kSize * kLineBytes];
+  for (std::int64_t j = 0; j < p.n; j += kSize) {
     std::byte* panel = bytes(p.dst) + j / kSize * p.panel_stride_bytes;
-    std::byte* dst =
-        panel + kHeaderBytes + p.k_begin / kStep * kStepBytes + j % kSize / kTileRows * kTileBytes;
+    std::byte* dst = panel + kHeaderBytes + p.k_begin / kStep * kStepBytes;
+    const std::byte* rows = bytes(p.src) + j * p.stride_bytes;
+    std::uint32_t flags = 0;
     for (std::int64_t k = 0; k < p.k; k += kStep, dst += kStepBytes) {
-      const auto mask = static_cast<std::uint32_t>(low_bits(p.k - k));
-      const std::byte* src = bytes(p.src) + j * p.stride_bytes + 2 * k;
-      for (int r = 0; r < kTileRows; ++r, src += p.stride_bytes) {
-        const Lines lines = split_line(src, j + r < p.n ? mask : 0);
-        if (lines.flags) [[unlikely]]
-          add_flags(panel, 1u << (j % kSize + r));
-        _mm512_store_si512(hi + r * kLineBytes, lines.hi);
-        _mm512_store_si512(lo + r * kLineBytes, lines.lo);
+      fetch_rows(rows, kSize, p.stride_bytes, 2 * k, 2 * p.k);
+      if (p.n - j >= kSize && p.k - k >= kStep) {
+        transpose_words(rows + 2 * k, p.stride_bytes, columns);
+      } else {
+        for (int r = 0; r < kSize; ++r)
+          _mm512_store_si512(edge + r * kLineBytes, load_line(rows + r * p.stride_bytes + 2 * k,
+                                                              j + r < p.n ? 2 * (p.k - k) : 0));
+        transpose_words(edge, kLineBytes, columns);
       }
-      transpose_tile(hi, kLineBytes, dst);
-      transpose_tile(lo, kLineBytes, dst + kLo);
+      for (int half = 0; half < 2; ++half)
+        flags |= split_rows(columns + half * kRowsTogether * kLineBytes, kLineBytes, kRowsTogether,
+                            ~0u, dst + half * kRowsTogether / 2 * kLineBytes);
     }
+    if (flags) [[unlikely]]
+      add_flags(panel, flags);
   }
 }
 

@@ -23,8 +23,13 @@ template <bool kLower>
 void multiply(const Tile& tile) {
   const std::byte* a = bytes(tile.a);
   const std::byte* b = bytes(tile.b);
+  const std::byte* c = bytes(tile.acc);
+  const std::int64_t warm_from = tile.k - (kLower ? 2 : 1) * kTileRows / kWarmRows * kStep;
+  Ahead ahead(tile, tile.k / kStep);
   load_c<kLower>(tile);
   for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes) {
+    if (p >= warm_from) c = warm_c(c, tile.acc_stride_bytes);
+    ahead.turn();
     _tile_stream_loadd(6, b, kLineBytes);
     _tile_loadd(4, a, kLineBytes);
     _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
@@ -67,24 +72,29 @@ void tile_s8_amxint8(const Tile& tile) {
 void pack_a_s8_amxint8(const PackA& p) { pack_a_lines(p, p.k); }
 
 void pack_b_s8_amxint8(const PackB& p) {
-  const std::int64_t stride = p.stride_bytes;
   const std::int64_t padded_k = (p.k + kStep - 1) / kStep * kStep;
-  for (std::int64_t k = 0; k < padded_k; k += 4) {
-    const std::byte* src = bytes(p.src) + k * stride;
-    std::byte* dst =
-        bytes(p.dst) + (p.k_begin + k) / kStep * kStepBytes + k % kStep / 4 * kLineBytes;
-    for (std::int64_t j = 0; j < p.n; j += 64, dst += 2 * p.panel_stride_bytes) {
-      __m512i row[4], line[4];
-      for (int r = 0; r < 4; ++r)
-        row[r] = k + r < p.k ? load_line(src + r * stride + j, p.n - j) : _mm512_setzero_si512();
-      interleave(row, line);
-      _mm512_store_si512(dst, line[0]);
-      _mm512_store_si512(dst + kTileBytes, line[1]);
-      if (p.n - j <= 32) break;
-      _mm512_store_si512(dst + p.panel_stride_bytes, line[2]);
-      _mm512_store_si512(dst + p.panel_stride_bytes + kTileBytes, line[3]);
+  for (std::int64_t rows = 0; rows < padded_k; rows += kRowsTogether)
+    for (std::int64_t j = 0; j < p.n; j += 64) {
+      std::byte* dst = bytes(p.dst) + j / 32 * p.panel_stride_bytes +
+                       (p.k_begin + rows) / kStep * kStepBytes + rows % kStep / 4 * kLineBytes;
+      for (std::int64_t k = rows; k < rows + kRowsTogether; k += 4, dst += kLineBytes) {
+        const std::byte* src = bytes(p.src) + k * p.stride_bytes + j;
+        __m512i row[4], line[4];
+        for (int r = 0; r < 4; ++r) {
+          row[r] = load_line(src + r * p.stride_bytes, k + r < p.k ? p.n - j : 0);
+          // The next 16 rows: rows of one byte per column are too short for the hardware prefetcher
+          // (512 columns: 9 GB/s against 5). With two bytes it changes nothing.
+          _mm_prefetch(reinterpret_cast<const char*>(src + (r + kRowsTogether) * p.stride_bytes),
+                       _MM_HINT_T0);
+        }
+        interleave(row, line);
+        _mm512_store_si512(dst, line[0]);
+        _mm512_store_si512(dst + kTileBytes, line[1]);
+        if (p.n - j <= 32) continue;
+        _mm512_store_si512(dst + p.panel_stride_bytes, line[2]);
+        _mm512_store_si512(dst + p.panel_stride_bytes + kTileBytes, line[3]);
+      }
     }
-  }
 }
 
 void pack_bt_s8_amxint8(const PackB& p) { pack_bt_lines(p, p.k, p.k_begin / kStep * kStepBytes); }

@@ -51,8 +51,9 @@ Result<LocalMatmul> LocalMatmul::plan(internal::ContextState& context,
     WEFT_ASSIGN_OR_RETURN(local.antiquant_, Buffer::allocate(2 * each, "antiquant scales"));
   }
   local.bind_weight(operands);
-  local.blocking_ = gemm::choose_blocking(*local.kernel_, local.weight_, max_rows, local.n_,
-                                          local.k_, context.pool.threads(), topology().l2_bytes);
+  local.blocking_ =
+      gemm::choose_blocking(*local.kernel_, local.weight_, local.n_, local.k_,
+                            context.pool.threads(), {topology().l1d_bytes, topology().l2_bytes});
   WEFT_RETURN_IF_ERROR(local.allocate(max_rows));
   return local;
 }
@@ -202,9 +203,10 @@ std::int64_t LocalMatmul::scratch_bytes() const {
 
 std::string LocalMatmul::describe() const {
   return fmt::format(
-      "kernel    {}\nblocks    kc {} x nc {} of x2, packed per thread\nx2        {}\nscratch   "
+      "kernel    {}\nblocks    {} x {} of x2 packed per thread, in chunks of {} rows of k\nx2      "
+      "  {}\nscratch   "
       "{:.1f} MiB\n",
-      kernel_->name, blocking_.kc, blocking_.nc,
+      kernel_->name, blocking_.ks, blocking_.nc, blocking_.kc,
       weight_.packed            ? "packed by the caller"
       : weight_.k_is_adjacent() ? "transposed view (n, k)"
                                 : "row-major (k, n)",

@@ -92,7 +92,9 @@ void check_weight_layout(Contract& c, const MatmulOperands& o) {
       "view (1, …); make it contiguous",
       x2.stride(0), x2.stride(1));
   if (x2.dtype() == DType::kInt4) {
-    const std::int64_t inner = row_major ? x2.dim(1) : x2.dim(0);
+    // A single column is adjacent along k, whatever the stride of n says.
+    const bool column = x2.dim(1) == 1 && x2.stride(0) == 1;
+    const std::int64_t inner = row_major && !column ? x2.dim(1) : x2.dim(0);
     c.rule(
         inner % 2 == 0,
         "x2 is int4 with {} elements along its adjacent axis, but that must be even (two per byte)",

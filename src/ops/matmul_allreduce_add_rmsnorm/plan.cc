@@ -8,6 +8,7 @@
 namespace weft {
 namespace {
 
+using internal::GroupState;
 using ops::operands_of;
 
 // Rows of a super-block. Every super-block packs x2 once more, so it must be long enough to make
@@ -19,12 +20,15 @@ constexpr std::int64_t kSuperBlockRows = 1024;
 // and broadcast: it saves one hand-off.
 constexpr std::int64_t kOneShotBytes = 512 << 10;
 
-tile::Pattern choose_pattern(std::int64_t partial_bytes, std::int64_t m, int ranks) {
+tile::Pattern choose_pattern(std::int64_t partial_bytes, std::int64_t m, const GroupState& group) {
   static_assert(kOneShotBytes <= tile::Layout::kOneShotBytes);
-  if (ranks == 1 || partial_bytes * (ranks - 1) <= kOneShotBytes) return tile::Pattern::kOneShot;
+  // One-shot calls have a fixed part of the window; what does not fit there goes through the ring.
+  if (partial_bytes > tile::Layout::kOneShotBytes ||
+      group.window_bytes() < 2 * tile::Layout::kOneShotBytes)
+    return tile::Pattern::kTwoShot;
+  if (partial_bytes * (group.ranks() - 1) <= kOneShotBytes) return tile::Pattern::kOneShot;
   // Fewer rows than ranks: most ranks would own nothing.
-  if (m < ranks && partial_bytes <= tile::Layout::kOneShotBytes) return tile::Pattern::kOneShot;
-  return tile::Pattern::kTwoShot;
+  return m < group.ranks() ? tile::Pattern::kOneShot : tile::Pattern::kTwoShot;
 }
 
 internal::CallHeader make_header(const MatmulAllReduceAddRmsNormArgs& args,
@@ -37,7 +41,8 @@ internal::CallHeader make_header(const MatmulAllReduceAddRmsNormArgs& args,
       .add("x2 dtype", to_string(operands.weight_dtype()))
       .add("residual dtype", to_string(args.residual.dtype()))
       .add("epsilon", fmt::format("{}", args.epsilon))
-      .add("super-block rows", layout.grid.max_super_block_rows());
+      .add("super-block rows", layout.grid.max_super_block_rows())
+      .add("pattern", layout.pattern == tile::Pattern::kOneShot ? "one shot" : "two shots");
   return header;
 }
 
@@ -67,7 +72,7 @@ Result<MatmulAllReduceAddRmsNorm> MatmulAllReduceAddRmsNorm::plan(
   const std::int64_t row_bytes = round_up(n * 2, kCacheLine);
   const tile::Pattern pattern = options.super_block_rows
                                     ? tile::Pattern::kTwoShot
-                                    : choose_pattern(m * row_bytes, m, group.ranks());
+                                    : choose_pattern(m * row_bytes, m, group.state());
   const std::int64_t wanted = options.super_block_rows ? options.super_block_rows : kSuperBlockRows;
   WEFT_ASSIGN_OR_RETURN(
       tile::Layout layout,

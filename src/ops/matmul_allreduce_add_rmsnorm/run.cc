@@ -78,11 +78,12 @@ class Run {
     args.y = y_[row];
     args.out = norm_out_[row];
     args.scratch = scratch.y;
-    args.store = output_store();
+    args.store = large_store();
     plan_.local.row_kernels().add_rmsnorm_row(args);
   }
-  // Outputs larger than a cache are written past it; those of a decode step are read again at once.
-  rows::Store output_store() const {
+  // Partials and outputs larger than a cache are written past it; those of a decode step are read
+  // again at once.
+  rows::Store large_store() const {
     return plan_.layout.pattern == tile::Pattern::kOneShot ? rows::Store::kPlain
                                                            : rows::Store::kStream;
   }
@@ -123,7 +124,7 @@ Status Run::compute(std::int64_t s) {
   begin = now();
   const tile::Rows rows = tiles_.grid().super_block(s);
   plan_.local.compute(rows.begin, rows.end, tiles_.partial(s, tiles_.rank(), rows.begin),
-                      tiles_.row_bytes(), rows::Store::kPlain);
+                      tiles_.row_bytes(), large_store());
   trace(TraceKind::kGemm, s, -1, begin);
   begin = now();
   tiles_.publish_partials(s);
@@ -193,21 +194,31 @@ void bind_gamma(Plan& plan, const ConstTensorRef& gamma) {
     std::memcpy(plan.gamma.data() + j * 2, from + j * gamma.stride(0) * 2, 2);
 }
 
-}  // namespace
-
-Status run_tiles(Plan& plan, const Args& args) {
-  WEFT_RETURN_IF_ERROR(plan.group.begin_call(plan.header));
-  if (plan.empty) return plan.group.check_peers();
-  plan.local.bind(operands_of(args));
-  bind_gamma(plan, args.gamma);
-  Run run(plan, args);
-  if (plan.layout.pattern == tile::Pattern::kOneShot) return run.one_shot();
-  const std::int64_t super_blocks = plan.layout.grid.super_blocks();
+Status run_pipeline(Run& run, std::int64_t super_blocks) {
   for (std::int64_t s = 0; s < super_blocks + 2; ++s) {
     if (s < super_blocks) WEFT_RETURN_IF_ERROR(run.compute(s));
     if (s >= 1 && s - 1 < super_blocks) WEFT_RETURN_IF_ERROR(run.reduce(s - 1));
     if (s >= 2) WEFT_RETURN_IF_ERROR(run.finish(s - 2));
   }
+  return {};
+}
+
+}  // namespace
+
+Status run_tiles(Plan& plan, const Args& args) {
+  WEFT_RETURN_IF_ERROR(plan.group.begin_call(plan.header));
+  if (plan.empty) {
+    WEFT_RETURN_IF_ERROR(plan.group.check_peers());
+  } else {
+    plan.local.bind(operands_of(args));
+    bind_gamma(plan, args.gamma);
+    Run run(plan, args);
+    const tile::Layout& layout = plan.layout;
+    WEFT_RETURN_IF_ERROR(layout.pattern == tile::Pattern::kOneShot
+                             ? run.one_shot()
+                             : run_pipeline(run, layout.grid.super_blocks()));
+  }
+  plan.group.end_call();
   return {};
 }
 

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// weft_bench: every measurement of weft as one table and as JSON. Options of Google Benchmark work
+// too, e.g.
+// --benchmark_filter=fused.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <fstream>
+
+#include "benchmarks.h"
+#include "report.h"
+
+namespace weft::bench {
+namespace {
+
+// Collects the time of each repetition; progress goes to stderr.
+class Collector : public benchmark::BenchmarkReporter {
+ public:
+  explicit Collector(Results& results) : results_(results) {}
+  bool ReportContext(const Context&) override { return true; }
+  void ReportRuns(const std::vector<Run>& runs) override {
+    for (const Run& run : runs) {
+      if (run.run_type != Run::RT_Iteration) continue;
+      Times& times = results_[run.run_name.function_name];
+      times.seconds.push_back(run.real_accumulated_time / static_cast<double>(run.iterations));
+      times.flops = run.counters.at("flops");
+    }
+    if (!runs.empty()) fmt::print(stderr, "\r{:3} measured", results_.size());
+  }
+  void Finalize() override { fmt::print(stderr, "\n"); }
+
+ private:
+  Results& results_;
+};
+
+double measure_copy_together() {
+  Team pair(2, 1);
+  std::vector<double> copy(2);
+  pair.run([&](int rank) {
+    copy[static_cast<size_t>(rank)] = require(peak::measure_bandwidth(isa::available())).copy;
+  });
+  return std::min(copy[0], copy[1]);
+}
+
+std::vector<nlohmann::json> read_peers(const std::string& path) {
+  std::vector<nlohmann::json> lines;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
+int main(int argc, char** argv) {
+  CLI::App app("Every measurement of weft as one table and as JSON.");
+  int repetitions = 9;
+  std::string json = "build/bench.json", peers;
+  std::vector<std::string> only;
+  app.add_option("--repeat", repetitions, "calls of each kind; the table shows medians")
+      ->check(CLI::Range(7, 1000));
+  app.add_option("--json", json, "file for all results");
+  app.add_option("--peers", peers, "JSON lines of bench/peers/torch_gloo.py")
+      ->check(CLI::ExistingFile);
+  std::vector<std::string> names;
+  for (const Section& section : sections()) names.push_back(section.name);
+  app.add_option("--only", only, "sections to run instead of all")->check(CLI::IsMember(names));
+  CLI11_PARSE(app, argc, argv);
+#ifndef NDEBUG
+  fmt::print(stderr, "weft_bench: this is a debug build; use the release preset\n");
+  return 2;
+#endif
+  Report report;
+  report.machine = require(tools::measure_machine(isa::available()));
+  report.copy_together = measure_copy_together();
+  if (!peers.empty()) report.peers = read_peers(peers);
+  // Interleaved, so that what is compared is measured in the same minutes.
+  char program[] = "weft_bench", interleave[] = "--benchmark_enable_random_interleaving=true";
+  char* arguments[] = {program, interleave, nullptr};
+  int count = 2;
+  benchmark::Initialize(&count, arguments);
+  for (const Section& section : sections()) {
+    if (!only.empty() && std::ranges::find(only, section.name) == only.end()) continue;
+    Fixtures fixtures;
+    register_section(section, fixtures, repetitions);
+    Collector collector(report.results);
+    benchmark::RunSpecifiedBenchmarks(&collector, ".*");
+    benchmark::ClearRegisteredBenchmarks();
+  }
+  fmt::print("{}", report.table());
+  std::ofstream(json) << report.json().dump(1) << "\n";
+  fmt::print("all results: {}\n", json);
+  return 0;
+}
+
+}  // namespace
+}  // namespace weft::bench
+
+int main(int argc, char** argv) { return weft::bench::main(argc, argv); }

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "base/isa.h"
+#include "base/topology.h"
+#include "shape.h"
+
+namespace weft::bench {
+namespace {
+
+// "section/what/dtype/shape/layout".
+struct Name {
+  std::string section, what, dtype, shape, layout;
+  explicit Name(const std::string& text) {
+    std::string* parts[] = {&section, &what, &dtype, &shape, &layout};
+    size_t begin = 0;
+    for (std::string* part : parts) {
+      const size_t end = text.find('/', begin);
+      *part = text.substr(begin, end == std::string::npos ? end : end - begin);
+      begin = end == std::string::npos ? text.size() : end + 1;
+    }
+  }
+  std::string with(const std::string& other) const {
+    return fmt::format("{}/{}/{}/{}/{}", section, other, dtype, shape, layout);
+  }
+};
+
+// What a row must reach. With AMX and without; the first is a share or a ratio that must be at
+// least this.
+struct Target {
+  double amx, other;
+  double here(bool amx_here) const { return amx_here ? amx : other; }
+};
+
+bool has_amx() { return isa::available() & isa::kAmxBf16; }
+
+DType type_of(const std::string& name) { return dtype_from_name(name).value(); }
+
+// Shares of the register peak that a gemm must reach: deep products (k = 4096, first shape) and
+// wide ones.
+Target gemm_target(const std::string& dtype, bool wide) {
+  if (dtype == "float16") return {wide ? 0.70 : 0.55, 0.80};
+  if (dtype == "bfloat16")
+    return {wide ? 0.50 : 0.38, isa::available() & isa::kAvx512Bf16 ? 0.75 : 0.80};
+  return {0.38, 0.70};
+}
+Target gemm_peer_target(const std::string& dtype, bool wide) {
+  if (dtype == "bfloat16") return {wide ? 2.0 : 1.2, 0};
+  return {2.5, 0};
+}
+
+std::string verdict(double value, double target, bool at_most = false) {
+  if (target <= 0) return "";
+  const bool met = at_most ? value <= target : value >= target;
+  return fmt::format("{} {:.2f}  {}", at_most ? "<=" : ">=", target, met ? "met" : "MISSED");
+}
+
+class Table {
+ public:
+  explicit Table(const Report& report) : report_(report) {}
+
+  std::string text() {
+    machine();
+    for (const auto& [full, times] : report_.results) {
+      const Name name(full);
+      if (name.section == "gemm") gemm(name, times);
+    }
+    for (const auto& [full, times] : report_.results) {
+      const Name name(full);
+      if (name.section == "fused" && name.what == "fused") fused(name, times);
+      if (name.section == "decode" && name.what == "fused") decode(name, times);
+      if (name.section == "8 ranks" && name.what == "fused") many_ranks(name, times);
+    }
+    return text_;
+  }
+
+ private:
+  template <typename... Args>
+  void line(fmt::format_string<Args...> format, Args&&... args) {
+    text_ += fmt::format(format, std::forward<Args>(args)...) + "\n";
+  }
+  std::optional<double> median(const std::string& name) const {
+    const auto found = report_.results.find(name);
+    if (found == report_.results.end()) return std::nullopt;
+    return found->second.median();
+  }
+  std::optional<double> peer(const std::string& what, const Name& name) const {
+    const tools::Shape shape = tools::parse_shape(name.shape).value();
+    for (const nlohmann::json& line : report_.peers)
+      if (line["what"] == what && line["dtype"] == name.dtype && line["m"] == shape.m() &&
+          line["k"] == shape.k_of(0) && line["n"] == shape.n && line["x2"] == name.layout)
+        return line["median_s"].get<double>();
+    return std::nullopt;
+  }
+  static bool wide(const Name& name) { return name.shape.starts_with("4096x1024"); }
+  double byte_bound(const Name& name) const {
+    const tools::Shape shape = tools::parse_shape(name.shape).value();
+    return tools::bytes_moved(static_cast<double>(shape.m()), static_cast<double>(shape.n)) /
+           report_.copy_together;
+  }
+
+  void machine() {
+    line("{}: {} cpus, {}AMX, instruction sets {}", topology().cpu_model, topology().usable_cpus,
+         has_amx() ? "" : "no ", isa::names(isa::available()));
+    for (const peak::Peak& p : report_.machine.peaks)
+      line("  {:28} {:9.0f} Gop/s", p.name, p.ops_per_second * 1e-9);
+    line("  {:28} {:9.1f} GB/s", "read from memory", report_.machine.bandwidth.read * 1e-9);
+    line("  {:28} {:9.1f} GB/s (read + written)", "copy, one core",
+         report_.machine.bandwidth.copy * 1e-9);
+    line("  {:28} {:9.1f} GB/s per core", "copy, two cores at once", report_.copy_together * 1e-9);
+    line("");
+  }
+
+  void gemm(const Name& name, const Times& times) {
+    const double seconds = times.median(), speed = times.flops / seconds;
+    if (name.what == "2 threads") {
+      const auto one = median(name.with("1 thread"));
+      if (one)
+        line("{:62} {:8.2f} ms  {:6.0f} Gop/s  {:.2f} x one thread  {}", title(name), seconds * 1e3,
+             speed * 1e-9, *one / seconds, verdict(*one / seconds, 1.85));
+      return;
+    }
+    const tools::GemmPeak peak =
+        tools::gemm_peak(report_.machine, type_of(name.dtype), isa::available());
+    const double share = speed / peak.ops_per_second;
+    line("{:62} {:8.2f} ms  {:6.0f} Gop/s  {:.2f} of {}  {}", title(name), seconds * 1e3,
+         speed * 1e-9, share, peak.name,
+         verdict(share, gemm_target(name.dtype, wide(name)).here(has_amx())));
+    compare("PyTorch", peer("gemm", name), seconds,
+            gemm_peer_target(name.dtype, wide(name)).here(has_amx()));
+  }
+
+  void fused(const Name& name, const Times& times) {
+    const double seconds = times.median();
+    line("{:62} {:8.2f} ms  {:6.0f} Gop/s per rank", title(name), seconds * 1e3,
+         times.flops / seconds * 1e-9);
+    const auto alone = median(name.with("gemm alone"));
+    if (alone) {
+      const double beyond = (seconds - *alone) / byte_bound(name);
+      line(
+          "    gemm alone {:.2f} ms, byte bound {:.2f} ms: beyond the gemm {:.2f} x the byte bound "
+          " {}",
+          *alone * 1e3, byte_bound(name) * 1e3, beyond, verdict(beyond, 1.5, true));
+    }
+    compare("separate passes", median(name.with("separate passes")), seconds,
+            has_amx() ? 1.25 : 1.1);
+    const double target = name.dtype == "int8" ? (has_amx() ? 4 : 2) : (has_amx() ? 6 : 2);
+    compare("PyTorch + gloo", peer("fused", name), seconds, target);
+  }
+
+  void decode(const Name& name, const Times& times) {
+    const double seconds = times.median();
+    line("{:62} {:8.3f} ms", title(name), seconds * 1e3);
+    if (const auto read = median(name.with("read weights")))
+      line("    reading the weights {:.3f} ms: {:.2f} x that + 30 us  {}", *read * 1e3,
+           (seconds - 30e-6) / *read, verdict((seconds - 30e-6) / *read, 1.25, true));
+    compare("PyTorch + gloo", peer("decode", name), seconds, 0);
+  }
+
+  void many_ranks(const Name& name, const Times& times) {
+    const double seconds = times.median();
+    line("{:62} {:8.2f} ms", title(name), seconds * 1e3);
+    const auto one = median(name.with("gemm of one rank"));
+    if (!one) return;
+    constexpr int kRanks = 8;
+    const int cores = std::min(kRanks, report_.machine.cores);
+    // Bytes of all ranks go through the cores there are.
+    const double gemms = *one * kRanks / cores, bytes = byte_bound(name) * kRanks / cores;
+    line(
+        "    gemms alone / cores {:.2f} ms, byte bound {:.2f} ms: {:.2f} of 1.15 x gemms + bytes  "
+        "{}",
+        gemms * 1e3, bytes * 1e3, seconds / (1.15 * gemms + bytes),
+        verdict(seconds / (1.15 * gemms + bytes), 1, true));
+  }
+
+  void compare(const char* with, std::optional<double> theirs, double ours, double target) {
+    if (!theirs) return;
+    line("    {} {:.2f} ms: {:.2f} x  {}", with, *theirs * 1e3, *theirs / ours,
+         verdict(*theirs / ours, target));
+  }
+
+  static std::string title(const Name& name) {
+    return fmt::format("{} {} {} {} {}", name.section, name.what, name.dtype, name.shape,
+                       name.layout);
+  }
+
+  const Report& report_;
+  std::string text_;
+};
+
+}  // namespace
+
+double Times::median() const {
+  std::vector<double> sorted = seconds;
+  std::ranges::sort(sorted);
+  const size_t middle = sorted.size() / 2;
+  return sorted.size() % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+std::string Report::table() const { return Table(*this).text(); }
+
+nlohmann::json Report::json() const {
+  nlohmann::json out;
+  out["cpu"] = topology().cpu_model;
+  out["amx"] = has_amx();
+  out["isa"] = isa::names(isa::available());
+  for (const peak::Peak& p : machine.peaks) out["peaks"][std::string(p.name)] = p.ops_per_second;
+  out["read_bytes_per_s"] = machine.bandwidth.read;
+  out["copy_bytes_per_s"] = machine.bandwidth.copy;
+  out["copy_together_bytes_per_s"] = copy_together;
+  for (const auto& [name, times] : results)
+    out["results"].push_back({{"name", name},
+                              {"median_s", times.median()},
+                              {"seconds", times.seconds},
+                              {"flops", times.flops}});
+  out["peers"] = peers;
+  return out;
+}
+
+}  // namespace weft::bench

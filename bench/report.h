@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// From times to the table: every result beside the peak of the same process and its target.
+#pragma once
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "machine.h"
+
+namespace weft::bench {
+
+/// Times of one benchmark, one per repetition.
+struct Times {
+  std::vector<double> seconds;
+  double flops = 0;
+  double median() const;
+};
+
+/// By benchmark name.
+using Results = std::map<std::string, Times>;
+
+/// Results, what this machine can do, and what PyTorch took for the same jobs (empty without
+/// --peers).
+struct Report {
+  Results results;
+  tools::Machine machine;
+  double copy_together = 0;  ///< bytes per second of one rank while the other copies too
+  std::vector<nlohmann::json> peers;
+
+  /// One table for people.
+  std::string table() const;
+  nlohmann::json json() const;
+};
+
+}  // namespace weft::bench

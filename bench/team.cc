@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "team.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "kernels/peak/peak.h"
+
+namespace weft::bench {
+
+void require(const Status& status) {
+  if (status.ok()) return;
+  fmt::print(stderr, "weft_bench: {}\n", status.to_string());
+  std::exit(1);
+}
+
+Team::Team(int ranks, int threads_per_rank)
+    : groups_(require(Group::local(ranks))),
+      contexts_(static_cast<size_t>(ranks)),
+      begin_ns_(static_cast<size_t>(ranks)),
+      end_ns_(static_cast<size_t>(ranks)),
+      barrier_(ranks + 1) {
+  for (int rank = 0; rank < ranks; ++rank)
+    threads_.emplace_back([this, rank, threads_per_rank] { serve(rank, threads_per_rank); });
+  barrier_.arrive_and_wait();  // contexts are there
+}
+
+Team::~Team() {
+  stop_ = true;
+  barrier_.arrive_and_wait();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void Team::serve(int rank, int threads_per_rank) {
+  ContextOptions options;
+  options.threads = threads_per_rank;
+  options.local_ranks = static_cast<int>(groups_.size());
+  options.local_rank = rank;
+  options.pin_threads = true;
+  auto context = std::make_unique<Context>(require(Context::create(options)));
+  contexts_[static_cast<size_t>(rank)] = std::move(context);
+  barrier_.arrive_and_wait();
+  while (true) {
+    barrier_.arrive_and_wait();
+    if (stop_) return;
+    begin_ns_[static_cast<size_t>(rank)] = trace_now_ns();
+    (*body_)(rank);
+    end_ns_[static_cast<size_t>(rank)] = trace_now_ns();
+    barrier_.arrive_and_wait();
+  }
+}
+
+double Team::run(const std::function<void(int)>& body) {
+  body_ = &body;
+  barrier_.arrive_and_wait();
+  barrier_.arrive_and_wait();
+  const std::int64_t begin = *std::ranges::min_element(begin_ns_);
+  return static_cast<double>(*std::ranges::max_element(end_ns_) - begin) * 1e-9;
+}
+
+Job::Job(Team& team, const tools::OperandSource& source, Options options)
+    : team_(team), ranks_(static_cast<size_t>(team.ranks())) {
+  team_.run([&](int rank) { prepare(rank, source, options); });
+  const MatmulAllReduceAddRmsNormArgs args = ranks_[0].operands.args();
+  flops_ =
+      2.0 * static_cast<double>(args.residual.elements()) * static_cast<double>(args.x2.dim(0));
+  // Two calls fault in the memory and fill the caches.
+  for (int i = 0; i < 2; ++i) {
+    if (options.fused) fused();
+    if (options.unfused) unfused();
+  }
+}
+
+void Job::prepare(int rank, const tools::OperandSource& source, Options options) {
+  RankJob& job = ranks_[static_cast<size_t>(rank)];
+  job.operands = require(source.make(rank, team_.ranks()));
+  require(job.operands.make_outputs(false));
+  const MatmulAllReduceAddRmsNormArgs args = job.operands.args();
+  Context& context = team_.context(rank);
+  Group& group = team_.group(rank);
+  if (options.fused)
+    job.fused = std::make_unique<MatmulAllReduceAddRmsNorm>(
+        require(MatmulAllReduceAddRmsNorm::plan(context, group, args)));
+  if (options.unfused)
+    job.unfused = std::make_unique<Unfused>(require(Unfused::plan(context, group, args)));
+}
+
+double Job::fused() {
+  return team_.run([&](int rank) {
+    RankJob& job = ranks_[static_cast<size_t>(rank)];
+    require(job.fused->run(job.operands.args()));
+  });
+}
+
+double Job::unfused() {
+  return team_.run([&](int rank) {
+    RankJob& job = ranks_[static_cast<size_t>(rank)];
+    require(job.unfused->run(job.operands.args()));
+  });
+}
+
+double Job::gemm() {
+  return team_.run([&](int rank) {
+    RankJob& job = ranks_[static_cast<size_t>(rank)];
+    job.unfused->gemm(job.operands.args());
+  });
+}
+
+double Job::gemm_of(int wanted) {
+  return team_.run([&](int rank) {
+    RankJob& job = ranks_[static_cast<size_t>(rank)];
+    if (rank == wanted) job.unfused->gemm(job.operands.args());
+  });
+}
+
+double Job::read_weights() {
+  std::vector<double> seconds(ranks_.size());
+  team_.run([&](int rank) {
+    const auto i = static_cast<size_t>(rank);
+    const ConstTensorRef x2 = ranks_[i].operands.args().x2;
+    seconds[i] = peak::measure_read_of(x2.data(), bytes_of(x2.dtype(), x2.elements()));
+  });
+  return *std::ranges::max_element(seconds);
+}
+
+}  // namespace weft::bench
