@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The installed package: library, headers, find_package(weft) and weft.pc.
+# The installed package: library, headers, the tool, find_package(weft) and weft.pc.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -32,3 +32,6 @@ install(FILES
   ${CMAKE_CURRENT_BINARY_DIR}/package/weft-config-version.cmake
   DESTINATION ${package_dir})
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/package/weft.pc DESTINATION ${pc_dir})
+if(WEFT_BUILD_TOOLS)
+  install(TARGETS weft_cli)
+endif()

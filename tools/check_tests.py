@@ -33,8 +33,10 @@ def unbuilt_test_files():
 
 
 def explained_labels():
+    """A pattern: the labels in the table of CONTRIBUTING.md, with N for any number."""
     with open("CONTRIBUTING.md", encoding="utf-8") as file:
-        return set(re.findall(r"^\| `([\w:-]+)` \|", file.read(), re.MULTILINE))
+        rows = re.findall(r"^\| `([\w:-]+)` \|", file.read(), re.MULTILINE)
+    return re.compile("|".join(row.replace(":N", r":\d+") for row in rows))
 
 
 def label_errors(build):
@@ -51,7 +53,7 @@ def label_errors(build):
         if not labels:
             yield f"test {test['name']} has no label"
         for label in labels:
-            if label not in explained:
+            if not explained.fullmatch(label):
                 yield f"test {test['name']}: label '{label}' is not in the table of CONTRIBUTING.md"
 
 
