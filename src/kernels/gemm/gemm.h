@@ -66,8 +66,35 @@ struct PackB {
 };
 using PackBFn = void (*)(const PackB&);
 
+/// The product of few rows with a panel of columns whose elements lie along k, and nothing is
+/// packed but the rows: as fast as the weight can be read. The bits are those of the tile kernel.
+/// Reads nothing but n rows of k of the weight.
+struct Narrow {
+  int m;                      ///< 1..narrow_rows
+  int n;                      ///< 1..nr: rows of w, columns of acc
+  std::int64_t k;             ///< > 0
+  const void* x;              ///< what pack_x made of the m rows: all of k
+  const void* w;              ///< w[j, p] with adjacent p, as for pack_bt; any alignment
+  std::int64_t stride_bytes;  ///< between rows of w
+  void* acc;  ///< f32 or s32, room for m x nr; columns from n on may be written, any alignment
+  std::int64_t acc_stride_bytes;
+  const void* bias;  ///< nr values of acc's type, or null
+};
+/// False: acc was not written, because a value (an inf or a nan in a split type) needs the tile
+/// kernel.
+using NarrowFn = bool (*)(const Narrow&);
+
+/// The narrow form of a kernel, a row of narrow.inc; rows is 0 if there is none.
+struct NarrowForm {
+  int rows = 0;     ///< of x1 at most
+  int x_bytes = 0;  ///< per packed element of x1
+  NarrowFn run = nullptr;
+  PackAFn pack_x = nullptr;  ///< m 1..rows; dst is 64-byte aligned and has x_panel_bytes(k)
+};
+
 /// State that a thread's tile calls need and that costs something to hold (the shape of the AMX
-/// tiles): enter before the first tile call, leave after the last, once each per gemm and thread.
+/// tiles): enter before the first tile or narrow call, leave after the last, once each per gemm and
+/// thread.
 using ThreadFn = void (*)();
 
 /// One row of kernels.inc.
@@ -83,6 +110,7 @@ struct Kernel {
   PackAFn pack_a;
   PackBFn pack_b, pack_bt;
   ThreadFn enter, leave;  ///< null if there is nothing to do
+  NarrowForm narrow;
 
   std::int64_t padded_k(std::int64_t k) const { return (k + k_step - 1) / k_step * k_step; }
   std::int64_t a_panel_bytes(std::int64_t k) const {
@@ -90,6 +118,9 @@ struct Kernel {
   }
   std::int64_t b_panel_bytes(std::int64_t k) const {
     return b_header_bytes + padded_k(k) * nr * b_bytes;
+  }
+  std::int64_t x_panel_bytes(std::int64_t k) const {
+    return padded_k(k) * narrow.rows * narrow.x_bytes;
   }
 };
 

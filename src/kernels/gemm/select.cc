@@ -11,6 +11,11 @@ namespace weft::gemm {
   void pack_bt(const PackB&);
 #include "kernels/gemm/kernels.inc"
 #undef WEFT_GEMM
+#define WEFT_GEMM_NARROW(isa, type, rows, x_bytes, narrow, pack_x) \
+  bool narrow(const Narrow&);                                      \
+  void pack_x(const PackA&);
+#include "kernels/gemm/narrow.inc"
+#undef WEFT_GEMM_NARROW
 void enter_amx();
 void leave_amx();
 
@@ -33,6 +38,15 @@ consteval DType dtype_of(std::string_view name) {
   __builtin_unreachable();
 }
 
+consteval NarrowForm narrow_form(isa::Set isa, DType type) {
+#define WEFT_GEMM_NARROW(row_isa, row_type, rows, x_bytes, narrow, pack_x) \
+  if (isa == isa_bit(#row_isa) && type == dtype_of(#row_type))             \
+    return {rows, x_bytes, narrow, pack_x};
+#include "kernels/gemm/narrow.inc"
+#undef WEFT_GEMM_NARROW
+  return {};
+}
+
 constexpr Kernel kKernels[] = {
 #define WEFT_GEMM(isa, type, acc, mr, nr, k_step, a_bytes, b_bytes, a_header, b_header, tile, \
                   pack_a, pack_b, pack_bt, enter, leave)                                      \
@@ -53,7 +67,8 @@ constexpr Kernel kKernels[] = {
    pack_b,                                                                                    \
    pack_bt,                                                                                   \
    enter,                                                                                     \
-   leave},
+   leave,                                                                                     \
+   narrow_form(isa_bit(#isa), dtype_of(#type))},
 #include "kernels/gemm/kernels.inc"
 #undef WEFT_GEMM
 };

@@ -3,6 +3,7 @@
 // even k and those of odd k from zero and adds both sums to C; it takes and makes denormals as
 // zero. Layout of a k step: x86_amx.h; a tile of B is [2 k][16 columns].
 #include "kernels/gemm/x86_amx.h"
+#include "kernels/gemm/x86_amx_narrow.h"
 
 namespace weft::gemm {
 namespace {
@@ -32,6 +33,11 @@ void multiply(const Tile& tile) {
   }
   store_c<kLower>(tile);
 }
+
+struct DotBf16 {
+  static void upper() { _tile_dpbf16ps(0, 6, 4); }
+  static void lower() { _tile_dpbf16ps(1, 7, 4); }
+};
 
 }  // namespace
 
@@ -67,5 +73,12 @@ void pack_b_bf16_amxbf16(const PackB& p) {
 void pack_bt_bf16_amxbf16(const PackB& p) {
   pack_bt_lines(p, 2 * p.k, p.k_begin / kStep * kStepBytes);
 }
+
+bool narrow_bf16_amxbf16(const Narrow& p) {
+  multiply_narrow<DotBf16>(p, 2 * p.k);
+  return true;
+}
+
+void pack_x_bf16_amxbf16(const PackA& p) { pack_x_lines(p, 2 * p.k); }
 
 }  // namespace weft::gemm

@@ -10,6 +10,7 @@
 // Headers flag the rows of A and the columns of B that hold one; such a row or column of C has only
 // inf and nan, and is computed with fp32 FMA instead.
 #include "kernels/gemm/x86_amx.h"
+#include "kernels/gemm/x86_amx_narrow.h"
 
 namespace weft::gemm {
 namespace {
@@ -210,6 +211,92 @@ inline void transpose_words(const std::byte* src, std::int64_t stride, std::byte
   }
 }
 
+struct Split {
+  __m512i hi, lo;
+};
+
+/// As split_line, but inf and nan become nan in lo.
+inline Split split(__m256i even, __m256i odd) {
+  const __m512 cut = _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(0xffff0000u)));
+  const __m512 x0 = _mm512_cvtph_ps(even), x1 = _mm512_cvtph_ps(odd);
+  const __m512 hi0 = _mm512_and_ps(x0, cut), hi1 = _mm512_and_ps(x1, cut);
+  return {(__m512i)_mm512_cvtne2ps_pbh(hi1, hi0),
+          (__m512i)_mm512_cvtne2ps_pbh(_mm512_sub_ps(x1, hi1), _mm512_sub_ps(x0, hi0))};
+}
+
+/// 32 k of the weight's rows as tiles hi upper, hi lower, lo upper, lo lower.
+template <bool kLower>
+inline void split_weight(const std::byte* src, std::int64_t stride, std::byte* dst) {
+  for (int j = 0; j < (kLower ? 2 : 1) * kTileRows; ++j, src += stride) {
+    const Split s = split(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(src)),
+                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(src + 32)));
+    _mm512_store_si512(dst + j * kLineBytes, s.hi);
+    _mm512_store_si512(dst + kLo + j * kLineBytes, s.lo);
+  }
+}
+
+/// Splits step `done` of the weight.
+template <bool kLower>
+inline void split_step(const Narrow& p, std::int64_t done, std::int64_t whole, std::byte* dst) {
+  if (done < whole) {
+    fetch_narrow<kLower>(p, done, 2 * p.k);
+    split_weight<kLower>(bytes(p.w) + done, p.stride_bytes, dst);
+    return;
+  }
+  alignas(64) std::byte edge[2 * kTileBytes];
+  copy_edge<kLower>(p, done, 2 * p.k, edge);
+  split_weight<kLower>(edge, kLineBytes, dst);
+}
+
+/// One k step: the four products in the order of multiply().
+template <bool kLower>
+inline void multiply_step(const std::byte* x, const std::byte* w) {
+  stores_are_visible();
+  _tile_loadd(4, x, kLineBytes);
+  _tile_loadd(5, x + kTileBytes, kLineBytes);
+  _tile_loadd(6, w, kLineBytes);
+  if constexpr (kLower) _tile_loadd(7, w + kTileBytes, kLineBytes);
+  _tile_dpbf16ps(0, 6, 4);
+  if constexpr (kLower) _tile_dpbf16ps(1, 7, 4);
+  _tile_dpbf16ps(0, 6, 5);
+  if constexpr (kLower) _tile_dpbf16ps(1, 7, 5);
+  _tile_loadd(6, w + kLo, kLineBytes);
+  if constexpr (kLower) _tile_loadd(7, w + kLo + kTileBytes, kLineBytes);
+  _tile_dpbf16ps(0, 6, 5);
+  if constexpr (kLower) _tile_dpbf16ps(1, 7, 5);
+  _tile_dpbf16ps(0, 6, 4);
+  if constexpr (kLower) _tile_dpbf16ps(1, 7, 4);
+}
+
+template <bool kLower>
+bool multiply_narrow_split(const Narrow& p) {
+  constexpr int kRows = (kLower ? 2 : 1) * kTileRows;
+  alignas(64) std::byte steps[2][kStepBytes], c[2 * kTileBytes];
+  const std::byte* x = bytes(p.x);
+  const std::int64_t row_bytes = 2 * p.k;
+  const std::int64_t whole = p.n == kRows ? row_bytes / kLineBytes * kLineBytes : 0;
+  load_narrow_c<kLower>(p);
+  // One step ahead: a tile load of lines that are still in the store buffer waits for them.
+  split_step<kLower>(p, 0, whole, steps[0]);
+  int now = 0;
+  for (std::int64_t done = kLineBytes; done < row_bytes; done += kLineBytes, x += 2 * kTileBytes) {
+    split_step<kLower>(p, done, whole, steps[now ^ 1]);
+    multiply_step<kLower>(x, steps[now]);
+    now ^= 1;
+  }
+  multiply_step<kLower>(x, steps[now]);
+  store_narrow_c<kLower>(c);
+  // A nan in lo is in every product of its row or column; finite values never sum up to one.
+  __mmask16 nan = 0;
+  for (int j = 0; j < kRows; ++j) {
+    const __m512 line = _mm512_load_ps(c + j * kLineBytes);
+    nan |= _mm512_cmp_ps_mask(line, line, _CMP_UNORD_Q);
+  }
+  if (nan) return false;
+  write_acc<kLower>(p, c);
+  return true;
+}
+
 /// Starts the headers of a strip that begins a panel.
 inline void clear_flags(const PackB& p) {
   if (p.k_begin != 0) return;
@@ -282,6 +369,28 @@ void pack_bt_f16_amxbf16(const PackB& p) {
     }
     if (flags) [[unlikely]]
       add_flags(panel, flags);
+  }
+}
+
+bool narrow_f16_amxbf16(const Narrow& p) {
+  stores_are_visible();
+  return p.n <= kTileRows ? multiply_narrow_split<false>(p) : multiply_narrow_split<true>(p);
+}
+
+// A k step is a tile of hi and one of lo.
+void pack_x_f16_amxbf16(const PackA& p) {
+  alignas(64) std::byte hi[kTileBytes], lo[kTileBytes];
+  std::byte* dst = bytes(p.dst);
+  for (std::int64_t k = 0; k < p.k; k += kStep, dst += 2 * kTileBytes) {
+    const std::byte* src = bytes(p.src) + 2 * k;
+    for (int i = 0; i < kTileRows; ++i, src += p.stride_bytes) {
+      const __m512i line = i < p.m ? load_line(src, 2 * (p.k - k)) : _mm512_setzero_si512();
+      const Split s = split(_mm512_castsi512_si256(line), _mm512_extracti64x4_epi64(line, 1));
+      _mm512_store_si512(hi + i * kLineBytes, s.hi);
+      _mm512_store_si512(lo + i * kLineBytes, s.lo);
+    }
+    transpose_tile(hi, kLineBytes, dst);
+    transpose_tile(lo, kLineBytes, dst + kTileBytes);
   }
 }
 

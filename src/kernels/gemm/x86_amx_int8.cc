@@ -2,6 +2,7 @@
 // int8 on AMX: TDPBSSD, 32 x 32 x 64, signed x signed, exact in int32. Also the tile configuration
 // of all AMX kernels. Layout of a k step: x86_amx.h; a tile of B is [4 k][16 columns].
 #include "kernels/gemm/x86_amx.h"
+#include "kernels/gemm/x86_amx_narrow.h"
 
 namespace weft::gemm {
 namespace {
@@ -41,6 +42,11 @@ void multiply(const Tile& tile) {
   }
   store_c<kLower>(tile);
 }
+
+struct DotInt8 {
+  static void upper() { _tile_dpbssd(0, 6, 4); }
+  static void lower() { _tile_dpbssd(1, 7, 4); }
+};
 
 /// Four rows of 64 columns as four lines [16 columns][4 rows].
 inline void interleave(const __m512i (&row)[4], __m512i (&line)[4]) {
@@ -98,5 +104,12 @@ void pack_b_s8_amxint8(const PackB& p) {
 }
 
 void pack_bt_s8_amxint8(const PackB& p) { pack_bt_lines(p, p.k, p.k_begin / kStep * kStepBytes); }
+
+bool narrow_s8_amxint8(const Narrow& p) {
+  multiply_narrow<DotInt8>(p, p.k);
+  return true;
+}
+
+void pack_x_s8_amxint8(const PackA& p) { pack_x_lines(p, p.k); }
 
 }  // namespace weft::gemm

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the narrow AMX kernels share. They compute the transposed product: 16 rows of the caller's
+// weight x 64 bytes of k are one tile of A as they lie in memory, so the weight is neither copied
+// nor transposed; at most 16 rows of x1, packed once, are the tiles of B. Two tiles of C^T (32
+// columns) stay in tmm0-1 over all of k. tmm4 (and 5) hold x, tmm6-7 the weight.
+// The bits are those of the ordinary kernels: a product does not depend on the order of its
+// factors, and the sums of a k step and the order of the steps are the same.
+// Alone the tile loads run at the speed of reading: 16 or 32 rows, each a stream of its own, come
+// as fast from memory as one stream does, although rows 4 KiB apart share one set of L1 (every line
+// is used once, at once). 64 rows are 5-10 % slower (too many streams for the prefetcher), fetching
+// the next panel in the order of its addresses 10-25 %.
+#pragma once
+
+#include "kernels/gemm/x86_amx.h"
+
+namespace weft::gemm {
+namespace {
+
+constexpr int kNarrowColumns = 2 * kTileRows;  // columns of acc, rows of the weight
+
+/// The first values of C^T into tmm0-1: zero, or a row of bias[j] each.
+template <bool kLower>
+inline void load_narrow_c(const Narrow& p) {
+  if (!p.bias) {
+    _tile_zero(0);
+    if constexpr (kLower) _tile_zero(1);
+    return;
+  }
+  alignas(64) std::byte c[2 * kTileBytes];
+  const auto* bias = static_cast<const std::int32_t*>(p.bias);  // bits, whatever the type
+  for (int j = 0; j < (kLower ? 2 : 1) * kTileRows; ++j)
+    _mm512_store_si512(c + j * kLineBytes, _mm512_set1_epi32(bias[j]));
+  stores_are_visible();
+  _tile_loadd(0, c, kLineBytes);
+  if constexpr (kLower) _tile_loadd(1, c + kTileBytes, kLineBytes);
+}
+
+/// C^T from tmm0-1 to memory, dense.
+template <bool kLower>
+inline void store_narrow_c(std::byte* c) {
+  _tile_stored(0, c, kLineBytes);
+  if constexpr (kLower) _tile_stored(1, c + kTileBytes, kLineBytes);
+  stores_are_visible();
+}
+
+/// The m rows of acc from C^T.
+template <bool kLower>
+inline void write_acc(const Narrow& p, const std::byte* c) {
+  alignas(64) std::byte rows[kTileBytes];
+  for (int half = 0; half < (kLower ? 2 : 1); ++half) {
+    transpose_tile(c + half * kTileBytes, kLineBytes, rows);
+    std::byte* acc = bytes(p.acc) + half * kLineBytes;
+    for (int i = 0; i < p.m; ++i, acc += p.acc_stride_bytes)
+      _mm512_storeu_si512(acc, _mm512_load_si512(rows + i * kLineBytes));
+  }
+}
+
+/// Fetches along the rows what is needed kNarrowAheadBytes later; the row that ends goes over into
+/// the row that as many rows further is next.
+constexpr std::int64_t kNarrowAheadBytes = 512;
+template <bool kLower>
+inline void fetch_narrow(const Narrow& p, std::int64_t done, std::int64_t row_bytes) {
+  constexpr int kRows = (kLower ? 2 : 1) * kTileRows;
+  const std::int64_t soon = done + kNarrowAheadBytes;
+  const std::byte* src =
+      bytes(p.w) + (soon < row_bytes ? soon : kRows * p.stride_bytes + soon - row_bytes);
+  for (int r = 0; r < kRows; ++r, src += p.stride_bytes)
+    _mm_prefetch(reinterpret_cast<const char*>(src), _MM_HINT_T0);
+}
+
+/// 64 bytes of every row from `done` on, as tiles; zero beyond n and the end of the row.
+template <bool kLower>
+inline void copy_edge(const Narrow& p, std::int64_t done, std::int64_t row_bytes, std::byte* edge) {
+  const std::byte* src = bytes(p.w) + done;
+  for (int j = 0; j < (kLower ? 2 : 1) * kTileRows; ++j)
+    _mm512_store_si512(
+        edge + j * kLineBytes,
+        j < p.n ? load_line(src + j * p.stride_bytes, row_bytes - done) : _mm512_setzero_si512());
+  stores_are_visible();
+}
+
+/// Elements that AMX multiplies as they are. Dot: the instruction, upper() and lower().
+template <class Dot, bool kLower>
+inline void multiply_narrow(const Narrow& p, std::int64_t row_bytes) {
+  const std::byte* x = bytes(p.x);
+  const std::byte* w = bytes(p.w);
+  const std::int64_t lower = kTileRows * p.stride_bytes;
+  const bool all_rows = p.n == (kLower ? 2 : 1) * kTileRows;
+  const std::int64_t whole = all_rows ? row_bytes / kLineBytes * kLineBytes : 0;
+  alignas(64) std::byte edge[2 * kTileBytes], c[2 * kTileBytes];
+  load_narrow_c<kLower>(p);
+  std::int64_t done = 0;
+  for (; done < whole; done += kLineBytes, x += kTileBytes) {
+    fetch_narrow<kLower>(p, done, row_bytes);
+    _tile_loadd(4, x, kLineBytes);
+    _tile_loadd(6, w + done, p.stride_bytes);
+    if constexpr (kLower) _tile_loadd(7, w + lower + done, p.stride_bytes);
+    Dot::upper();
+    if constexpr (kLower) Dot::lower();
+  }
+  for (; done < row_bytes; done += kLineBytes, x += kTileBytes) {
+    copy_edge<kLower>(p, done, row_bytes, edge);
+    _tile_loadd(4, x, kLineBytes);
+    _tile_loadd(6, edge, kLineBytes);
+    if constexpr (kLower) _tile_loadd(7, edge + kTileBytes, kLineBytes);
+    Dot::upper();
+    if constexpr (kLower) Dot::lower();
+  }
+  store_narrow_c<kLower>(c);
+  write_acc<kLower>(p, c);
+}
+
+template <class Dot>
+inline void multiply_narrow(const Narrow& p, std::int64_t row_bytes) {
+  stores_are_visible();
+  p.n <= kTileRows ? multiply_narrow<Dot, false>(p, row_bytes)
+                   : multiply_narrow<Dot, true>(p, row_bytes);
+}
+
+/// Rows of x1 as tiles of B: one tile [4 bytes of k][16 rows] per 64 bytes, rows from m on zero.
+inline void pack_x_lines(const PackA& p, std::int64_t row_bytes) {
+  alignas(64) std::byte lines[kTileBytes];
+  std::byte* dst = bytes(p.dst);
+  for (std::int64_t done = 0; done < row_bytes; done += kLineBytes, dst += kTileBytes) {
+    const std::byte* src = bytes(p.src) + done;
+    for (int i = 0; i < kTileRows; ++i, src += p.stride_bytes)
+      _mm512_store_si512(lines + i * kLineBytes,
+                         i < p.m ? load_line(src, row_bytes - done) : _mm512_setzero_si512());
+    transpose_tile(lines, kLineBytes, dst);
+  }
+}
+
+}  // namespace
+}  // namespace weft::gemm
