@@ -18,5 +18,5 @@ function(weft_isa_sources isa)
   target_sources(weft_internal PRIVATE ${files})
   set_property(SOURCE ${files} TARGET_DIRECTORY weft_internal APPEND PROPERTY COMPILE_OPTIONS
     ${WEFT_ISA_FLAGS_${isa}} -ffp-contract=off
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)  # GCC's own avx512 headers set it off
+    "$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-uninitialized>")  # GCC's own avx512 headers set it off
 endfunction()

@@ -2,6 +2,7 @@
 #include "kernels/gemm/blocked.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "base/memory.h"
@@ -198,40 +199,96 @@ std::int64_t gather_bytes(const Kernel& kernel, std::int64_t k) {
   return round_up(kernel.mr * k * info(kernel.a).bits / 8, 4096);
 }
 
-void pack_rows(ThreadPool& pool, const PackRows& args) {
-  const Kernel& kernel = *args.kernel;
-  const std::int64_t size = info(kernel.a).bits / 8;
-  const auto row_address = [&](std::int64_t row) {
-    row += args.first_row;
-    return args.src + (row / args.rows_per_batch * args.batch_stride +
-                       row % args.rows_per_batch * args.row_stride) *
+namespace {
+
+// Rows [row, row + m) as one strided block with adjacent k, brought together in `gather` if they
+// are not one.
+PackA one_block(const PackRows& args, std::int64_t row, int m, std::byte* gather) {
+  const std::int64_t size = info(args.kernel->a).bits / 8;
+  const auto address = [&](std::int64_t i) {
+    i += args.first_row;
+    return args.src + (i / args.rows_per_batch * args.batch_stride +
+                       i % args.rows_per_batch * args.row_stride) *
                           size;
   };
+  const std::int64_t left_in_batch =
+      args.rows_per_batch - (row + args.first_row) % args.rows_per_batch;
+  if (args.k_stride == 1 && m <= left_in_batch)
+    return {address(row), args.row_stride * size, m, args.k, nullptr};
+  for (int i = 0; i < m; ++i) {
+    const std::byte* from = address(row + i);
+    std::byte* to = gather + i * args.k * size;
+    if (args.k_stride == 1) {
+      std::memcpy(to, from, static_cast<size_t>(args.k * size));
+    } else {
+      for (std::int64_t p = 0; p < args.k; ++p)
+        std::memcpy(to + p * size, from + p * args.k_stride * size, static_cast<size_t>(size));
+    }
+  }
+  return {gather, args.k * size, m, args.k, nullptr};
+}
+
+}  // namespace
+
+void pack_rows(ThreadPool& pool, const PackRows& args) {
+  const Kernel& kernel = *args.kernel;
   pool.parallel_for(ceil_div(args.m, kernel.mr), [&](std::int64_t panel, int thread) {
     const std::int64_t row = panel * kernel.mr;
     const int m = static_cast<int>(std::min<std::int64_t>(kernel.mr, args.m - row));
-    const std::byte* src = row_address(row);
-    std::int64_t stride = args.row_stride * size;
-    const std::int64_t in_batch =
-        args.rows_per_batch - (row + args.first_row) % args.rows_per_batch;
-    if (args.k_stride != 1 || m > in_batch) {
-      // Rows that are not one strided block are brought together first.
-      std::byte* gather = args.gather + thread * args.gather_bytes;
-      for (int i = 0; i < m; ++i) {
-        const std::byte* from = row_address(row + i);
-        std::byte* to = gather + i * args.k * size;
-        if (args.k_stride == 1) {
-          std::memcpy(to, from, static_cast<size_t>(args.k * size));
-        } else {
-          for (std::int64_t p = 0; p < args.k; ++p)
-            std::memcpy(to + p * size, from + p * args.k_stride * size, static_cast<size_t>(size));
-        }
-      }
-      src = gather;
-      stride = args.k * size;
-    }
-    kernel.pack_a({src, stride, m, args.k, args.packed_a + panel * kernel.a_panel_bytes(args.k)});
+    PackA pack = one_block(args, row, m, args.gather + thread * args.gather_bytes);
+    pack.dst = args.packed_a + panel * kernel.a_panel_bytes(args.k);
+    kernel.pack_a(pack);
   });
+}
+
+void pack_few_rows(const PackRows& args, std::byte* packed_x) {
+  PackA pack = one_block(args, 0, static_cast<int>(args.m), args.gather);
+  pack.dst = packed_x;
+  args.kernel->narrow.pack_x(pack);
+}
+
+bool narrow_applies(const Kernel& kernel, const Weight& weight, std::int64_t m) {
+  return m <= kernel.narrow.rows && !weight.packed && weight.stored == kernel.b &&
+         weight.k_is_adjacent();
+}
+
+bool run_narrow(ThreadPool& pool, const Blocked& g, const std::byte* packed_x) {
+  // Panels per turn of a thread: long enough that taking a turn costs nothing, short enough to
+  // share well.
+  constexpr std::int64_t kPanels = 4;
+  const Kernel& kernel = *g.kernel;
+  const std::int64_t size = info(kernel.b).bits / 8;
+  std::atomic<bool> all_done{true};
+  pool.parallel_for(ceil_div(g.n, kPanels * kernel.nr), [&](std::int64_t turn, int thread) {
+    if (kernel.enter) kernel.enter();
+    FinishedTile tile{};
+    tile.m = static_cast<int>(g.m);
+    tile.acc_stride_bytes = kAccBytes * kernel.nr;
+    std::byte* acc = g.scratch + thread * g.scratch_bytes;
+    tile.acc = acc;
+    const std::int64_t end = std::min(g.n, (turn + 1) * kPanels * kernel.nr);
+    for (tile.col = turn * kPanels * kernel.nr; tile.col < end; tile.col += kernel.nr) {
+      tile.n = static_cast<int>(std::min<std::int64_t>(kernel.nr, g.n - tile.col));
+      Narrow narrow{};
+      narrow.m = tile.m;
+      narrow.n = tile.n;
+      narrow.k = g.k;
+      narrow.x = packed_x;
+      narrow.w = static_cast<const std::byte*>(g.weight.data) + tile.col * g.weight.n_stride * size;
+      narrow.stride_bytes = g.weight.n_stride * size;
+      narrow.acc = acc;
+      narrow.acc_stride_bytes = tile.acc_stride_bytes;
+      narrow.bias = g.bias ? static_cast<const std::byte*>(g.bias) + tile.col * kAccBytes : nullptr;
+      if (kernel.narrow.run(narrow))
+        g.epilogue.finish(g.epilogue.object, tile);
+      else
+        all_done.store(
+            false, std::memory_order_relaxed);  // parallel_for returns after it: no partner needed
+    }
+    if (kernel.leave) kernel.leave();
+    rows::stream_fence();
+  });
+  return all_done.load(std::memory_order_relaxed);
 }
 
 }  // namespace weft::gemm

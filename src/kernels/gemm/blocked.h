@@ -72,6 +72,13 @@ std::int64_t blocked_scratch_bytes(const Kernel& kernel, const Weight& weight,
 
 void run_blocked(ThreadPool& pool, const Blocked& gemm);
 
+/// Few rows against a weight with adjacent k, which is then read in place and once: the same bits
+/// as run_blocked, whose blocking and packed_a are not used. `packed_x` is what pack_few_rows made
+/// of the rows. False: a value needs the ordinary kernel (gemm.h); call run_blocked for the whole
+/// product.
+bool narrow_applies(const Kernel& kernel, const Weight& weight, std::int64_t m);
+bool run_narrow(ThreadPool& pool, const Blocked& gemm, const std::byte* packed_x);
+
 /// Packs rows of A (strides in elements) into panels, the panels dealt out to the threads. `gather`
 /// is per-thread scratch of mr * k elements, used only where k is not adjacent (k_stride != 1).
 struct PackRows {
@@ -88,5 +95,7 @@ struct PackRows {
 };
 std::int64_t gather_bytes(const Kernel& kernel, std::int64_t k);
 void pack_rows(ThreadPool& pool, const PackRows& args);
+/// For run_narrow: x_panel_bytes(k) at packed_x; args.packed_a is not used.
+void pack_few_rows(const PackRows& args, std::byte* packed_x);
 
 }  // namespace weft::gemm

@@ -61,8 +61,9 @@ Result<LocalMatmul> LocalMatmul::plan(internal::ContextState& context,
 Status LocalMatmul::allocate(std::int64_t max_rows) {
   const int threads = context_->pool.threads();
   const std::int64_t panels = ceil_div(max_rows, kernel_->mr);
-  WEFT_ASSIGN_OR_RETURN(packed_a_,
-                        Buffer::allocate(panels * kernel_->a_panel_bytes(k_), "packed x1"));
+  WEFT_ASSIGN_OR_RETURN(packed_a_, Buffer::allocate(std::max(panels * kernel_->a_panel_bytes(k_),
+                                                             kernel_->x_panel_bytes(k_)),
+                                                    "packed x1"));
   scratch_bytes_ = gemm::blocked_scratch_bytes(*kernel_, weight_, blocking_, max_rows, k_);
   WEFT_ASSIGN_OR_RETURN(scratch_, Buffer::allocate(threads * scratch_bytes_, "blocks of x2"));
   WEFT_ASSIGN_OR_RETURN(gather_, Buffer::allocate(threads * gemm::gather_bytes(*kernel_, k_),
@@ -174,7 +175,6 @@ void LocalMatmul::compute(std::int64_t begin, std::int64_t end, std::byte* dst,
   if (begin == end) return;
   x1_.m = end - begin;
   x1_.first_row = begin;
-  gemm::pack_rows(context_->pool, x1_);
   dst_ = dst;
   dst_row_bytes_ = row_bytes;
   store_ = store;
@@ -193,6 +193,11 @@ void LocalMatmul::compute(std::int64_t begin, std::int64_t end, std::byte* dst,
   blocked.epilogue = {this, [](void* object, const gemm::FinishedTile& tile) {
                         static_cast<LocalMatmul*>(object)->store_tile(tile);
                       }};
+  if (gemm::narrow_applies(*kernel_, weight_, blocked.m)) {
+    gemm::pack_few_rows(x1_, packed_a_.data());
+    if (gemm::run_narrow(context_->pool, blocked, packed_a_.data())) return;
+  }
+  gemm::pack_rows(context_->pool, x1_);
   gemm::run_blocked(context_->pool, blocked);
 }
 
