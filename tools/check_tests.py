@@ -15,21 +15,13 @@ import sys
 TEST_FILE = re.compile(r"(^|/)(test[^/]*|[^/]*_test)\.cc$")
 
 
-def unbuilt_test_files():
+def unbuilt_test_files(build):
+    with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
+        built = {os.path.relpath(command["file"]) for command in json.load(file)}
     names = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout
     for path in filter(TEST_FILE.search, names.splitlines()):
-        folder = os.path.dirname(path)
-        while True:
-            lists = os.path.join(folder, "CMakeLists.txt")
-            relative = re.escape(os.path.relpath(path, folder or "."))
-            if os.path.exists(lists):
-                with open(lists, encoding="utf-8") as file:
-                    if re.search(rf"(^|[\s(/]){relative}\b", file.read()):
-                        break
-            if not folder:
-                yield f"{path}: no CMakeLists.txt names it, so nothing runs it"
-                break
-            folder = os.path.dirname(folder)
+        if path not in built:
+            yield f"{path}: no target builds it, so nothing runs it"
 
 
 def explained_labels():
@@ -58,7 +50,7 @@ def label_errors(build):
 
 
 def main():
-    errors = [*unbuilt_test_files(), *label_errors(sys.argv[1])]
+    errors = [*unbuilt_test_files(sys.argv[1]), *label_errors(sys.argv[1])]
     print("\n".join(errors), end="\n" if errors else "")
     return bool(errors)
 
