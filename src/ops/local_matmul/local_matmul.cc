@@ -96,6 +96,7 @@ void LocalMatmul::bind(const MatmulOperands& operands) {
   x1_.gather = gather_.data();
   x1_.gather_bytes = gemm::gather_bytes(*kernel_, k_);
   bind_weight(operands);
+  bind_antiquant(operands);
   bind_bias(operands.bias);
   bind_dequant_scale(operands.dequant_scale);
 }
@@ -119,12 +120,19 @@ void LocalMatmul::bind_weight(const MatmulOperands& operands) {
   weight_.group_size = operands.antiquant_group_size;
   weight_.n = n_;
   std::byte* const dense_scale = antiquant_.data();
-  std::byte* const dense_offset = dense_scale + round_up(scale.elements() * 2, kCacheLine);
   weight_.scale = dense_scale;
-  weight_.offset = operands.antiquant_offset.given() ? dense_offset : nullptr;
-  if (!scale.data()) return;  // planning: shapes only
-  gather(scale, dense_scale, 2);
-  if (weight_.offset) gather(operands.antiquant_offset, dense_offset, 2);
+  weight_.offset = operands.antiquant_offset.given()
+                       ? dense_scale + round_up(scale.elements() * 2, kCacheLine)
+                       : nullptr;
+}
+
+void LocalMatmul::bind_antiquant(const MatmulOperands& operands) {
+  const ConstTensorRef& scale = operands.antiquant_scale;
+  if (!scale.given()) return;
+  gather(scale, antiquant_.data(), 2);
+  if (operands.antiquant_offset.given())
+    gather(operands.antiquant_offset,
+           antiquant_.data() + round_up(scale.elements() * 2, kCacheLine), 2);
 }
 
 void LocalMatmul::bind_bias(const ConstTensorRef& bias) {

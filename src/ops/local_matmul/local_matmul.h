@@ -41,7 +41,9 @@ class LocalMatmul {
 
  private:
   Status allocate(std::int64_t max_rows);
+  /// Where the weight and the dense copies of its scales lie; reads none of them.
   void bind_weight(const MatmulOperands& operands);
+  void bind_antiquant(const MatmulOperands& operands);
   void bind_bias(const ConstTensorRef& bias);
   void bind_dequant_scale(const ConstTensorRef& scale);
   void store_tile(const gemm::FinishedTile& tile);

@@ -2,6 +2,7 @@
 #include "ops/matmul_allreduce_add_rmsnorm/contract.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 namespace weft::ops {
@@ -36,9 +37,11 @@ void check_given(Contract& c, const Args& a) {
 
 void check_inner_extents(Contract& c, const Args& a) {
   const MatmulOperands o = operands_of(a);
-  for (const Operand& operand : named_operands(a))
-    c.rule(!operand.tensor.given() || operand.tensor.rank() > 0, "{} has no dimensions",
-           operand.name);
+  for (const auto& [name, tensor] : named_operands(a)) {
+    c.rule(!tensor.given() || tensor.rank() > 0, "{} has no dimensions", name);
+    if (std::ranges::any_of(tensor.dims(), [](std::int64_t extent) { return extent < 0; }))
+      c.rule(false, "{} is {} but no extent can be negative", name, shape_text(tensor));
+  }
   c.rule(o.weight_rank() == 2, "x2 is {} but must be (k, n)", shape_text(a.x2));
   if (!c.ok()) return;
   const std::int64_t k1 = a.x1.dim(a.x1.rank() - 1);
@@ -51,7 +54,9 @@ void check_inner_extents(Contract& c, const Args& a) {
 
 bool nothing_to_do(Contract& c, const Args& a) {
   const MatmulOperands o = operands_of(a);
-  const auto is_empty = [](const ConstTensorRef& t) { return t.given() && t.elements() == 0; };
+  const auto is_empty = [](const ConstTensorRef& t) {
+    return std::ranges::any_of(t.dims(), [](std::int64_t extent) { return extent == 0; });
+  };
   const bool empty = is_empty(a.x1) || is_empty(a.x2) || is_empty(a.dequant_scale) ||
                      is_empty(a.antiquant_scale) || is_empty(a.residual) || is_empty(a.gamma);
   c.rule(!empty || o.weight_k() != 0, "k is 0 but there is no product without it; x1 is {}",
@@ -83,6 +88,21 @@ void check_outputs(Contract& c, const Args& a) {
   }
 }
 
+// No two elements of a (b, s, n) tensor with adjacent n share memory. Refuses interleaved batches
+// too, which nobody has.
+bool rows_are_apart(const ConstTensorRef& t) {
+  std::pair<std::int64_t, std::int64_t> axes[] = {{std::abs(t.stride(0)), t.dim(0)},
+                                                  {std::abs(t.stride(1)), t.dim(1)}};
+  std::ranges::sort(axes);
+  std::int64_t span = t.dim(2);
+  for (const auto& [stride, extent] : axes) {
+    if (extent == 1) continue;
+    if (stride < span) return false;
+    span += (extent - 1) * stride;
+  }
+  return true;
+}
+
 // Rows of these are read and written as wholes.
 void check_row_strides(Contract& c, const Args& a) {
   const std::pair<std::string_view, ConstTensorRef> tensors[] = {
@@ -91,6 +111,11 @@ void check_row_strides(Contract& c, const Args& a) {
     c.rule(t.stride(2) == 1 || t.dim(2) == 1,
            "{} has stride {} along n but its rows must be adjacent (1); make it contiguous", name,
            t.stride(2));
+  for (const auto& [name, t] : {tensors[1], tensors[2]})
+    c.rule(rows_are_apart(t),
+           "{} has strides ({}, {}) that put several of its rows at the same place; make it "
+           "contiguous",
+           name, t.stride(0), t.stride(1));
 }
 
 }  // namespace
@@ -127,9 +152,10 @@ Status check_run(const Args& planned, const Args& a, int rank) {
   Contract c(kMatmulAllReduceAddRmsNorm, rank);
   const auto now = named_operands(a), then = named_operands(planned);
   for (size_t i = 0; i < now.size(); ++i) {
-    c.rule(same_layout(now[i].tensor, then[i].tensor),
-           "{} is {} but {} was planned; plan again for another layout", now[i].name,
-           to_string(now[i].tensor), to_string(then[i].tensor));
+    // The texts are made only when they are needed: a run that is right allocates nothing.
+    if (!same_layout(now[i].tensor, then[i].tensor))
+      c.rule(false, "{} is {} but {} was planned; plan again for another layout", now[i].name,
+             to_string(now[i].tensor), to_string(then[i].tensor));
     c.rule(!now[i].tensor.given() || now[i].tensor.data() || now[i].tensor.elements() == 0,
            "{} has no data (null pointer)", now[i].name);
   }

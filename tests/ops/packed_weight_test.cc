@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// PackedWeight: what it refuses, what it holds, and that it gives the bits that x2 gives.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "operator_case.h"
+#include "thread_ranks.h"
+
+namespace weft::testing {
+namespace {
+
+using ::testing::HasSubstr;
+constexpr DType kF16 = DType::kFloat16;
+
+Context one_thread(const std::string& isa = "") {
+  return Context::create({.threads = 1, .isa = isa}).value();
+}
+
+std::string refusal(const ConstTensorRef& x2) {
+  Context context = one_thread();
+  const auto weight = PackedWeight::pack(context, x2);
+  EXPECT_FALSE(weight.ok());
+  EXPECT_EQ(weight.status().code(), StatusCode::kInvalidArgument);
+  return weight.status().message();
+}
+
+TEST(PackedWeight, RefusesWhatItCannotPack) {
+  const std::vector<std::uint16_t> memory(4096);
+  const void* data = memory.data();
+  EXPECT_EQ(refusal({}), "PackedWeight::pack: x2 is missing");
+  EXPECT_EQ(refusal({nullptr, kF16, {4, 4}}), "PackedWeight::pack: x2 is missing");
+  EXPECT_THAT(refusal({data, kF16, {4}}), HasSubstr("must be a non-empty (k, n)"));
+  EXPECT_THAT(refusal({data, kF16, {2, 2, 2}}), HasSubstr("must be a non-empty (k, n)"));
+  EXPECT_THAT(refusal({data, kF16, {0, 4}}), HasSubstr("must be a non-empty (k, n)"));
+  const std::int64_t dims[] = {4, 4}, strides[] = {8, 2};
+  EXPECT_EQ(refusal({data, kF16, dims, strides}),
+            "PackedWeight::pack: x2 has strides (8, 2) but one axis must be adjacent; make it "
+            "contiguous");
+  for (DType dtype : {DType::kFloat32, DType::kInt4, DType::kInt32, DType::kBool})
+    EXPECT_THAT(refusal({data, dtype, {4, 4}}), HasSubstr("must be float16, bfloat16 or int8"));
+}
+
+TEST(PackedWeight, KnowsWhatItHolds) {
+  const std::vector<std::uint16_t> memory(100 * 70);
+  Context context = one_thread();
+  for (DType dtype : {kF16, DType::kBFloat16, DType::kInt8}) {
+    const auto weight = PackedWeight::pack(context, {memory.data(), dtype, {100, 70}});
+    ASSERT_TRUE(weight.ok()) << weight.status().to_string();
+    EXPECT_EQ(weight->k(), 100);
+    EXPECT_EQ(weight->n(), 70);
+    EXPECT_EQ(weight->dtype(), dtype);
+    // All elements, and not more than rounding k and n up to whole panels explains.
+    EXPECT_GE(weight->bytes(), bytes_of(dtype, 100 * 70));
+    EXPECT_LE(weight->bytes(), 4 * bytes_of(DType::kFloat32, 128 * 128));
+  }
+}
+
+// row, ISA
+class PackedWeightUse
+    : public ::testing::TestWithParam<std::tuple<const char*, const char*, bool>> {};
+
+TEST_P(PackedWeightUse, GivesTheBitsOfX2) {
+  const auto& [row, isa, transpose] = GetParam();
+  if (!Context::create({.threads = 1, .isa = isa}).ok()) GTEST_SKIP() << "no " << isa << " here";
+  for (const char* shape :
+       {"1x64:64x32", "3x70,1:70,1x33", "40x100:100x1", "17x2200,30:2200,30x50", "130x64:64x300"}) {
+    OperatorCase c = plain_case(row, shape, 5);
+    c.operands.bias = true;
+    c.operands.transpose_x2 = transpose;
+    c.layout.x2_padded = true;
+    SCOPED_TRACE(c.text(2));
+    const Ranks data = make_ranks(c, 2), packed = make_ranks(c, 2);
+    std::vector<Group> groups = make_groups("loopback", 2, operator_group_options());
+    on_all(groups, [&, isa = isa](Group& group) {
+      const auto me = static_cast<std::size_t>(group.rank());
+      Context context = one_thread(isa);
+      EXPECT_TRUE(matmul_allreduce_add_rmsnorm(context, group, data[me]->args()).ok());
+      MatmulAllReduceAddRmsNormArgs args = packed[me]->args();
+      const PackedWeight weight = PackedWeight::pack(context, args.x2).value();
+      // The weight does not follow its source, which may go.
+      args.x2 = {};
+      args.packed_x2 = &weight;
+      const Status status = matmul_allreduce_add_rmsnorm(context, group, args);
+      EXPECT_TRUE(status.ok()) << status.to_string();
+      EXPECT_EQ(packed[me]->bits(), data[me]->bits());
+    });
+    expect_correct(c, data, 0, 3e5);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, PackedWeightUse,
+                         ::testing::Combine(::testing::Values("A1", "A2", "A3", "A5"),
+                                            ::testing::Values("", "scalar", "avx2", "avx512"),
+                                            ::testing::Bool()));
+
+TEST(PackedWeight, IsRefusedWhereItDoesNotFit) {
+  const OperatorCase c = plain_case("A1", "3x64:64x32");
+  const RankData data(c, 0, 1);
+  std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
+  Context context = one_thread();
+  const PackedWeight weight = PackedWeight::pack(context, data.args().x2).value();
+  const auto refused = [&](const MatmulAllReduceAddRmsNormArgs& args) {
+    const auto plan = MatmulAllReduceAddRmsNorm::plan(context, groups[0], args);
+    EXPECT_FALSE(plan.ok());
+    return plan.status().message();
+  };
+  MatmulAllReduceAddRmsNormArgs args = data.args();
+  args.packed_x2 = &weight;
+  EXPECT_THAT(refused(args), HasSubstr("x2 and packed_x2 are both given"));
+  args.x2 = {};
+  args.x1 = {args.x1.data(), kF16, {3, 63}};
+  EXPECT_THAT(refused(args), HasSubstr("the last dimension of x1 is 63 but x2.dim(0) is 64"));
+  // int8 packed for int8 x1 does not restore to float16.
+  const std::vector<std::int8_t> bytes(64 * 32);
+  const PackedWeight integers =
+      PackedWeight::pack(context, {bytes.data(), DType::kInt8, {64, 32}}).value();
+  args = data.args();
+  args.antiquant_scale = {bytes.data(), kF16, {1}};
+  args.x2 = {};
+  args.packed_x2 = &integers;
+  EXPECT_THAT(refused(args), HasSubstr("pack the restored weight or pass x2"));
+}
+
+TEST(PackedWeight, RunRefusesAnotherOneThanPlanned) {
+  const OperatorCase c = plain_case("A1", "3x64:64x32");
+  const RankData data(c, 0, 1);
+  std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
+  Context context = one_thread();
+  const PackedWeight first = PackedWeight::pack(context, data.args().x2).value();
+  const PackedWeight second = PackedWeight::pack(context, data.args().x2).value();
+  MatmulAllReduceAddRmsNormArgs args = data.args();
+  args.x2 = {};
+  args.packed_x2 = &first;
+  auto plan = MatmulAllReduceAddRmsNorm::plan(context, groups[0], args).value();
+  args.packed_x2 = &second;
+  EXPECT_THAT(plan.run(args).message(), HasSubstr("packed_x2 is another weight than planned"));
+  EXPECT_TRUE(data.outputs_untouched());
+}
+
+}  // namespace
+}  // namespace weft::testing
