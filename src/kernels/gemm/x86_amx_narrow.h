@@ -55,17 +55,17 @@ inline void write_acc(const Narrow& p, const std::byte* c) {
   }
 }
 
-/// Fetches along the rows what is needed kNarrowAheadBytes later; the row that ends goes over into
-/// the row that as many rows further is next.
+/// How far from the 64 bytes at `done` of a row lie those to fetch now: kNarrowAheadBytes along the
+/// row; where it ends, on in the row that follows in the next panel. Into L2 and no further: lines
+/// for L1 would push each other out.
 constexpr std::int64_t kNarrowAheadBytes = 512;
 template <bool kLower>
-inline void fetch_narrow(const Narrow& p, std::int64_t done, std::int64_t row_bytes) {
-  constexpr int kRows = (kLower ? 2 : 1) * kTileRows;
-  const std::int64_t soon = done + kNarrowAheadBytes;
-  const std::byte* src =
-      bytes(p.w) + (soon < row_bytes ? soon : kRows * p.stride_bytes + soon - row_bytes);
-  for (int r = 0; r < kRows; ++r, src += p.stride_bytes)
-    _mm_prefetch(reinterpret_cast<const char*>(src), _MM_HINT_T0);
+inline std::int64_t narrow_ahead(const Narrow& p, std::int64_t done, std::int64_t row_bytes) {
+  if (done + kNarrowAheadBytes < row_bytes) return kNarrowAheadBytes;
+  return kNarrowAheadBytes - row_bytes + (kLower ? 2 : 1) * kTileRows * p.stride_bytes;
+}
+inline void fetch_narrow(const std::byte* line) {
+  _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1);
 }
 
 /// 64 bytes of every row from `done` on, as tiles; zero beyond n and the end of the row.
@@ -91,7 +91,9 @@ inline void multiply_narrow(const Narrow& p, std::int64_t row_bytes) {
   load_narrow_c<kLower>(p);
   std::int64_t done = 0;
   for (; done < whole; done += kLineBytes, x += kTileBytes) {
-    fetch_narrow<kLower>(p, done, row_bytes);
+    const std::byte* soon = w + done + narrow_ahead<kLower>(p, done, row_bytes);
+    for (int j = 0; j < (kLower ? 2 : 1) * kTileRows; ++j, soon += p.stride_bytes)
+      fetch_narrow(soon);
     _tile_loadd(4, x, kLineBytes);
     _tile_loadd(6, w + done, p.stride_bytes);
     if constexpr (kLower) _tile_loadd(7, w + lower + done, p.stride_bytes);
