@@ -13,7 +13,16 @@
 // own flags.
 #pragma once
 
+// GCC 12 takes the deliberately undefined vectors inside its intrinsics for uninitialised
+// variables.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
 #include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #include <cstddef>
 #include <cstdint>

@@ -10,7 +10,6 @@
 // Headers flag the rows of A and the columns of B that hold one; such a row or column of C has only
 // inf and nan, and is computed with fp32 FMA instead.
 #include "kernels/gemm/x86_amx.h"
-#include "kernels/gemm/x86_amx_narrow.h"
 
 namespace weft::gemm {
 namespace {
@@ -211,114 +210,6 @@ inline void transpose_words(const std::byte* src, std::int64_t stride, std::byte
   }
 }
 
-struct Split {
-  __m512i hi, lo;
-};
-
-/// As split_line, but inf and nan become nan in lo. Even and odd k are converted apart, so that
-/// shifts and masks put them together again: 2.06 ns a line where the packing conversions of
-/// bfloat16 take 2.22.
-inline Split split(__m512i line) {
-  const __m512i order = _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1,
-                                         30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-  const __m512i cut = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-  const __m512i apart = _mm512_permutexvar_epi16(order, line);
-  const __m512 x0 = _mm512_cvtph_ps(_mm512_castsi512_si256(apart));
-  const __m512 x1 = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(apart, 1));
-  const __m512i hi0 = _mm512_and_si512(_mm512_castps_si512(x0), cut);
-  const __m512i hi1 = _mm512_and_si512(_mm512_castps_si512(x1), cut);
-  const __m512i lo0 = _mm512_castps_si512(_mm512_sub_ps(x0, _mm512_castsi512_ps(hi0)));
-  const __m512i lo1 = _mm512_castps_si512(_mm512_sub_ps(x1, _mm512_castsi512_ps(hi1)));
-  return {_mm512_or_si512(_mm512_srli_epi32(hi0, 16), hi1),
-          _mm512_or_si512(_mm512_srli_epi32(lo0, 16), lo1)};
-}
-
-/// The rows of one k step of the weight.
-struct WeightStep {
-  const std::byte* src;
-  std::int64_t stride, ahead;  // what to fetch lies `ahead` bytes after what is read
-};
-
-/// Rows from `first` on as rows of a hi and a lo tile.
-template <int kRows>
-inline void split_weight(const WeightStep& step, int first, std::byte* dst) {
-  const std::byte* src = step.src + first * step.stride;
-  dst += first * kLineBytes;
-#pragma GCC unroll 8
-  for (int j = 0; j < kRows; ++j, src += step.stride, dst += kLineBytes) {
-    fetch_narrow(src + step.ahead);
-    const Split s = split(_mm512_loadu_si512(src));
-    _mm512_store_si512(dst, s.hi);
-    _mm512_store_si512(dst + kLo, s.lo);
-  }
-}
-
-/// One k step, the four products in the order of multiply(), and between them the split of the
-/// next: the conversions of a whole step would fill the reorder buffer, while the products, which
-/// wait for each other, stand still (a sixth slower).
-template <bool kLower>
-inline void multiply_step(const std::byte* x, const std::byte* w, const WeightStep& next,
-                          std::byte* split) {
-  constexpr int kQuarter = (kLower ? 2 : 1) * kTileRows / 4;
-  stores_are_visible();
-  _tile_loadd(4, x, kLineBytes);
-  _tile_loadd(6, w, kLineBytes);
-  if constexpr (kLower) _tile_loadd(7, w + kTileBytes, kLineBytes);
-  _tile_dpbf16ps(0, 6, 4);
-  if constexpr (kLower) _tile_dpbf16ps(1, 7, 4);
-  split_weight<kQuarter>(next, 0, split);
-  _tile_loadd(5, x + kTileBytes, kLineBytes);
-  _tile_dpbf16ps(0, 6, 5);
-  if constexpr (kLower) _tile_dpbf16ps(1, 7, 5);
-  split_weight<kQuarter>(next, kQuarter, split);
-  _tile_loadd(6, w + kLo, kLineBytes);
-  if constexpr (kLower) _tile_loadd(7, w + kLo + kTileBytes, kLineBytes);
-  _tile_dpbf16ps(0, 6, 5);
-  if constexpr (kLower) _tile_dpbf16ps(1, 7, 5);
-  split_weight<kQuarter>(next, 2 * kQuarter, split);
-  _tile_dpbf16ps(0, 6, 4);
-  if constexpr (kLower) _tile_dpbf16ps(1, 7, 4);
-  split_weight<kQuarter>(next, 3 * kQuarter, split);
-}
-
-/// Step `done` of the weight; from `whole` on it is a copy in `edge`.
-template <bool kLower>
-inline WeightStep weight_step(const Narrow& p, std::int64_t done, std::int64_t whole,
-                              std::byte* edge) {
-  if (done < whole)
-    return {bytes(p.w) + done, p.stride_bytes, narrow_ahead<kLower>(p, done, 2 * p.k)};
-  copy_edge<kLower>(p, done, 2 * p.k, edge);
-  return {edge, kLineBytes, 0};
-}
-
-template <bool kLower>
-bool multiply_narrow_split(const Narrow& p) {
-  constexpr int kRows = (kLower ? 2 : 1) * kTileRows;
-  alignas(64) std::byte steps[2][kStepBytes], edge[2 * kTileBytes], c[2 * kTileBytes];
-  const std::byte* x = bytes(p.x);
-  const std::int64_t row_bytes = 2 * p.k;
-  const std::int64_t whole = p.n == kRows ? row_bytes / kLineBytes * kLineBytes : 0;
-  load_narrow_c<kLower>(p);
-  // One step ahead: a tile load of lines that are still in the store buffer waits for them.
-  split_weight<kRows>(weight_step<kLower>(p, 0, whole, edge), 0, steps[0]);
-  int now = 0;
-  for (std::int64_t done = kLineBytes; done < row_bytes; done += kLineBytes, x += 2 * kTileBytes) {
-    multiply_step<kLower>(x, steps[now], weight_step<kLower>(p, done, whole, edge), steps[now ^ 1]);
-    now ^= 1;
-  }
-  multiply_step<kLower>(x, steps[now], {edge, kLineBytes, 0}, steps[now ^ 1]);
-  store_narrow_c<kLower>(c);
-  // A nan in lo is in every product of its row or column; finite values never sum up to one.
-  __mmask16 nan = 0;
-  for (int j = 0; j < kRows; ++j) {
-    const __m512 line = _mm512_load_ps(c + j * kLineBytes);
-    nan |= _mm512_cmp_ps_mask(line, line, _CMP_UNORD_Q);
-  }
-  if (nan) return false;
-  write_acc<kLower>(p, c);
-  return true;
-}
-
 /// Starts the headers of a strip that begins a panel.
 inline void clear_flags(const PackB& p) {
   if (p.k_begin != 0) return;
@@ -391,27 +282,6 @@ void pack_bt_f16_amxbf16(const PackB& p) {
     }
     if (flags) [[unlikely]]
       add_flags(panel, flags);
-  }
-}
-
-bool narrow_f16_amxbf16(const Narrow& p) {
-  stores_are_visible();
-  return p.n <= kTileRows ? multiply_narrow_split<false>(p) : multiply_narrow_split<true>(p);
-}
-
-// A k step is a tile of hi and one of lo.
-void pack_x_f16_amxbf16(const PackA& p) {
-  alignas(64) std::byte hi[kTileBytes], lo[kTileBytes];
-  std::byte* dst = bytes(p.dst);
-  for (std::int64_t k = 0; k < p.k; k += kStep, dst += 2 * kTileBytes) {
-    const std::byte* src = bytes(p.src) + 2 * k;
-    for (int i = 0; i < kTileRows; ++i, src += p.stride_bytes) {
-      const Split s = split(i < p.m ? load_line(src, 2 * (p.k - k)) : _mm512_setzero_si512());
-      _mm512_store_si512(hi + i * kLineBytes, s.hi);
-      _mm512_store_si512(lo + i * kLineBytes, s.lo);
-    }
-    transpose_tile(hi, kLineBytes, dst);
-    transpose_tile(lo, kLineBytes, dst + kTileBytes);
   }
 }
 

@@ -5,18 +5,18 @@
 // columns) stay in tmm0-1 over all of k. tmm4 (and 5) hold x, tmm6-7 the weight.
 // The bits are those of the ordinary kernels: a product does not depend on the order of its
 // factors, and the sums of a k step and the order of the steps are the same.
-// Alone the tile loads run at the speed of reading: 16 or 32 rows, each a stream of its own, come
-// as fast from memory as one stream does, although rows 4 KiB apart share one set of L1 (every line
-// is used once, at once). 64 rows are 5-10 % slower (too many streams for the prefetcher), fetching
-// the next panel in the order of its addresses 10-25 %.
+// The tile loads alone run nearly at the speed of reading: 32 rows, each a stream of its own, come
+// as fast from memory as a few long ones, although rows 4 KiB apart share one set of L1 (a line is
+// used once, by one load). What was tried on Sapphire Rapids: 64 rows at once are 5-10 % slower,
+// fetching the next panel in the order of its addresses 10-25 %; how far ahead and into which cache
+// to fetch changes little, but without it weights in L3 are 5 % slower, and float16 needs the
+// fetches spread over the step.
 #pragma once
 
 #include "kernels/gemm/x86_amx.h"
 
 namespace weft::gemm {
 namespace {
-
-constexpr int kNarrowColumns = 2 * kTileRows;  // columns of acc, rows of the weight
 
 /// The first values of C^T into tmm0-1: zero, or a row of bias[j] each.
 template <bool kLower>
@@ -67,6 +67,9 @@ inline std::int64_t narrow_ahead(const Narrow& p, std::int64_t done, std::int64_
 inline void fetch_narrow(const std::byte* line) {
   _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1);
 }
+inline void fetch_tile(const std::byte* rows, std::int64_t stride) {
+  for (int r = 0; r < kTileRows; ++r) fetch_narrow(rows + r * stride);
+}
 
 /// 64 bytes of every row from `done` on, as tiles; zero beyond n and the end of the row.
 template <bool kLower>
@@ -91,12 +94,13 @@ inline void multiply_narrow(const Narrow& p, std::int64_t row_bytes) {
   load_narrow_c<kLower>(p);
   std::int64_t done = 0;
   for (; done < whole; done += kLineBytes, x += kTileBytes) {
-    const std::byte* soon = w + done + narrow_ahead<kLower>(p, done, row_bytes);
-    for (int j = 0; j < (kLower ? 2 : 1) * kTileRows; ++j, soon += p.stride_bytes)
-      fetch_narrow(soon);
+    const std::byte* upper = w + done;
+    const std::int64_t ahead = narrow_ahead<kLower>(p, done, row_bytes);
+    fetch_tile(upper + ahead, p.stride_bytes);
     _tile_loadd(4, x, kLineBytes);
-    _tile_loadd(6, w + done, p.stride_bytes);
-    if constexpr (kLower) _tile_loadd(7, w + lower + done, p.stride_bytes);
+    _tile_loadd(6, upper, p.stride_bytes);
+    if constexpr (kLower) fetch_tile(upper + lower + ahead, p.stride_bytes);
+    if constexpr (kLower) _tile_loadd(7, upper + lower, p.stride_bytes);
     Dot::upper();
     if constexpr (kLower) Dot::lower();
   }
