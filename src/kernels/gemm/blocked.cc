@@ -124,16 +124,11 @@ class Columns {
   }
 
   void finish(std::int64_t i) {
-    FinishedTile tile{};
-    tile.row = i * kernel_.mr;
-    tile.m = static_cast<int>(std::min<std::int64_t>(kernel_.mr, g_.m - tile.row));
-    tile.acc_stride_bytes = kAccBytes * kernel_.nr;
-    for (std::int64_t j = 0; j < panels_; ++j) {
-      tile.col = n0_ + j * kernel_.nr;
-      tile.n = static_cast<int>(std::min<std::int64_t>(kernel_.nr, g_.n - tile.col));
-      tile.acc = acc(i) + j * tile_bytes(kernel_);
-      g_.epilogue.finish(g_.epilogue.object, tile);
-    }
+    const std::int64_t row = i * kernel_.mr;
+    const int m = static_cast<int>(std::min<std::int64_t>(kernel_.mr, g_.m - row));
+    g_.epilogue.finish(g_.epilogue.object,
+                       {row, n0_, m, static_cast<int>(nc_), acc(i), kAccBytes * kernel_.nr,
+                        kernel_.nr, tile_bytes(kernel_)});
   }
 
   const Blocked& g_;
@@ -266,6 +261,7 @@ bool run_narrow(ThreadPool& pool, const Blocked& g, const std::byte* packed_x) {
     tile.acc_stride_bytes = kAccBytes * kernel.nr;
     std::byte* acc = g.scratch + thread * g.scratch_bytes;
     tile.acc = acc;
+    tile.panel_columns = kernel.nr;
     const std::int64_t end = std::min(g.n, (turn + 1) * kPanels * kernel.nr);
     for (tile.col = turn * kPanels * kernel.nr; tile.col < end; tile.col += kernel.nr) {
       tile.n = static_cast<int>(std::min<std::int64_t>(kernel.nr, g.n - tile.col));

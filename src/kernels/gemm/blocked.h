@@ -7,7 +7,7 @@
 //       for each panel of mr rows of A
 //         for each chunk of kc rows of k             this piece of A stays in L1 …
 //           for each panel of nr columns             … while B and C stream past it: micro-kernel
-//         after the last k: the callback for each tile
+//         after the last k: the callback for these rows
 //
 // Blocking never changes a bit of the result (see gemm.h), so it is free to follow the caches. What
 // the loops cost in other orders is in docs/measurements/gemm.md.
@@ -40,12 +40,15 @@ Blocking choose_blocking(const Kernel& kernel, const Weight& weight, std::int64_
 /// Its kc when nothing else matters: what a weight is packed in that is packed once.
 std::int64_t choose_chunk(const Kernel& kernel, std::int64_t k, const Caches& caches);
 
-/// A finished tile: rows [row, row + m), columns [col, col + n) of C.
+/// Finished rows [row, row + m), columns [col, col + n) of C, in panels of panel_columns columns
+/// each.
 struct FinishedTile {
   std::int64_t row, col;
   int m, n;
-  const void* acc;  ///< f32 or s32, rows acc_stride_bytes apart
+  const void* acc;  ///< f32 or s32; within a panel rows are acc_stride_bytes apart
   std::int64_t acc_stride_bytes;
+  int panel_columns;
+  std::int64_t panel_stride_bytes;
 };
 
 /// What happens to a finished tile; called on the thread that computed it.

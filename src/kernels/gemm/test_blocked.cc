@@ -107,10 +107,13 @@ struct Problem {
     gemm.epilogue = {&out, [](void* object, const FinishedTile& tile) {
                        Out& to = *static_cast<Out*>(object);
                        for (int i = 0; i < tile.m; ++i)
-                         std::memcpy(
-                             &to.acc[static_cast<size_t>((tile.row + i) * to.n + tile.col)],
-                             static_cast<const std::byte*>(tile.acc) + i * tile.acc_stride_bytes,
-                             static_cast<size_t>(tile.n) * 4);
+                         for (int j = 0; j < tile.n; ++j)
+                           std::memcpy(
+                               &to.acc[static_cast<size_t>((tile.row + i) * to.n + tile.col + j)],
+                               static_cast<const std::byte*>(tile.acc) + i * tile.acc_stride_bytes +
+                                   j / tile.panel_columns * tile.panel_stride_bytes +
+                                   j % tile.panel_columns * 4,
+                               4);
                      }};
     run_blocked(pool, gemm);
     return out.acc;

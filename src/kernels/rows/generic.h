@@ -79,29 +79,38 @@ inline void each_line(void* dst_bytes, std::int64_t n, Store store, const Make& 
   }
 }
 
+// store(acc, dst, first column, columns) for every piece of a row that lies in one panel of acc.
+template <class Piece>
+inline void each_piece(const StoreTile& a, const Piece& store) {
+  const int panel = a.panel_columns != 0 ? a.panel_columns : a.n;
+  for (int i = 0; i < a.m; ++i) {
+    const auto* acc = static_cast<const char*>(a.acc) + i * a.acc_stride_bytes;
+    auto* dst =
+        static_cast<U16*>(static_cast<void*>(static_cast<char*>(a.dst) + i * a.dst_stride_bytes));
+    for (int j = 0; j < a.n; j += panel, acc += a.panel_stride_bytes)
+      store(static_cast<const void*>(acc), dst + j, j, a.n - j < panel ? a.n - j : panel);
+  }
+}
+
 template <class V>
 void store_tile_f32(const StoreTile& a) {
-  for (int i = 0; i < a.m; ++i) {
-    const auto* acc =
-        reinterpret_cast<const float*>(static_cast<const char*>(a.acc) + i * a.acc_stride_bytes);
-    each_line<V>(static_cast<char*>(a.dst) + i * a.dst_stride_bytes, a.n, a.store,
-                 [&](std::int64_t j, auto count) { return V::pack(V::load_f32(acc + j, count)); });
-  }
+  each_piece(a, [&](const void* acc, U16* dst, int, int n) {
+    each_line<V>(dst, n, a.store, [&](std::int64_t j, auto count) {
+      return V::pack(V::load_f32(static_cast<const float*>(acc) + j, count));
+    });
+  });
 }
 
 template <class V>
 void store_tile_s32(const StoreTile& a) {
   const auto one_scale = V::broadcast(a.scale[0]);
-  for (int i = 0; i < a.m; ++i) {
-    const auto* acc = reinterpret_cast<const std::int32_t*>(static_cast<const char*>(a.acc) +
-                                                            i * a.acc_stride_bytes);
-    each_line<V>(static_cast<char*>(a.dst) + i * a.dst_stride_bytes, a.n, a.store,
-                 [&](std::int64_t j, auto count) {
-                   const auto x = V::load_s32(acc + j, count);
-                   if (a.scale_step == 0) return V::pack(mul<V>(x, one_scale));
-                   return V::pack(mul<V>(x, V::load_f32(a.scale + j, count)));
-                 });
-  }
+  each_piece(a, [&](const void* acc, U16* dst, int first, int n) {
+    each_line<V>(dst, n, a.store, [&](std::int64_t j, auto count) {
+      const auto x = V::load_s32(static_cast<const std::int32_t*>(acc) + j, count);
+      if (a.scale_step == 0) return V::pack(mul<V>(x, one_scale));
+      return V::pack(mul<V>(x, V::load_f32(a.scale + first + j, count)));
+    });
+  });
 }
 
 template <class V>
@@ -169,6 +178,8 @@ void add_rmsnorm_row(const AddRmsNormRow& a) {
   }
   const auto rstd = V::broadcast(1.0f / __builtin_sqrtf(mean_square + a.epsilon));
   each_line<V>(a.out, a.n, a.store, [&](std::int64_t j, auto count) {
+    for (int r = 0; r < a.ahead_count; ++r)
+      if (a.ahead[r]) __builtin_prefetch(static_cast<const U16*>(a.ahead[r]) + j, 0, 2);
     const auto h = V::unpack(V::pack(mul<V>(V::load(scratch + j, count), rstd)));
     return V::pack(mul<V>(h, V::load(gamma + j, count)));
   });

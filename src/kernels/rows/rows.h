@@ -19,12 +19,15 @@ namespace weft::rows {
 /// stream_fence().
 enum class Store { kPlain, kStream };
 
-/// dst[i, j] = T(acc[i, j]), acc f32.
+/// dst[i, j] = T(acc[i, j]), acc f32. acc may be cut into panels of columns, each a block of its
+/// own; dst is written row by row all the same, because long runs are what memory takes fastest.
 struct StoreTile {
   int m;            // rows
   int n;            // columns
   const void* acc;  // f32 or s32
   std::int64_t acc_stride_bytes;
+  int panel_columns;  // columns of a panel of acc; 0: acc is one panel
+  std::int64_t panel_stride_bytes;
   void* dst;  // T
   std::int64_t dst_stride_bytes;
   const float* scale;  // s32 only: dst = T(float(acc) · scale[j * scale_step])
@@ -65,6 +68,10 @@ struct AddRmsNormRow {
   void* scratch;  // n elements of T, 64-byte aligned, rounded up to 64 bytes: keeps y hot between
                   // the passes
   Store store;
+  /// Rows (n elements of T each) to fetch into L2 while this row is normalised, when memory is
+  /// idle: usually what the next row will read. A hint; null entries are skipped.
+  const void* const* ahead = nullptr;
+  int ahead_count = 0;
 };
 using AddRmsNormRowFn = void (*)(const AddRmsNormRow&);
 

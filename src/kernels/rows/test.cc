@@ -132,6 +132,36 @@ TEST_P(Rows, StoreTile) {
   }
 }
 
+// The same elements as one tile and as panels of 32 columns.
+TEST_P(Rows, StoreTileOfPanels) {
+  for (const int n : {1, 31, 32, 33, 64, 100}) {
+    constexpr int kRows = 5, kColumns = 32;
+    const int panels = (n + kColumns - 1) / kColumns;
+    std::vector<float> tile(kRows * n), scale(n, 0.25f), in_panels(panels * kRows * kColumns);
+    for (int i = 0; i < kRows; ++i)
+      for (int j = 0; j < n; ++j) {
+        tile[i * n + j] = static_cast<float>(std::normal_distribution<double>()(rng_));
+        in_panels[(j / kColumns * kRows + i) * kColumns + j % kColumns] = tile[i * n + j];
+      }
+    for (const StoreTileFn fn : {kernel().store_tile_f32, kernel().store_tile_s32}) {
+      std::vector<U16> want(kRows * n), got(kRows * n);
+      StoreTile store = {.m = kRows, .n = n, .acc = tile.data(), .acc_stride_bytes = n * 4};
+      store.dst = want.data();
+      store.dst_stride_bytes = n * 2;
+      store.scale = scale.data();
+      store.scale_step = 1;
+      fn(store);
+      store.acc = in_panels.data();
+      store.acc_stride_bytes = kColumns * 4;
+      store.panel_columns = kColumns;
+      store.panel_stride_bytes = kRows * kColumns * 4;
+      store.dst = got.data();
+      fn(store);
+      EXPECT_EQ(got, want) << "n " << n;
+    }
+  }
+}
+
 TEST_P(Rows, SumRows) {
   for (std::int64_t n : lengths()) {
     const int count = n > 1000 ? 3 : 1 + static_cast<int>(n % 16);

@@ -166,6 +166,8 @@ void LocalMatmul::store_tile(const gemm::FinishedTile& tile) {
   store.n = tile.n;
   store.acc = tile.acc;
   store.acc_stride_bytes = tile.acc_stride_bytes;
+  store.panel_columns = tile.panel_columns;
+  store.panel_stride_bytes = tile.panel_stride_bytes;
   store.dst = dst_ + tile.row * dst_row_bytes_ + tile.col * 2;
   store.dst_stride_bytes = dst_row_bytes_;
   store.store = store_;

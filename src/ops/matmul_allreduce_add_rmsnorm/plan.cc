@@ -14,7 +14,7 @@ using ops::operands_of;
 // Rows of a super-block. Every super-block packs x2 once more, so it must be long enough to make
 // that cheap: packing costs about as much as multiplying this many rows with the fastest kernels.
 // See docs/measurements/matmul_allreduce_add_rmsnorm.md.
-constexpr std::int64_t kSuperBlockRows = 1024;
+constexpr std::int64_t kSuperBlockRows = 2048;
 
 // Up to this many bytes of partial sums per rank, adding everything everywhere is faster than owner
 // and broadcast: it saves one hand-off.
@@ -92,7 +92,7 @@ Result<MatmulAllReduceAddRmsNorm> MatmulAllReduceAddRmsNorm::plan(
   WEFT_ASSIGN_OR_RETURN(plan->local,
                         ops::LocalMatmul::plan(context.state(), operands, args.residual.dtype(),
                                                layout.grid.max_super_block_rows()));
-  const std::int64_t pointers = group.ranks() * static_cast<std::int64_t>(sizeof(void*));
+  const std::int64_t pointers = (2 * group.ranks() + 1) * static_cast<std::int64_t>(sizeof(void*));
   plan->row_scratch_bytes = 2 * row_bytes + round_up(pointers, kCacheLine);
   WEFT_ASSIGN_OR_RETURN(plan->row_scratch,
                         Buffer::allocate(plan->row_scratch_bytes * context.threads(), "rows of y"));

@@ -54,12 +54,14 @@ class Run {
   struct RowScratch {
     std::byte* y;
     std::byte* sum;
-    const void** partials;
+    const void** partials;  // of the row at hand, one per rank
+    const void** ahead;  // what the next row will read: its partials or its sum, and its residual
   };
   RowScratch row_scratch(int thread) const {
     std::byte* base = plan_.row_scratch.data() + thread * plan_.row_scratch_bytes;
     return {base, base + tiles_.row_bytes(),
-            reinterpret_cast<const void**>(base + 2 * tiles_.row_bytes())};
+            reinterpret_cast<const void**>(base + 2 * tiles_.row_bytes()),
+            reinterpret_cast<const void**>(base + 2 * tiles_.row_bytes()) + tiles_.ranks()};
   }
   // Adds the partials of one row in rank order.
   void sum(std::int64_t s, std::int64_t row, const RowScratch& scratch, std::byte* to) const {
@@ -67,8 +69,25 @@ class Run {
     plan_.local.row_kernels().sum_rows(
         {scratch.partials, tiles_.ranks(), plan_.local.n(), to, rows::Store::kPlain});
   }
+  // Notes what the row after `row` will read, if the tile has one. Returns how many pointers that
+  // is.
+  int partials_ahead(std::int64_t s, std::int64_t row, std::int64_t end,
+                     const RowScratch& scratch) const {
+    if (row + 1 == end) return 0;
+    for (int r = 0; r < tiles_.ranks(); ++r) scratch.ahead[r] = tiles_.partial(s, r, row + 1);
+    scratch.ahead[tiles_.ranks()] = residual_[row + 1];
+    return tiles_.ranks() + 1;
+  }
+  int reduced_ahead(std::int64_t s, int owner, std::int64_t row, std::int64_t end,
+                    const RowScratch& scratch) const {
+    if (row + 1 == end) return 0;
+    scratch.ahead[0] = tiles_.reduced(s, owner, row + 1);
+    scratch.ahead[1] = residual_[row + 1];
+    return 2;
+  }
   // y and norm_out of one row from its reduced sum.
-  void add_rmsnorm(std::int64_t row, const std::byte* reduced, const RowScratch& scratch) const {
+  void add_rmsnorm(std::int64_t row, const std::byte* reduced, const RowScratch& scratch,
+                   int ahead) const {
     rows::AddRmsNormRow args{};
     args.n = plan_.local.n();
     args.m = reduced;
@@ -79,6 +98,8 @@ class Run {
     args.out = norm_out_[row];
     args.scratch = scratch.y;
     args.store = large_store();
+    args.ahead = scratch.ahead;
+    args.ahead_count = ahead;
     plan_.local.row_kernels().add_rmsnorm_row(args);
   }
   // Partials and outputs larger than a cache are written past it; those of a decode step are read
@@ -143,7 +164,7 @@ Status Run::reduce(std::int64_t s) {
   for_rows(own, [&](std::int64_t row, const RowScratch& scratch) {
     std::byte* reduced = tiles_.reduced(s, tiles_.rank(), row);
     sum(s, row, scratch, reduced);
-    add_rmsnorm(row, reduced, scratch);
+    add_rmsnorm(row, reduced, scratch, partials_ahead(s, row, own.end, scratch));
   });
   trace(TraceKind::kReduceNorm, s, tiles_.rank(), begin);
   begin = now();
@@ -160,8 +181,10 @@ Status Run::finish(std::int64_t s) {
     WEFT_RETURN_IF_ERROR(tiles_.wait_reduced(s, owner));
     trace(TraceKind::kWait, s, owner, begin);
     begin = now();
-    for_rows(tiles_.grid().tile(s, owner), [&](std::int64_t row, const RowScratch& scratch) {
-      add_rmsnorm(row, tiles_.reduced(s, owner, row), scratch);
+    const tile::Rows theirs = tiles_.grid().tile(s, owner);
+    for_rows(theirs, [&](std::int64_t row, const RowScratch& scratch) {
+      const int ahead = reduced_ahead(s, owner, row, theirs.end, scratch);
+      add_rmsnorm(row, tiles_.reduced(s, owner, row), scratch, ahead);
     });
     trace(TraceKind::kCopy, s, owner, begin);
   }
@@ -178,7 +201,7 @@ Status Run::one_shot() {
   begin = now();
   for_rows(tiles_.grid().super_block(0), [&](std::int64_t row, const RowScratch& scratch) {
     sum(0, row, scratch, scratch.sum);
-    add_rmsnorm(row, scratch.sum, scratch);
+    add_rmsnorm(row, scratch.sum, scratch, 0);
   });
   trace(TraceKind::kReduceNorm, 0, -1, begin);
   return {};
