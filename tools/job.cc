@@ -30,15 +30,14 @@ std::uint64_t digest(const void* data, std::int64_t bytes) {
 }
 
 json to_binary(const std::vector<std::uint16_t>& values) {
-  std::vector<std::uint8_t> bytes(values.size() * 2);
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-  return json::binary(std::move(bytes));
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(values.data());
+  return json::binary(std::vector<std::uint8_t>(bytes, bytes + values.size() * 2));
 }
 
 std::vector<std::uint16_t> from_binary(const json& value) {
   const auto& bytes = value.get_binary();
   std::vector<std::uint16_t> values(bytes.size() / 2);
-  std::memcpy(values.data(), bytes.data(), values.size() * 2);
+  std::copy(bytes.begin(), bytes.end(), reinterpret_cast<std::uint8_t*>(values.data()));
   return values;
 }
 
