@@ -113,6 +113,10 @@ void Unfused::add_rmsnorm(const MatmulAllReduceAddRmsNormArgs& args) {
     norm.out = static_cast<std::byte*>(args.norm_out.data()) + i * tensor_row;
     norm.scratch = scratch_.data() + thread * scratch_bytes_;
     norm.store = rows::Store::kStream;
+    const void* next[] = {
+        row(i + 1), static_cast<const std::byte*>(args.residual.data()) + (i + 1) * tensor_row};
+    norm.ahead = next;
+    norm.ahead_count = i + 1 < local_.m() ? 2 : 0;
     local_.row_kernels().add_rmsnorm_row(norm);
   });
 }
