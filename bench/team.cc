@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 #include "kernels/peak/peak.h"
 
@@ -61,7 +62,7 @@ double Team::run(const std::function<void(int)>& body) {
 }
 
 Job::Job(Team& team, const tools::OperandSource& source, Options options)
-    : team_(team), ranks_(static_cast<size_t>(team.ranks())) {
+    : team_(team), options_(options), ranks_(static_cast<size_t>(team.ranks())) {
   team_.run([&](int rank) { prepare(rank, source, options); });
   const MatmulAllReduceAddRmsNormArgs args = ranks_[0].operands.args();
   flops_ =
@@ -78,6 +79,11 @@ void Job::prepare(int rank, const tools::OperandSource& source, Options options)
   job.operands = require(source.make(rank, team_.ranks()));
   require(job.operands.make_outputs(false));
   const MatmulAllReduceAddRmsNormArgs args = job.operands.args();
+  const std::int64_t weight_bytes = bytes_of(args.x2.dtype(), args.x2.elements());
+  job.weights = require(Buffer::allocate(options.weights * weight_bytes, "weights"));
+  for (int i = 0; i < options.weights; ++i)
+    std::memcpy(job.weights.data() + i * weight_bytes, args.x2.data(),
+                static_cast<size_t>(weight_bytes));
   Context& context = team_.context(rank);
   Group& group = team_.group(rank);
   if (options.fused)
@@ -87,11 +93,18 @@ void Job::prepare(int rank, const tools::OperandSource& source, Options options)
     job.unfused = std::make_unique<Unfused>(require(Unfused::plan(context, group, args)));
 }
 
+MatmulAllReduceAddRmsNormArgs Job::args_of(int rank) const {
+  const RankJob& job = ranks_[static_cast<size_t>(rank)];
+  MatmulAllReduceAddRmsNormArgs args = job.operands.args();
+  args.x2 =
+      args.x2.with_data(job.weights.data() + turn_ * bytes_of(args.x2.dtype(), args.x2.elements()));
+  return args;
+}
+
 double Job::fused() {
-  return team_.run([&](int rank) {
-    RankJob& job = ranks_[static_cast<size_t>(rank)];
-    require(job.fused->run(job.operands.args()));
-  });
+  turn_ = (turn_ + 1) % options_.weights;
+  return team_.run(
+      [&](int rank) { require(ranks_[static_cast<size_t>(rank)].fused->run(args_of(rank))); });
 }
 
 double Job::unfused() {
@@ -115,12 +128,14 @@ double Job::gemm_of(int wanted) {
   });
 }
 
-double Job::read_weights() {
+double Job::read_weight() {
   std::vector<double> seconds(ranks_.size());
   team_.run([&](int rank) {
-    const auto i = static_cast<size_t>(rank);
-    const ConstTensorRef x2 = ranks_[i].operands.args().x2;
-    seconds[i] = peak::measure_read_of(x2.data(), bytes_of(x2.dtype(), x2.elements()));
+    const RankJob& job = ranks_[static_cast<size_t>(rank)];
+    const ConstTensorRef x2 = job.operands.args().x2;
+    const std::int64_t bytes = options_.weights * bytes_of(x2.dtype(), x2.elements());
+    seconds[static_cast<size_t>(rank)] =
+        peak::measure_read_of(job.weights.data(), bytes) / options_.weights;
   });
   return *std::ranges::max_element(seconds);
 }

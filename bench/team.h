@@ -59,6 +59,9 @@ class Job {
   struct Options {
     bool unfused = false;  ///< plan the separate passes too (they also give the gemm alone)
     bool fused = true;
+    /// Weights that the fused calls take turns with. A decode step meets each layer's weight once
+    /// and then hundreds of MiB of others, so it finds its weight in memory, not in a cache.
+    int weights = 1;
   };
   Job(Team& team, const tools::OperandSource& source, Options options);
 
@@ -66,18 +69,23 @@ class Job {
   double unfused();
   double gemm();             ///< all ranks at once, the first of the separate passes
   double gemm_of(int rank);  ///< one rank, the others idle
-  double read_weights();     ///< every rank reads its weight once
+  double read_weight();      ///< every rank reads its weights once: seconds for one of them
   double flops_per_rank() const { return flops_; }
 
  private:
   struct RankJob {
     tools::Operands operands;
+    Buffer weights;  ///< one after the other
     std::unique_ptr<MatmulAllReduceAddRmsNorm> fused;
     std::unique_ptr<Unfused> unfused;
   };
   void prepare(int rank, const tools::OperandSource& source, Options options);
 
+  MatmulAllReduceAddRmsNormArgs args_of(int rank) const;  ///< with the weight whose turn it is
+
   Team& team_;
+  Options options_;
+  int turn_ = 0;
   std::vector<RankJob> ranks_;
   double flops_ = 0;
 };
