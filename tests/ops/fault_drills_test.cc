@@ -202,7 +202,8 @@ TEST(FaultDrills, RankThatExitsAfterItsLastCallDisturbsNobody) {
 struct Difference {
   const char* name;
   std::function<void(OperatorCase&)> on_rank_1;
-  const char* message;  // after "mismatch: <op>: "
+  const char* message;                // after "mismatch: <op>: "
+  std::int64_t super_block_rows = 0;  ///< on the other ranks, and on rank 1 unless it says else
 };
 
 std::vector<Difference> differences() {
@@ -224,6 +225,9 @@ std::vector<Difference> differences() {
        "super-block rows is 4 on rank 0 but 2 on rank 1"},
       {"pattern", [](OperatorCase& c) { c.super_block_rows = 4; },
        "pattern is one shot on rank 0 but two shots on rank 1"},
+      {"epsilon_in_two_shots", [](OperatorCase& c) { c.operands.epsilon = 1e-5; },
+       "epsilon is 1e-06 on rank 0 but 1e-05 on rank 1", 2},
+      {"m_in_two_shots", shape("3x64:64x32"), "m is 4 on rank 0 but 3 on rank 1", 1},
   };
 }
 
@@ -240,6 +244,7 @@ TEST(FaultDrills, MismatchIsTheSameTextOnAllRanksAndWritesNothing) {
       rank.id = ids[i];
       Group group = join(rank, operator_group_options());
       OperatorCase c = plain_case("A1", "4x64:64x32");
+      c.super_block_rows = all[i].super_block_rows;
       if (rank.rank == 1) all[i].on_rank_1(c);
       const RankData data(c, rank.rank, rank.ranks);
       const Status status = matmul_allreduce_add_rmsnorm(context, group, data.args(),
