@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include "cases.h"
-#include "job.h"
 
 namespace weft::bench {
 namespace {
@@ -23,9 +22,9 @@ struct Type {
 };
 constexpr Type kTypes[] = {{"float16", "A1"}, {"bfloat16", "A2"}, {"int8", "A3"}};
 
-// A decode step follows the last one at once, so it is measured so: the median of this many calls
-// in a row, with another weight each time (256 MiB of 16-bit ones).
-constexpr int kDecodeCalls = 21;
+// A decode step follows the last one at once, so this many are measured in a row, each with another
+// weight (256 MiB of 16-bit ones).
+constexpr int kDecodeSteps = 32;
 constexpr int kDecodeWeights = 16;
 
 }  // namespace
@@ -105,11 +104,8 @@ void add_decode(Registrar& r) {
   for (const char* shape : {"1x2048:2048x4096", "8x2048:2048x4096"})
     for (const Type& type : kTypes) {
       Job& job = r.job(pair, type.row, shape, true, {.weights = kDecodeWeights});
-      r.add(fmt::format("decode/fused/{}/{}/transposed", type.name, shape), job, [&job] {
-        std::vector<double> seconds;
-        for (int i = 0; i < kDecodeCalls; ++i) seconds.push_back(job.fused());
-        return tools::median(std::move(seconds));
-      });
+      r.add(fmt::format("decode/fused/{}/{}/transposed", type.name, shape), job,
+            [&job] { return job.fused_steps(kDecodeSteps); });
       r.add(fmt::format("decode/read weights/{}/{}/transposed", type.name, shape), job,
             [&job] { return job.read_weight(); });
     }

@@ -93,18 +93,21 @@ void Job::prepare(int rank, const tools::OperandSource& source, Options options)
     job.unfused = std::make_unique<Unfused>(require(Unfused::plan(context, group, args)));
 }
 
-MatmulAllReduceAddRmsNormArgs Job::args_of(int rank) const {
+MatmulAllReduceAddRmsNormArgs Job::args_of(int rank, int weight) const {
   const RankJob& job = ranks_[static_cast<size_t>(rank)];
   MatmulAllReduceAddRmsNormArgs args = job.operands.args();
-  args.x2 =
-      args.x2.with_data(job.weights.data() + turn_ * bytes_of(args.x2.dtype(), args.x2.elements()));
+  const std::int64_t bytes = bytes_of(args.x2.dtype(), args.x2.elements());
+  args.x2 = args.x2.with_data(job.weights.data() + weight * bytes);
   return args;
 }
 
-double Job::fused() {
-  turn_ = (turn_ + 1) % options_.weights;
-  return team_.run(
-      [&](int rank) { require(ranks_[static_cast<size_t>(rank)].fused->run(args_of(rank))); });
+double Job::fused() { return fused_steps(1); }
+
+double Job::fused_steps(int count) {
+  return team_.run([&](int rank) {
+    for (int i = 0; i < count; ++i)
+      require(ranks_[static_cast<size_t>(rank)].fused->run(args_of(rank, i % options_.weights)));
+  }) / count;
 }
 
 double Job::unfused() {

@@ -66,6 +66,9 @@ class Job {
   Job(Team& team, const tools::OperandSource& source, Options options);
 
   double fused();
+  /// Calls that follow each other at once, as decode steps do, each with the next weight: seconds
+  /// of one.
+  double fused_steps(int count);
   double unfused();
   double gemm();             ///< all ranks at once, the first of the separate passes
   double gemm_of(int rank);  ///< one rank, the others idle
@@ -81,11 +84,10 @@ class Job {
   };
   void prepare(int rank, const tools::OperandSource& source, Options options);
 
-  MatmulAllReduceAddRmsNormArgs args_of(int rank) const;  ///< with the weight whose turn it is
+  MatmulAllReduceAddRmsNormArgs args_of(int rank, int weight) const;
 
   Team& team_;
   Options options_;
-  int turn_ = 0;
   std::vector<RankJob> ranks_;
   double flops_ = 0;
 };
