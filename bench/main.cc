@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "benchmarks.h"
+#include "job.h"
 #include "report.h"
 
 namespace weft::bench {
@@ -35,14 +36,21 @@ class Collector : public benchmark::BenchmarkReporter {
   Results& results_;
 };
 
-// Peaks of before and after: the larger counts, since a neighbour on the machine can only lower
-// them.
-void raise(tools::Machine& machine, const tools::Machine& again) {
-  for (size_t i = 0; i < machine.peaks.size(); ++i)
-    machine.peaks[i].ops_per_second =
-        std::max(machine.peaks[i].ops_per_second, again.peaks[i].ops_per_second);
-  machine.bandwidth.read = std::max(machine.bandwidth.read, again.bandwidth.read);
-  machine.bandwidth.copy = std::max(machine.bandwidth.copy, again.bandwidth.copy);
+// The median of what was measured before, between and after the sections: the clock of a shared
+// machine moves.
+tools::Machine median_of(const std::vector<tools::Machine>& machines) {
+  const auto median = [&](auto value) {
+    std::vector<double> values;
+    for (const tools::Machine& machine : machines) values.push_back(value(machine));
+    return tools::median(std::move(values));
+  };
+  tools::Machine result = machines.front();
+  for (size_t i = 0; i < result.peaks.size(); ++i)
+    result.peaks[i].ops_per_second =
+        median([i](const tools::Machine& m) { return m.peaks[i].ops_per_second; });
+  result.bandwidth.read = median([](const tools::Machine& m) { return m.bandwidth.read; });
+  result.bandwidth.copy = median([](const tools::Machine& m) { return m.bandwidth.copy; });
+  return result;
 }
 
 double measure_copy_together() {
@@ -80,8 +88,9 @@ int main(int argc, char** argv) {
   return 2;
 #endif
   Report report;
-  report.machine = require(tools::measure_machine(isa::available()));
-  report.copy_together = measure_copy_together();
+  const auto measure_machine = [] { return require(tools::measure_machine(isa::available())); };
+  std::vector<tools::Machine> machines = {measure_machine()};
+  std::vector<double> copies = {measure_copy_together()};
   if (!peers.empty()) report.peers = read_peers(peers);
   // Interleaved, so that what is compared is measured in the same minutes.
   char program[] = "weft_bench", interleave[] = "--benchmark_enable_random_interleaving=true";
@@ -95,9 +104,11 @@ int main(int argc, char** argv) {
     Collector collector(report.results);
     benchmark::RunSpecifiedBenchmarks(&collector, ".*");
     benchmark::ClearRegisteredBenchmarks();
-    raise(report.machine, require(tools::measure_machine(isa::available())));
+    machines.push_back(measure_machine());
+    copies.push_back(measure_copy_together());
   }
-  report.copy_together = std::max(report.copy_together, measure_copy_together());
+  report.machine = median_of(machines);
+  report.copy_together = tools::median(copies);
   fmt::print("{}", report.table());
   std::ofstream(json) << report.json().dump(1) << "\n";
   fmt::print("all results: {}\n", json);

@@ -248,13 +248,15 @@ bool narrow_applies(const Kernel& kernel, const Weight& weight, std::int64_t m) 
 }
 
 bool run_narrow(ThreadPool& pool, const Blocked& g, const std::byte* packed_x) {
-  // Panels per turn of a thread: long enough that taking a turn costs nothing, short enough to
-  // share well.
-  constexpr std::int64_t kPanels = 4;
   const Kernel& kernel = *g.kernel;
+  // Panels per turn: a thread alone takes all at once, several take a few turns each so that they
+  // end together.
+  constexpr std::int64_t kTurns = 4;
+  const std::int64_t all = ceil_div(g.n, kernel.nr), threads = pool.threads();
+  const std::int64_t panels = threads == 1 ? all : ceil_div(all, kTurns * threads);
   const std::int64_t size = info(kernel.b).bits / 8;
   std::atomic<bool> all_done{true};
-  pool.parallel_for(ceil_div(g.n, kPanels * kernel.nr), [&](std::int64_t turn, int thread) {
+  pool.parallel_for(ceil_div(all, panels), [&](std::int64_t turn, int thread) {
     if (kernel.enter) kernel.enter();
     FinishedTile tile{};
     tile.m = static_cast<int>(g.m);
@@ -262,8 +264,8 @@ bool run_narrow(ThreadPool& pool, const Blocked& g, const std::byte* packed_x) {
     std::byte* acc = g.scratch + thread * g.scratch_bytes;
     tile.acc = acc;
     tile.panel_columns = kernel.nr;
-    const std::int64_t end = std::min(g.n, (turn + 1) * kPanels * kernel.nr);
-    for (tile.col = turn * kPanels * kernel.nr; tile.col < end; tile.col += kernel.nr) {
+    const std::int64_t end = std::min(g.n, (turn + 1) * panels * kernel.nr);
+    for (tile.col = turn * panels * kernel.nr; tile.col < end; tile.col += kernel.nr) {
       tile.n = static_cast<int>(std::min<std::int64_t>(kernel.nr, g.n - tile.col));
       Narrow narrow{};
       narrow.m = tile.m;
