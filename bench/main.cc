@@ -57,7 +57,7 @@ double measure_copy_together() {
   Team pair(2, 1);
   std::vector<double> copy(2);
   pair.run([&](int rank) {
-    copy[static_cast<size_t>(rank)] = require(peak::measure_bandwidth(isa::available())).copy;
+    copy[static_cast<size_t>(rank)] = require(peak::measure_bandwidth(isa_in_use())).copy;
   });
   return std::min(copy[0], copy[1]);
 }
@@ -88,7 +88,8 @@ int main(int argc, char** argv) {
   return 2;
 #endif
   Report report;
-  const auto measure_machine = [] { return require(tools::measure_machine(isa::available())); };
+  require(isa::capped("").status());
+  const auto measure_machine = [] { return require(tools::measure_machine(isa_in_use())); };
   std::vector<tools::Machine> machines = {measure_machine()};
   std::vector<double> copies = {measure_copy_together()};
   if (!peers.empty()) report.peers = read_peers(peers);

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <optional>
 
-#include "base/isa.h"
 #include "base/topology.h"
 #include "shape.h"
 
@@ -37,7 +36,7 @@ struct Target {
   double here(bool amx_here) const { return amx_here ? amx : other; }
 };
 
-bool has_amx() { return isa::available() & isa::kAmxBf16; }
+bool has_amx() { return isa_in_use() & isa::kAmxBf16; }
 
 DType type_of(const std::string& name) { return dtype_from_name(name).value(); }
 
@@ -46,7 +45,7 @@ DType type_of(const std::string& name) { return dtype_from_name(name).value(); }
 Target gemm_target(const std::string& dtype, bool wide) {
   if (dtype == "float16") return {wide ? 0.70 : 0.55, 0.80};
   if (dtype == "bfloat16")
-    return {wide ? 0.50 : 0.38, isa::available() & isa::kAvx512Bf16 ? 0.75 : 0.80};
+    return {wide ? 0.50 : 0.38, isa_in_use() & isa::kAvx512Bf16 ? 0.75 : 0.80};
   return {0.38, 0.70};
 }
 Target gemm_peer_target(const std::string& dtype, bool wide) {
@@ -106,7 +105,7 @@ class Table {
 
   void machine() {
     line("{}: {} cpus, {}AMX, instruction sets {}", topology().cpu_model, topology().usable_cpus,
-         has_amx() ? "" : "no ", isa::names(isa::available()));
+         has_amx() ? "" : "no ", isa::names(isa_in_use()));
     for (const peak::Peak& p : report_.machine.peaks)
       line("  {:28} {:9.0f} Gop/s", p.name, p.ops_per_second * 1e-9);
     line("  {:28} {:9.1f} GB/s", "read from memory", report_.machine.bandwidth.read * 1e-9);
@@ -126,7 +125,7 @@ class Table {
       return;
     }
     const tools::GemmPeak peak =
-        tools::gemm_peak(report_.machine, type_of(name.dtype), isa::available());
+        tools::gemm_peak(report_.machine, type_of(name.dtype), isa_in_use());
     const double share = speed / peak.ops_per_second;
     line("{:62} {:8.2f} ms  {:6.0f} Gop/s  {:.2f} of {}  {}", title(name), seconds * 1e3,
          speed * 1e-9, share, peak.name,
@@ -195,6 +194,8 @@ class Table {
 
 }  // namespace
 
+isa::Set isa_in_use() { return isa::capped("").value(); }
+
 double Times::median() const {
   std::vector<double> sorted = seconds;
   std::ranges::sort(sorted);
@@ -208,7 +209,7 @@ nlohmann::json Report::json() const {
   nlohmann::json out;
   out["cpu"] = topology().cpu_model;
   out["amx"] = has_amx();
-  out["isa"] = isa::names(isa::available());
+  out["isa"] = isa::names(isa_in_use());
   for (const peak::Peak& p : machine.peaks) out["peaks"][std::string(p.name)] = p.ops_per_second;
   out["read_bytes_per_s"] = machine.bandwidth.read;
   out["copy_bytes_per_s"] = machine.bandwidth.copy;

@@ -7,9 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "base/isa.h"
 #include "machine.h"
 
 namespace weft::bench {
+
+/// What the contexts of this process use: WEFT_ISA caps it, to measure what a lesser machine would
+/// do.
+isa::Set isa_in_use();
 
 /// Times of one benchmark, one per repetition.
 struct Times {

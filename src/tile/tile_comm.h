@@ -4,9 +4,10 @@
 // The window of every rank:
 //   [one-shot, even calls][one-shot, odd calls][ring slot 0][ring slot 1] …
 // A ring slot holds one super-block's partial sums of this rank (all tiles) and the reduced rows of
-// the tile it owns. Slots are reused once every rank has consumed what was in them. A one-shot call
-// uses the half of its parity: when this rank enters call c, every peer has entered call c - 1 and
-// so has finished call c - 2.
+// the tile it owns. A slot is reused once every rank has consumed what was in it; with the order of
+// stages in run.cc that follows from the other waits too, but it should not hang on them. A
+// one-shot call uses the half of its parity: when this rank enters call c, every peer has entered
+// call c - 1 and so has finished call c - 2.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +27,8 @@ enum class Pattern {
 /// Sizes decided by the plan. Local; the same on every rank because it follows from what ranks
 /// agree on.
 struct Layout {
-  /// Least slots of a ring. With three, a rank that is one super-block ahead of a peer never waits
-  /// for a slot: one is being computed, one being reduced, one being read (see run.cc).
+  /// Slots of a ring: one being computed, one being reduced, one being read (see run.cc). A rank
+  /// waits for a slot only if a peer is more than about one super-block behind.
   static constexpr int kSlots = 3;
   /// A one-shot call may use this much of the window, twice.
   static constexpr std::int64_t kOneShotBytes = 4 << 20;

@@ -125,6 +125,21 @@ TEST(PackedWeight, IsRefusedWhereItDoesNotFit) {
   EXPECT_THAT(refused(args), HasSubstr("pack the restored weight or pass x2"));
 }
 
+TEST(PackedWeight, IsRefusedWhereItsInstructionsAreCapped) {
+  const OperatorCase c = plain_case("A1", "3x64:64x32");
+  const RankData data(c, 0, 1);
+  std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
+  Context best = one_thread(), scalar = one_thread("scalar");
+  if (best.isa() == scalar.isa()) GTEST_SKIP() << "this machine has only scalar";
+  const PackedWeight weight = PackedWeight::pack(best, data.args().x2).value();
+  MatmulAllReduceAddRmsNormArgs args = data.args();
+  args.x2 = {};
+  args.packed_x2 = &weight;
+  const auto plan = MatmulAllReduceAddRmsNorm::plan(scalar, groups[0], args);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_THAT(plan.status().message(), HasSubstr("which this Context may not use (scalar)"));
+}
+
 TEST(PackedWeight, RunRefusesAnotherOneThanPlanned) {
   const OperatorCase c = plain_case("A1", "3x64:64x32");
   const RankData data(c, 0, 1);

@@ -36,6 +36,13 @@ Result<LocalMatmul> LocalMatmul::plan(internal::ContextState& context,
   local.context_ = &context;
   local.kernel_ = operands.packed_x2 ? operands.packed_x2->state().kernel
                                      : gemm::select(kernel_type(operands), context.isa);
+  if (local.kernel_ && (local.kernel_->isa & ~context.isa))
+    return Status(
+        StatusCode::kInvalidArgument,
+        fmt::format(
+            "packed_x2 was packed for {}, which this Context may not use ({}); pack it with "
+            "this Context",
+            local.kernel_->name, isa::names(context.isa)));
   if (!local.kernel_)
     return Status(StatusCode::kUnimplemented,
                   fmt::format("no gemm kernel for {} among the instruction sets {}",
