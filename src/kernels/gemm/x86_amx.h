@@ -117,6 +117,38 @@ class Ahead {
   std::int64_t per_turn_;
 };
 
+/// The tile of elements that AMX multiplies as they are. Dot: kStep, the rows of k in a tile, and
+/// the instruction on each pair of a tile of A (4 upper, 5 lower) and one of B (6 left, 7 right).
+template <class Dot, bool kLower>
+inline void multiply_tile(const Tile& tile) {
+  constexpr std::int64_t kStepBytes = 2 * kTileBytes;
+  const std::byte* a = bytes(tile.a);
+  const std::byte* b = bytes(tile.b);
+  const std::byte* c = bytes(tile.acc);
+  const std::int64_t warm_from = tile.k - (kLower ? 2 : 1) * kTileRows / kWarmRows * Dot::kStep;
+  Ahead ahead(tile, tile.k / Dot::kStep);
+  load_c<kLower>(tile);
+  for (std::int64_t p = 0; p < tile.k; p += Dot::kStep, a += kStepBytes, b += kStepBytes) {
+    if (p >= warm_from) c = warm_c(c, tile.acc_stride_bytes);
+    ahead.turn();
+    _tile_stream_loadd(6, b, kLineBytes);
+    _tile_loadd(4, a, kLineBytes);
+    _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
+    if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
+    Dot::upper_left();
+    if constexpr (kLower) Dot::lower_left();
+    Dot::upper_right();
+    if constexpr (kLower) Dot::lower_right();
+  }
+  store_c<kLower>(tile);
+}
+
+template <class Dot>
+inline void multiply_tile(const Tile& tile) {
+  stores_are_visible();
+  tile.m <= kTileRows ? multiply_tile<Dot, false>(tile) : multiply_tile<Dot, true>(tile);
+}
+
 /// Four 128-bit pieces, `step` bytes apart, in one register. Loads that insert are not shuffles:
 /// they take any vector port, and the shuffle port is what limits a transposition.
 inline __m512i load_quarters(const std::byte* src, std::int64_t step) {

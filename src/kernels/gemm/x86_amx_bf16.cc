@@ -8,43 +8,23 @@
 namespace weft::gemm {
 namespace {
 
-constexpr int kStep = 32;
 constexpr std::int64_t kStepBytes = 2 * kTileBytes;
 
-template <bool kLower>
-void multiply(const Tile& tile) {
-  const std::byte* a = bytes(tile.a);
-  const std::byte* b = bytes(tile.b);
-  const std::byte* c = bytes(tile.acc);
-  const std::int64_t warm_from = tile.k - (kLower ? 2 : 1) * kTileRows / kWarmRows * kStep;
-  Ahead ahead(tile, tile.k / kStep);
-  load_c<kLower>(tile);
-  for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes) {
-    if (p >= warm_from) c = warm_c(c, tile.acc_stride_bytes);
-    ahead.turn();
-    _tile_stream_loadd(6, b, kLineBytes);
-    _tile_loadd(4, a, kLineBytes);
-    _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
-    if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kLower) _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kLower) _tile_dpbf16ps(3, 5, 7);
-  }
-  store_c<kLower>(tile);
-}
-
 struct DotBf16 {
+  static constexpr std::int64_t kStep = 32;
+  static void upper_left() { _tile_dpbf16ps(0, 4, 6); }
+  static void lower_left() { _tile_dpbf16ps(2, 5, 6); }
+  static void upper_right() { _tile_dpbf16ps(1, 4, 7); }
+  static void lower_right() { _tile_dpbf16ps(3, 5, 7); }
+  // The transposed product of few rows (x86_amx_narrow.h).
   static void upper() { _tile_dpbf16ps(0, 6, 4); }
   static void lower() { _tile_dpbf16ps(1, 7, 4); }
 };
+constexpr std::int64_t kStep = DotBf16::kStep;
 
 }  // namespace
 
-void tile_bf16_amxbf16(const Tile& tile) {
-  stores_are_visible();
-  tile.m <= kTileRows ? multiply<false>(tile) : multiply<true>(tile);
-}
+void tile_bf16_amxbf16(const Tile& tile) { multiply_tile<DotBf16>(tile); }
 
 void pack_a_bf16_amxbf16(const PackA& p) { pack_a_lines(p, 2 * p.k); }
 

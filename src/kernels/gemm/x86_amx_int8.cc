@@ -7,7 +7,6 @@
 namespace weft::gemm {
 namespace {
 
-constexpr int kStep = 64;
 constexpr std::int64_t kStepBytes = 2 * kTileBytes;
 
 struct alignas(64) TileConfig {
@@ -20,33 +19,17 @@ static_assert(sizeof(TileConfig) == 64);
 constexpr TileConfig kConfig = {
     1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 
-template <bool kLower>
-void multiply(const Tile& tile) {
-  const std::byte* a = bytes(tile.a);
-  const std::byte* b = bytes(tile.b);
-  const std::byte* c = bytes(tile.acc);
-  const std::int64_t warm_from = tile.k - (kLower ? 2 : 1) * kTileRows / kWarmRows * kStep;
-  Ahead ahead(tile, tile.k / kStep);
-  load_c<kLower>(tile);
-  for (std::int64_t p = 0; p < tile.k; p += kStep, a += kStepBytes, b += kStepBytes) {
-    if (p >= warm_from) c = warm_c(c, tile.acc_stride_bytes);
-    ahead.turn();
-    _tile_stream_loadd(6, b, kLineBytes);
-    _tile_loadd(4, a, kLineBytes);
-    _tile_stream_loadd(7, b + kTileBytes, kLineBytes);
-    if constexpr (kLower) _tile_loadd(5, a + kTileBytes, kLineBytes);
-    _tile_dpbssd(0, 4, 6);
-    if constexpr (kLower) _tile_dpbssd(2, 5, 6);
-    _tile_dpbssd(1, 4, 7);
-    if constexpr (kLower) _tile_dpbssd(3, 5, 7);
-  }
-  store_c<kLower>(tile);
-}
-
 struct DotInt8 {
+  static constexpr std::int64_t kStep = 64;
+  static void upper_left() { _tile_dpbssd(0, 4, 6); }
+  static void lower_left() { _tile_dpbssd(2, 5, 6); }
+  static void upper_right() { _tile_dpbssd(1, 4, 7); }
+  static void lower_right() { _tile_dpbssd(3, 5, 7); }
+  // The transposed product of few rows (x86_amx_narrow.h).
   static void upper() { _tile_dpbssd(0, 6, 4); }
   static void lower() { _tile_dpbssd(1, 7, 4); }
 };
+constexpr std::int64_t kStep = DotInt8::kStep;
 
 /// Four rows of 64 columns as four lines [16 columns][4 rows].
 inline void interleave(const __m512i (&row)[4], __m512i (&line)[4]) {
@@ -70,10 +53,7 @@ inline void interleave(const __m512i (&row)[4], __m512i (&line)[4]) {
 void enter_amx() { _tile_loadconfig(&kConfig); }
 void leave_amx() { _tile_release(); }
 
-void tile_s8_amxint8(const Tile& tile) {
-  stores_are_visible();
-  tile.m <= kTileRows ? multiply<false>(tile) : multiply<true>(tile);
-}
+void tile_s8_amxint8(const Tile& tile) { multiply_tile<DotInt8>(tile); }
 
 void pack_a_s8_amxint8(const PackA& p) { pack_a_lines(p, p.k); }
 
