@@ -14,7 +14,7 @@ enum class LogLevel { kError, kWarning, kInfo, kDebug };
 using LogCallback = std::function<void(LogLevel, std::string_view)>;
 
 /// Replaces the callback of this process; an empty one silences weft. The default writes to stderr
-/// what WEFT_VERBOSE (0 to 3, default 0: errors only are kept silent too) lets through.
+/// what WEFT_VERBOSE lets through (0, the default: nothing; 3: everything).
 WEFT_API void set_log_callback(LogCallback callback);
 
 }  // namespace weft
