@@ -66,44 +66,25 @@ struct Problem {
     return w;
   }
 
-  // acc bits of all elements.
-  std::vector<std::uint32_t> run(const Blocking& blocking, int threads, const Weight& weight,
-                                 const rows::Kernels& rows, std::int64_t rows_wanted) const {
-    ThreadPool pool(threads, false);
-    const std::int64_t a_bytes = ceil_div(rows_wanted, kernel.mr) * kernel.a_panel_bytes(k);
-    Buffer packed = Buffer::allocate(a_bytes, "a").value();
-    Buffer gather = Buffer::allocate(threads * gather_bytes(kernel, k), "gather").value();
-    PackRows pack{};
-    pack.kernel = &kernel;
-    pack.m = rows_wanted;
-    pack.k = k;
-    pack.src = static_cast<const std::byte*>(a_data());
-    pack.rows_per_batch = m;
-    pack.row_stride = k;
-    pack.k_stride = 1;
-    pack.packed_a = packed.data();
-    pack.gather = gather.data();
-    pack.gather_bytes = gather_bytes(kernel, k);
-    pack_rows(pool, pack);
+  // acc bits of all elements, as the callback brings them.
+  struct Out {
+    std::vector<std::uint32_t> acc;
+    std::int64_t n;
+    Out(std::int64_t rows, std::int64_t n) : acc(static_cast<size_t>(rows * n), kUntouched), n(n) {}
+  };
 
-    struct Out {
-      std::vector<std::uint32_t> acc;
-      std::int64_t n;
-    } out{std::vector<std::uint32_t>(static_cast<size_t>(rows_wanted * n), kUntouched), n};
+  // What both forms need.
+  Blocked blocked(Out& out, const Weight& weight, const rows::Kernels& rows,
+                  std::int64_t rows_wanted) const {
     Blocked gemm{};
     gemm.kernel = &kernel;
     gemm.rows = &rows;
-    gemm.blocking = blocking;
     gemm.m = rows_wanted;
     gemm.n = n;
     gemm.k = k;
-    gemm.packed_a = packed.data();
     gemm.weight = weight;
     gemm.bias =
         kernel.acc == DType::kInt32 ? static_cast<const void*>(bias_s32.data()) : bias_f32.data();
-    gemm.scratch_bytes = blocked_scratch_bytes(kernel, weight, blocking, rows_wanted, k);
-    Buffer scratch = Buffer::allocate(threads * gemm.scratch_bytes, "scratch").value();
-    gemm.scratch = scratch.data();
     gemm.epilogue = {&out, [](void* object, const FinishedTile& tile) {
                        Out& to = *static_cast<Out*>(object);
                        for (int i = 0; i < tile.m; ++i)
@@ -115,6 +96,55 @@ struct Problem {
                                    j % tile.panel_columns * 4,
                                4);
                      }};
+    return gemm;
+  }
+
+  PackRows pack_arguments(std::int64_t rows_wanted) const {
+    PackRows pack{};
+    pack.kernel = &kernel;
+    pack.m = rows_wanted;
+    pack.k = k;
+    pack.src = static_cast<const std::byte*>(a_data());
+    pack.rows_per_batch = m;
+    pack.row_stride = k;
+    pack.k_stride = 1;
+    pack.gather_bytes = gather_bytes(kernel, k);
+    return pack;
+  }
+
+  // run_narrow's bits, or nothing if it refuses.
+  std::vector<std::uint32_t> run_narrow_form(int threads, std::int64_t rows_wanted) const {
+    ThreadPool pool(threads, false);
+    Buffer x = Buffer::allocate(kernel.x_panel_bytes(k), "x").value();
+    pack_few_rows(pack_arguments(rows_wanted), x.data());
+    Out out(rows_wanted, n);
+    Blocked gemm =
+        blocked(out, weight(), rows::select(DType::kFloat16, isa::available()), rows_wanted);
+    gemm.scratch_bytes = 4 * kernel.mr * kernel.nr;
+    Buffer scratch = Buffer::allocate(threads * gemm.scratch_bytes, "scratch").value();
+    gemm.scratch = scratch.data();
+    if (!run_narrow(pool, gemm, x.data())) return {};
+    return out.acc;
+  }
+
+  std::vector<std::uint32_t> run(const Blocking& blocking, int threads, const Weight& weight,
+                                 const rows::Kernels& rows, std::int64_t rows_wanted) const {
+    ThreadPool pool(threads, false);
+    const std::int64_t a_bytes = ceil_div(rows_wanted, kernel.mr) * kernel.a_panel_bytes(k);
+    Buffer packed = Buffer::allocate(a_bytes, "a").value();
+    Buffer gather = Buffer::allocate(threads * gather_bytes(kernel, k), "gather").value();
+    PackRows pack = pack_arguments(rows_wanted);
+    pack.packed_a = packed.data();
+    pack.gather = gather.data();
+    pack_rows(pool, pack);
+
+    Out out(rows_wanted, n);
+    Blocked gemm = blocked(out, weight, rows, rows_wanted);
+    gemm.blocking = blocking;
+    gemm.packed_a = packed.data();
+    gemm.scratch_bytes = blocked_scratch_bytes(kernel, weight, blocking, rows_wanted, k);
+    Buffer scratch = Buffer::allocate(threads * gemm.scratch_bytes, "scratch").value();
+    gemm.scratch = scratch.data();
     run_blocked(pool, gemm);
     return out.acc;
   }
@@ -183,6 +213,28 @@ TEST_P(BlockedTest, RowsDoNotDependOnHowManyThereAre) {
     EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin()))
         << g.name << " rows " << rows_wanted;
   }
+}
+
+// Few rows with the weight read in place: the same bits, and a value it cannot take is reported.
+TEST_P(BlockedTest, NarrowGivesTheBitsOfBlocked) {
+  const Kernel& g = kernel();
+  if (g.narrow.rows == 0) GTEST_SKIP() << g.name << " has no narrow form";
+  for (const int rows_wanted : {1, 7, g.narrow.rows})
+    for (const int threads : {1, 3}) {
+      Problem problem(g, g.narrow.rows, 11 * g.nr + 5, 3 * g.k_step + 7, Order::kTransposed, 13);
+      const Weight weight = problem.weight();
+      ASSERT_TRUE(narrow_applies(g, weight, rows_wanted));
+      EXPECT_FALSE(narrow_applies(g, weight, g.narrow.rows + 1));
+      const rows::Kernels& rows = rows::select(DType::kFloat16, isa::available());
+      const Blocking blocking{g.k_step, 2 * g.k_step, g.nr};
+      EXPECT_EQ(problem.run_narrow_form(threads, rows_wanted),
+                problem.run(blocking, threads, weight, rows, rows_wanted))
+          << g.name << " rows " << rows_wanted << " threads " << threads;
+    }
+  if (g.a != DType::kFloat16) return;
+  Problem problem(g, 2, 3 * g.nr, 2 * g.k_step, Order::kTransposed, 13);
+  problem.b[5] = 0x7c00;  // an infinity in the first panel
+  EXPECT_TRUE(problem.run_narrow_form(1, 2).empty());
 }
 
 TEST_P(BlockedTest, ChosenBlocksCoverTheProblem) {
