@@ -13,20 +13,10 @@
 // own flags.
 #pragma once
 
-// GCC 12 takes the deliberately undefined vectors inside its intrinsics for uninitialised
-// variables.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-#include <immintrin.h>
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-
 #include <cstddef>
 #include <cstdint>
 
+#include "base/intrinsics.h"
 #include "kernels/gemm/gemm.h"
 
 namespace weft::gemm {

@@ -3,18 +3,7 @@
 // kernels. In an anonymous namespace for the reason given there.
 #pragma once
 
-// GCC 12 takes the deliberately undefined vectors inside its intrinsics for uninitialised
-// variables.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-
+#include "base/intrinsics.h"
 #include "kernels/gemm/generic.h"
 
 namespace weft::gemm {

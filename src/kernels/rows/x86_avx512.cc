@@ -1,16 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // AVX-512 F, BW, DQ, VL. One line is one zmm of T or two zmm of floats.
-// GCC 12 takes the "undefined" operands inside its own intrinsics for uninitialised variables.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#else
-#include <immintrin.h>
-#endif
-
+#include "base/intrinsics.h"
 #include "kernels/rows/generic.h"
 
 namespace weft::rows {
