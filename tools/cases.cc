@@ -14,16 +14,16 @@ namespace {
 
 constexpr DType kF16 = DType::kFloat16, kBf16 = DType::kBFloat16;
 constexpr DTypeRow kRows[] = {
-    // name, scenario, x1, x2, bias, scale, residual = gamma = y = norm_out
-    {"A1", Scenario::kPlain, kF16, kF16, kF16, kF16, kF16},
-    {"A2", Scenario::kPlain, kBf16, kBf16, kBf16, kBf16, kBf16},
-    {"A3", Scenario::kQuant, DType::kInt8, DType::kInt8, DType::kInt32, DType::kUInt64, kF16},
-    {"A4", Scenario::kQuant, DType::kInt8, DType::kInt8, DType::kInt32, DType::kInt64, kF16},
-    {"A5", Scenario::kQuant, DType::kInt8, DType::kInt8, DType::kInt32, kBf16, kBf16},
-    {"A6", Scenario::kWeightQuant, kF16, DType::kInt8, kF16, kF16, kF16},
-    {"A7", Scenario::kWeightQuant, kBf16, DType::kInt8, kBf16, kBf16, kBf16},
-    {"A8", Scenario::kWeightQuant, kF16, DType::kInt4, kF16, kF16, kF16},
-    {"A9", Scenario::kWeightQuant, kBf16, DType::kInt4, kBf16, kBf16, kBf16},
+    // name, x1, x2, bias, scale, residual = gamma = y = norm_out
+    {"A1", kF16, kF16, kF16, kF16, kF16},
+    {"A2", kBf16, kBf16, kBf16, kBf16, kBf16},
+    {"A3", DType::kInt8, DType::kInt8, DType::kInt32, DType::kUInt64, kF16},
+    {"A4", DType::kInt8, DType::kInt8, DType::kInt32, DType::kInt64, kF16},
+    {"A5", DType::kInt8, DType::kInt8, DType::kInt32, kBf16, kBf16},
+    {"A6", kF16, DType::kInt8, kF16, kF16, kF16},
+    {"A7", kBf16, DType::kInt8, kBf16, kBf16, kBf16},
+    {"A8", kF16, DType::kInt4, kF16, kF16, kF16},
+    {"A9", kBf16, DType::kInt4, kBf16, kBf16, kBf16},
 };
 
 std::string_view to_string(ScaleShape scale) {
@@ -122,8 +122,8 @@ class Maker {
   }
 
   Status add_scales() {
-    if (row_.scenario == Scenario::kPlain) return {};
-    if (row_.scenario == Scenario::kQuant) {
+    if (row_.scenario() == ops::Scenario::kFloat) return {};
+    if (row_.scenario() == ops::Scenario::kQuant) {
       const double spread = spread_of_integers(8);
       return add_dequant_scale(1 / (spread * spread * root_k_));
     }
@@ -189,7 +189,7 @@ Result<const DTypeRow*> find_dtype_row(std::string_view name) {
     names +=
         fmt::format("\n  {}  x1 {}, x2 {}, bias {}, scale {}, the rest {}", row.name,
                     weft::to_string(row.x1), weft::to_string(row.x2), weft::to_string(row.bias),
-                    row.scenario == Scenario::kPlain ? "none" : weft::to_string(row.scale),
+                    row.scenario() == ops::Scenario::kFloat ? "none" : weft::to_string(row.scale),
                     weft::to_string(row.io));
   }
   return Status(StatusCode::kInvalidArgument,
@@ -198,8 +198,8 @@ Result<const DTypeRow*> find_dtype_row(std::string_view name) {
 
 std::string Case::text(int ranks) const {
   std::string text = fmt::format("{} {} ranks {}", row->name, shape.text(), ranks);
-  if (row->scenario != Scenario::kPlain) text += fmt::format(", scale {}", to_string(scale));
-  if (offset && row->scenario == Scenario::kWeightQuant) text += ", offset";
+  if (row->scenario() != ops::Scenario::kFloat) text += fmt::format(", scale {}", to_string(scale));
+  if (offset && row->scenario() == ops::Scenario::kWeightQuant) text += ", offset";
   if (bias) text += ", bias";
   if (transpose_x2) text += ", x2 transposed";
   return text + fmt::format(", seed {}", seed);

@@ -9,18 +9,17 @@
 #include <string_view>
 
 #include "operands.h"
+#include "ops/local_matmul/operands.h"
 #include "shape.h"
 
 namespace weft::tools {
 
-/// What the dtypes of x1 and x2 ask for.
-enum class Scenario { kPlain, kQuant, kWeightQuant };
-
 /// A legal combination of dtypes. Names are those of the contract: A1 … A9.
 struct DTypeRow {
   std::string_view name;
-  Scenario scenario;
   DType x1, x2, bias, scale, io;
+
+  ops::Scenario scenario() const { return ops::scenario_of(x1, x2); }
 };
 std::span<const DTypeRow> dtype_rows();
 /// kInvalidArgument listing the rows.

@@ -58,7 +58,7 @@ std::vector<Variant> variants(const Shape& shape, const DTypeRow& row, int ranks
     even_k = even_k && shape.k_of(r) % 2 == 0;
   }
   const bool int4 = row.x2 == DType::kInt4;
-  std::vector<Variant> list(row.scenario == Scenario::kPlain ? 2 : 3);
+  std::vector<Variant> list(row.scenario() == ops::Scenario::kFloat ? 2 : 3);
   for (std::size_t v = 0; v < list.size(); ++v) {
     Case& made = list[v].made;
     made.shape = shape;
@@ -73,7 +73,7 @@ std::vector<Variant> variants(const Shape& shape, const DTypeRow& row, int ranks
                  : v == 1 ? ScaleShape::kColumn
                           : ScaleShape::kColumn2d;
     // A group is shorter than k.
-    if (v == 2 && row.scenario == Scenario::kWeightQuant && least_k > made.group_size)
+    if (v == 2 && row.scenario() == ops::Scenario::kWeightQuant && least_k > made.group_size)
       made.scale = ScaleShape::kGroup;
     list[v].in_place = v == 0;
   }

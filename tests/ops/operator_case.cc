@@ -88,7 +88,7 @@ OperatorCase random_case(std::string_view row, std::string_view shape, int ranks
   o.epsilon = coin() ? 1e-6 : 1e-3;
   o.scale = static_cast<ScaleShape>(random.next() % 4);
   // Groups of 32 need k of at least 33, and only restored weights have groups.
-  const bool groups = o.row->scenario == tools::Scenario::kWeightQuant;
+  const bool groups = o.row->scenario() == ops::Scenario::kWeightQuant;
   if (o.scale == ScaleShape::kGroup && (!groups || !all_at_least(o.shape.k, 33)))
     o.scale = ScaleShape::kColumn;
   if (o.row->x2 == DType::kInt4) {

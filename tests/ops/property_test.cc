@@ -57,7 +57,7 @@ class BitsTest : public ::testing::TestWithParam<const char*> {
     return c;
   }
   bool can_be_packed() const {
-    return small().operands.row->scenario != tools::Scenario::kWeightQuant;
+    return small().operands.row->scenario() != ops::Scenario::kWeightQuant;
   }
 };
 
