@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// <immintrin.h> without GCC 12's false alarms: it takes the deliberately undefined vectors inside its own
-// AVX-512 intrinsics for uninitialised variables.
+// <immintrin.h> without GCC 12's false alarms: it takes the deliberately undefined vectors inside
+// its own AVX-512 intrinsics for uninitialised variables.
 #pragma once
 
 #if defined(__GNUC__) && !defined(__clang__)

@@ -7,35 +7,17 @@
 #include <cstring>
 
 #include "base/topology.h"
+#include "ops/dense.h"
 #include "ops/packed_weight.h"
 
 namespace weft::ops {
-namespace {
-
-// Copies a vector or matrix of `size`-byte elements with any strides to dense memory.
-void gather(const ConstTensorRef& from, std::byte* to, std::int64_t size) {
-  const std::int64_t outer = from.rank() == 2 ? from.dim(0) : 1;
-  const std::int64_t inner = from.dim(from.rank() - 1);
-  const std::int64_t outer_stride = from.rank() == 2 ? from.stride(0) : 0;
-  const std::int64_t inner_stride = from.stride(from.rank() - 1);
-  const auto* base = static_cast<const std::byte*>(from.data());
-  for (std::int64_t i = 0; i < outer; ++i)
-    for (std::int64_t j = 0; j < inner; ++j, to += size)
-      std::memcpy(to, base + (i * outer_stride + j * inner_stride) * size,
-                  static_cast<size_t>(size));
-}
-
-DType kernel_type(const MatmulOperands& operands) { return operands.x1.dtype(); }
-
-}  // namespace
-
 Result<LocalMatmul> LocalMatmul::plan(internal::ContextState& context,
                                       const MatmulOperands& operands, DType io,
                                       std::int64_t max_rows) {
   LocalMatmul local;
   local.context_ = &context;
   local.kernel_ = operands.packed_x2 ? operands.packed_x2->state().kernel
-                                     : gemm::select(kernel_type(operands), context.isa);
+                                     : gemm::select(operands.x1.dtype(), context.isa);
   if (local.kernel_ && (local.kernel_->isa & ~context.isa))
     return Status(
         StatusCode::kInvalidArgument,
@@ -46,7 +28,7 @@ Result<LocalMatmul> LocalMatmul::plan(internal::ContextState& context,
   if (!local.kernel_)
     return Status(StatusCode::kUnimplemented,
                   fmt::format("no gemm kernel for {} among the instruction sets {}",
-                              to_string(kernel_type(operands)), isa::names(context.isa)));
+                              to_string(operands.x1.dtype()), isa::names(context.isa)));
   local.rows_ = &rows::select(io, context.isa);
   local.m_ = rows_of(operands.x1);
   local.k_ = operands.weight_k();
@@ -136,15 +118,15 @@ void LocalMatmul::bind_weight(const MatmulOperands& operands) {
 void LocalMatmul::bind_antiquant(const MatmulOperands& operands) {
   const ConstTensorRef& scale = operands.antiquant_scale;
   if (!scale.given()) return;
-  gather(scale, antiquant_.data(), 2);
+  copy_dense(scale, antiquant_.data());
   if (operands.antiquant_offset.given())
-    gather(operands.antiquant_offset,
-           antiquant_.data() + round_up(scale.elements() * 2, kCacheLine), 2);
+    copy_dense(operands.antiquant_offset,
+               antiquant_.data() + round_up(scale.elements() * 2, kCacheLine));
 }
 
 void LocalMatmul::bind_bias(const ConstTensorRef& bias) {
   if (!has_bias_) return;
-  if (bias.dtype() == DType::kInt32) return gather(bias, bias_.data(), 4);
+  if (bias.dtype() == DType::kInt32) return copy_dense(bias, bias_.data());
   auto* dst = reinterpret_cast<float*>(bias_.data());
   if (bias.stride(0) == 1 || n_ == 1) return rows_->widen(bias.data(), dst, n_);
   for (std::int64_t j = 0; j < n_; ++j)

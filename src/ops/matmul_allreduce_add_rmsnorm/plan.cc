@@ -77,17 +77,16 @@ Result<MatmulAllReduceAddRmsNorm> MatmulAllReduceAddRmsNorm::plan(
   WEFT_ASSIGN_OR_RETURN(
       tile::Layout layout,
       tile::Layout::make(pattern, m, group.ranks(), row_bytes, wanted, group.window_bytes()));
-  auto plan = std::make_unique<Plan>(Plan{context.state(),
-                                          group.state(),
-                                          args,
-                                          options,
-                                          {},
-                                          layout,
-                                          make_header(args, layout),
-                                          {},
-                                          0,
-                                          {},
-                                          empty});
+  auto plan = std::make_unique<Plan>(Plan{.context = context.state(),
+                                          .group = group.state(),
+                                          .args = args,
+                                          .options = options,
+                                          .local = {},
+                                          .layout = layout,
+                                          .header = make_header(args, layout),
+                                          .row_scratch = {},
+                                          .gamma = {},
+                                          .empty = empty});
   if (empty) return MatmulAllReduceAddRmsNorm(std::move(plan));
   WEFT_ASSIGN_OR_RETURN(plan->local,
                         ops::LocalMatmul::plan(context.state(), operands, args.residual.dtype(),

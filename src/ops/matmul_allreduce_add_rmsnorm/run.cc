@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The algorithm. Super-block s passes three stages, one iteration apart, so that a rank has work to
 // do while its peers finish theirs and never waits while it has a product left to compute:
-//   compute(s)       this rank's partial sums of all rows, published
-//   reduce(s - 1)    the tile this rank owns: partials added in rank order, published; then its
-//   epilogue finish(s - 2)    the other ranks' tiles: their reduced rows, this rank's residual and
-//   gamma
-#include <cstring>
-
+//
+// - compute(s): this rank's partial sums of all rows, published.
+// - reduce(s - 1): the tile this rank owns. Its partials are added in rank order and published;
+// then its epilogue.
+// - finish(s - 2): the tiles of the others. Their reduced rows, this rank's residual and gamma.
+#include "ops/dense.h"
 #include "ops/matmul_allreduce_add_rmsnorm/plan.h"
 
 namespace weft::ops {
@@ -207,16 +207,6 @@ Status Run::one_shot() {
   return {};
 }
 
-void bind_gamma(Plan& plan, const ConstTensorRef& gamma) {
-  const auto* from = static_cast<const std::byte*>(gamma.data());
-  if (gamma.stride(0) == 1 || gamma.dim(0) == 1) {
-    std::memcpy(plan.gamma.data(), from, static_cast<size_t>(gamma.dim(0) * 2));
-    return;
-  }
-  for (std::int64_t j = 0; j < gamma.dim(0); ++j)
-    std::memcpy(plan.gamma.data() + j * 2, from + j * gamma.stride(0) * 2, 2);
-}
-
 Status run_pipeline(Run& run, std::int64_t super_blocks) {
   for (std::int64_t s = 0; s < super_blocks + 2; ++s) {
     if (s < super_blocks) WEFT_RETURN_IF_ERROR(run.compute(s));
@@ -234,7 +224,7 @@ Status run_tiles(Plan& plan, const Args& args) {
     WEFT_RETURN_IF_ERROR(plan.group.check_peers());
   } else {
     plan.local.bind(operands_of(args));
-    bind_gamma(plan, args.gamma);
+    copy_dense(args.gamma, plan.gamma.data());
     Run run(plan, args);
     const tile::Layout& layout = plan.layout;
     WEFT_RETURN_IF_ERROR(layout.pattern == tile::Pattern::kOneShot
