@@ -110,11 +110,24 @@ class Run {
   }
   template <typename Body>
   void for_rows(tile::Rows rows, const Body& body);
-  void trace(TraceKind kind, std::int64_t s, int peer, std::int64_t begin_ns) const {
-    if (plan_.options.trace)
-      plan_.options.trace->add({kind, static_cast<int>(s), peer, begin_ns, trace_now_ns()});
-  }
-  std::int64_t now() const { return plan_.options.trace ? trace_now_ns() : 0; }
+  // Notes what this rank does until the end of the scope, if the call is traced.
+  class Traced {
+   public:
+    Traced(const Run& run, TraceKind kind, std::int64_t s, int peer = -1)
+        : trace_(run.plan_.options.trace),
+          event_{kind, static_cast<int>(s), peer, trace_ ? trace_now_ns() : 0, 0} {}
+    ~Traced() {
+      if (!trace_) return;
+      event_.end_ns = trace_now_ns();
+      trace_->add(event_);
+    }
+    Traced(const Traced&) = delete;
+    Traced& operator=(const Traced&) = delete;
+
+   private:
+    Trace* trace_;
+    TraceEvent event_;
+  };
 
   Plan& plan_;
   tile::TileComm tiles_;
@@ -139,37 +152,39 @@ void Run::for_rows(tile::Rows rows, const Body& body) {
 }
 
 Status Run::compute(std::int64_t s) {
-  std::int64_t begin = now();
-  WEFT_RETURN_IF_ERROR(tiles_.acquire(s));
-  trace(TraceKind::kWait, s, -1, begin);
-  begin = now();
-  const tile::Rows rows = tiles_.grid().super_block(s);
-  plan_.local.compute(rows.begin, rows.end, tiles_.partial(s, tiles_.rank(), rows.begin),
-                      tiles_.row_bytes(), large_store());
-  trace(TraceKind::kGemm, s, -1, begin);
-  begin = now();
+  {
+    const Traced wait(*this, TraceKind::kWait, s);
+    WEFT_RETURN_IF_ERROR(tiles_.acquire(s));
+  }
+  {
+    const Traced gemm(*this, TraceKind::kGemm, s);
+    const tile::Rows rows = tiles_.grid().super_block(s);
+    plan_.local.compute(rows.begin, rows.end, tiles_.partial(s, tiles_.rank(), rows.begin),
+                        tiles_.row_bytes(), large_store());
+  }
+  const Traced publish(*this, TraceKind::kPublish, s);
   tiles_.publish_partials(s);
-  trace(TraceKind::kPublish, s, -1, begin);
   return {};
 }
 
 Status Run::reduce(std::int64_t s) {
-  std::int64_t begin = now();
-  // Before anything of a peer is used, all ranks have said what they are doing.
-  if (s == 0) WEFT_RETURN_IF_ERROR(plan_.group.check_peers());
-  WEFT_RETURN_IF_ERROR(tiles_.wait_partials(s));
-  trace(TraceKind::kWait, s, -1, begin);
-  begin = now();
-  const tile::Rows own = tiles_.grid().tile(s, tiles_.rank());
-  for_rows(own, [&](std::int64_t row, const RowScratch& scratch) {
-    std::byte* reduced = tiles_.reduced(s, tiles_.rank(), row);
-    sum(s, row, scratch, reduced);
-    add_rmsnorm(row, reduced, scratch, partials_ahead(s, row, own.end, scratch));
-  });
-  trace(TraceKind::kReduceNorm, s, tiles_.rank(), begin);
-  begin = now();
+  {
+    const Traced wait(*this, TraceKind::kWait, s);
+    // Before anything of a peer is used, all ranks have said what they are doing.
+    if (s == 0) WEFT_RETURN_IF_ERROR(plan_.group.check_peers());
+    WEFT_RETURN_IF_ERROR(tiles_.wait_partials(s));
+  }
+  {
+    const Traced reduce_norm(*this, TraceKind::kReduceNorm, s, tiles_.rank());
+    const tile::Rows own = tiles_.grid().tile(s, tiles_.rank());
+    for_rows(own, [&](std::int64_t row, const RowScratch& scratch) {
+      std::byte* reduced = tiles_.reduced(s, tiles_.rank(), row);
+      sum(s, row, scratch, reduced);
+      add_rmsnorm(row, reduced, scratch, partials_ahead(s, row, own.end, scratch));
+    });
+  }
+  const Traced publish(*this, TraceKind::kPublish, s);
   tiles_.publish_reduced(s);
-  trace(TraceKind::kPublish, s, -1, begin);
   return {};
 }
 
@@ -177,16 +192,16 @@ Status Run::finish(std::int64_t s) {
   // Starting behind the own tile, so that ranks do not all read the same owner first.
   for (int i = 1; i < tiles_.ranks(); ++i) {
     const int owner = (tiles_.rank() + i) % tiles_.ranks();
-    std::int64_t begin = now();
-    WEFT_RETURN_IF_ERROR(tiles_.wait_reduced(s, owner));
-    trace(TraceKind::kWait, s, owner, begin);
-    begin = now();
+    {
+      const Traced wait(*this, TraceKind::kWait, s, owner);
+      WEFT_RETURN_IF_ERROR(tiles_.wait_reduced(s, owner));
+    }
+    const Traced copy(*this, TraceKind::kCopy, s, owner);
     const tile::Rows theirs = tiles_.grid().tile(s, owner);
     for_rows(theirs, [&](std::int64_t row, const RowScratch& scratch) {
       const int ahead = reduced_ahead(s, owner, row, theirs.end, scratch);
       add_rmsnorm(row, tiles_.reduced(s, owner, row), scratch, ahead);
     });
-    trace(TraceKind::kCopy, s, owner, begin);
   }
   tiles_.consumed(s);
   return {};
@@ -194,16 +209,16 @@ Status Run::finish(std::int64_t s) {
 
 Status Run::one_shot() {
   WEFT_RETURN_IF_ERROR(compute(0));
-  std::int64_t begin = now();
-  WEFT_RETURN_IF_ERROR(plan_.group.check_peers());
-  WEFT_RETURN_IF_ERROR(tiles_.wait_partials(0));
-  trace(TraceKind::kWait, 0, -1, begin);
-  begin = now();
+  {
+    const Traced wait(*this, TraceKind::kWait, 0);
+    WEFT_RETURN_IF_ERROR(plan_.group.check_peers());
+    WEFT_RETURN_IF_ERROR(tiles_.wait_partials(0));
+  }
+  const Traced reduce_norm(*this, TraceKind::kReduceNorm, 0);
   for_rows(tiles_.grid().super_block(0), [&](std::int64_t row, const RowScratch& scratch) {
     sum(0, row, scratch, scratch.sum);
     add_rmsnorm(row, scratch.sum, scratch, 0);
   });
-  trace(TraceKind::kReduceNorm, 0, -1, begin);
   return {};
 }
 
