@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/trace.h"
 
-#include <ctime>
+#include "base/clock.h"
 
 namespace weft {
 
@@ -23,10 +23,6 @@ std::string_view to_string(TraceKind kind) {
   return "unknown";
 }
 
-std::int64_t trace_now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
+std::int64_t trace_now_ns() { return now_ns(); }
 
 }  // namespace weft

@@ -12,22 +12,6 @@
 
 namespace weft::internal {
 
-/// CLOCK_MONOTONIC, which all processes of a host share.
-inline std::int64_t now_ns() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
-
-/// Tells the core that this is a spin: it gives its sibling thread the issue slots.
-inline void cpu_relax() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 /// Sleeps while the word is `expected`, at most `ns`. Returns early for any reason: the caller
 /// looks again.
 inline void futex_wait(const void* word, std::uint32_t expected, std::int64_t ns,

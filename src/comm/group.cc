@@ -8,7 +8,7 @@
 #include <limits>
 #include <utility>
 
-#include "comm/futex.h"
+#include "base/clock.h"
 #include "comm/group_state.h"
 #include "comm/launcher.h"
 #include "comm/options.h"
@@ -32,7 +32,7 @@ Group make_group(std::unique_ptr<internal::Transport> transport, int rank, int r
 std::int64_t deadline_after(double seconds) {
   constexpr double kCentury = 3e9;
   return seconds > kCentury ? std::numeric_limits<std::int64_t>::max() / 2
-                            : internal::now_ns() + static_cast<std::int64_t>(seconds * 1e9);
+                            : now_ns() + static_cast<std::int64_t>(seconds * 1e9);
 }
 
 /// A group of one meets nobody: no rendezvous.

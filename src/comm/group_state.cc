@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/clock.h"
 #include "base/topology.h"
 #include "comm/control_block.h"
 #include "comm/futex.h"

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/clock.h"
+#include "base/pause.h"
 #include "comm/control_block.h"
 #include "comm/futex.h"
 #include "comm/group_state.h"
@@ -82,7 +84,7 @@ bool GroupState::wait_awake(const Wait& wait) const {
   std::int64_t waited = 0;
   while (waited < kSpinNs) {
     for (int i = 0; i < 16; ++i) {  // the clock costs about as much as one pause
-      cpu_relax();
+      cpu_pause();
       if (reached(wait)) return true;
     }
     waited = now_ns() - wait.begin_ns;

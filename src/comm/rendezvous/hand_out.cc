@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "comm/futex.h"
+#include "base/clock.h"
 #include "comm/rendezvous/member.h"
 
 namespace weft::internal {

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <utility>
 
-#include "comm/futex.h"
+#include "base/clock.h"
 #include "comm/options.h"
 #include "comm/rendezvous/member.h"
 #include "comm/rendezvous/rendezvous.h"

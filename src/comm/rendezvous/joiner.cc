@@ -9,7 +9,7 @@
 #include <cstring>
 #include <utility>
 
-#include "comm/futex.h"
+#include "base/clock.h"
 #include "comm/rendezvous/rendezvous.h"
 
 namespace weft::internal {

@@ -11,7 +11,7 @@
 #include <cstring>
 #include <utility>
 
-#include "comm/futex.h"
+#include "base/clock.h"
 
 namespace weft::internal {
 namespace {
