@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "weft/context.h"
 #include "weft/export.h"
@@ -21,14 +22,24 @@ struct PackedWeightState;
 /// shareable between threads once made.
 class WEFT_API PackedWeight {
  public:
-  /// x2 (k, n): float16, bfloat16 or int8 (for int8·int8), row-major or transposed view.
-  /// Errors: kInvalidArgument, kUnimplemented, kOutOfMemory.
+  /// x2 (k, n): float16, bfloat16 or int8 (for int8·int8); row-major, transposed view or
+  /// FRACTAL_NZ. Errors: kInvalidArgument, kUnimplemented, kOutOfMemory.
   static Result<PackedWeight> pack(Context& context, const ConstTensorRef& x2);
+
+  /// Writes a file that load() reads: version, kernel, shape, a checksum, the panels. The file is
+  /// written beside `path` and renamed, so a file of that name is always whole. Errors:
+  /// kInvalidArgument (the path).
+  Status save(const std::string& path) const;
+  /// Reads what save() wrote. Errors: kInvalidArgument (not such a file, another version, damaged,
+  /// packed for a kernel that this Context does not use), kOutOfMemory.
+  static Result<PackedWeight> load(Context& context, const std::string& path);
 
   std::int64_t k() const;
   std::int64_t n() const;
   DType dtype() const;
   std::int64_t bytes() const;
+  /// What it was packed from: "float16 (1024, 8192) strides (1, 1024)".
+  const std::string& source() const;
 
   PackedWeight(PackedWeight&&) noexcept;
   PackedWeight& operator=(PackedWeight&&) noexcept;

@@ -38,6 +38,8 @@ std::string to_string(const ConstTensorRef& tensor) {
   if (!tensor.given()) return "none";
   std::string text =
       fmt::format("{} ({})", to_string(tensor.dtype()), fmt::join(tensor.dims(), ", "));
+  if (tensor.format() == Format::kFractalNz)
+    return text + (tensor.fractal_nz_transposed() ? " FRACTAL_NZ, transposed view" : " FRACTAL_NZ");
   if (!tensor.dense()) text += fmt::format(" strides ({})", fmt::join(tensor.strides(), ", "));
   return text;
 }

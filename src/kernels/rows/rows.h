@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rows family: everything weft does to numbers outside a matmul, one row (or a small tile) at a
-// time. T is float16 or bfloat16. Conversions round to nearest, ties to even; overflow gives
-// infinity; nan stays nan. All ISAs give the same bits (of a nan: only that it is one): sums have a
-// fixed order (below) and every fused multiply-add is written as one.
+// time. T is float16 or bfloat16 (add_rmsnorm_row also: float32). Conversions round to nearest,
+// ties to even; overflow gives infinity; nan stays nan. All ISAs give the same bits (of a nan: only
+// that it is one): sums have a fixed order (below) and every fused multiply-add is written as one.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,15 @@ namespace weft::rows {
 /// stream_fence().
 enum class Store { kPlain, kStream };
 
-/// dst[i, j] = T(acc[i, j]), acc f32. acc may be cut into panels of columns, each a block of its
-/// own; dst is written row by row all the same, because long runs are what memory takes fastest.
+/// A finished tile of a product becomes rows of partial sums:
+///
+///   v = acc[i, j] as fp32; s32 only: v = v · scale[j], then v = v · row_scale[i] if given
+///   p = T(v);              p = T(p + addend[i, j]) if given
+///   dst[i, j] = p,         or to_int8(p / quant_scale[j]) if quant_scale is given
+///
+/// to_int8(x) = x in fp32 rounded to float16, then to the nearest integer (ties to even), saturated
+/// to [-128, 127]; nan gives 0. acc may be cut into panels of columns, each a block of its own; dst
+/// is written row by row all the same, because long runs are what memory takes fastest.
 struct StoreTile {
   int m;            // rows
   int n;            // columns
@@ -28,11 +35,15 @@ struct StoreTile {
   std::int64_t acc_stride_bytes;
   int panel_columns;  // columns of a panel of acc; 0: acc is one panel
   std::int64_t panel_stride_bytes;
-  void* dst;  // T
+  void* dst;  // T, or int8 with quant_scale
   std::int64_t dst_stride_bytes;
-  const float* scale;  // s32 only: dst = T(float(acc) · scale[j * scale_step])
+  const float* scale;  // s32 only: scale[j * scale_step]
   int scale_step;      // 0: one scale for all columns, 1: one per column
   Store store;
+  const float* row_scale = nullptr;  // s32 only: one per row of the tile, or null
+  const void* addend = nullptr;      // T, or null
+  std::int64_t addend_stride_bytes = 0;
+  const float* quant_scale = nullptr;  // one per column, or null
 };
 using StoreTileFn = void (*)(const StoreTile&);
 
@@ -47,7 +58,30 @@ struct SumRows {
 };
 using SumRowsFn = void (*)(const SumRows&);
 
-/// One row of add + RMSNorm (T throughout), n elements:
+/// The int8 rows of all ranks become the int8 row of their sum (to_int8 as in StoreTile):
+///
+///   dst[j] = to_int8( (sum over r of src[r][j]) · ratio[j] )     sum exact, product fp32
+struct RequantRow {
+  const void* const* src;  // count pointers to rows of int8
+  int count;               // at least 1
+  std::int64_t n;
+  const float* ratio;
+  void* dst;  // int8
+  Store store;
+};
+using RequantRowFn = void (*)(const RequantRow&);
+
+/// dst[j] = T( float(src[j]) · scale[j] ), src int8, scale fp32.
+struct DequantRow {
+  const void* src;
+  std::int64_t n;
+  const float* scale;
+  void* dst;  // T
+  Store store;
+};
+using DequantRowFn = void (*)(const DequantRow&);
+
+/// One row of add + RMSNorm (T throughout; here also float32, where T(x) = x), n elements:
 ///
 ///   y[j]   = T(m[j] + residual[j])
 ///   q      = sum over j of y[j]² · (1/n), fp32: lane l of 32 takes j = l, l + 32, … with
@@ -68,6 +102,7 @@ struct AddRmsNormRow {
   void* scratch;  // n elements of T, 64-byte aligned, rounded up to 64 bytes: keeps y hot between
                   // the passes
   Store store;
+  float* rstd = nullptr;  // where rstd goes, or null
   /// Rows (n elements of T each) to fetch into L2 while this row is normalised, when memory is
   /// idle: usually what the next row will read. A hint; null entries are skipped.
   const void* const* ahead = nullptr;
@@ -97,7 +132,8 @@ using AntiquantRowFn = void (*)(const AntiquantRow&);
 using WidenFn = void (*)(const void* src, float* dst, std::int64_t n);
 using NarrowFn = void (*)(const float* src, void* dst, std::int64_t n);
 
-/// The functions of one ISA for one T.
+/// The functions of one ISA for one T. For float32 there is add_rmsnorm_row alone, the others are
+/// null.
 struct Kernels {
   std::string_view name;  ///< rows_<T>_<isa>
   isa::Set isa;
@@ -106,6 +142,8 @@ struct Kernels {
   StoreTileFn store_tile_s32;  ///< acc s32, with scale
   SumRowsFn sum_rows;
   AddRmsNormRowFn add_rmsnorm_row;
+  RequantRowFn requant_row;  ///< does not depend on T
+  DequantRowFn dequant_row;
   AntiquantRowFn antiquant_int8_row;
   AntiquantRowFn antiquant_int4_row;
   WidenFn widen;
