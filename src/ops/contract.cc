@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "base/memory.h"
+#include "base/fractal_nz.h"
 
 namespace weft::ops {
 namespace {
@@ -16,11 +16,9 @@ struct ByteRange {
 };
 
 std::uintptr_t fractal_nz_bytes(const ConstTensorRef& tensor) {
-  const int columns_axis = tensor.fractal_nz_transposed() ? 0 : 1;
-  const std::int64_t row_of_blocks = 32 * 8 / info(tensor.dtype()).bits;  // c0
+  const int rows_axis = tensor.fractal_nz_transposed() ? 1 : 0;
   return static_cast<std::uintptr_t>(
-      bytes_of(tensor.dtype(), round_up(tensor.dim(1 - columns_axis), 16) *
-                                   round_up(tensor.dim(columns_axis), row_of_blocks)));
+      FractalNz(tensor.dtype(), tensor.dim(rows_axis), tensor.dim(1 - rows_axis)).bytes());
 }
 
 ByteRange bytes_touched(const ConstTensorRef& tensor) {
