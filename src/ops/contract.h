@@ -5,10 +5,12 @@
 
 #include <fmt/format.h>
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "ops/rules.h"
 #include "weft/status.h"
 #include "weft/tensor.h"
 
@@ -19,14 +21,20 @@ class Contract {
  public:
   Contract(std::string_view op, int rank) : op_(op), rank_(rank) {}
 
-  /// Breaks the contract unless `holds`. The text says what is wrong and what to do.
+  /// Breaks the contract unless `holds`. The text says what is wrong and what to do; the rule says
+  /// which line of the table it is.
   template <typename... Args>
-  Contract& rule(bool holds, fmt::format_string<Args...> format, Args&&... args) {
+  Contract& rule(Rule rule, bool holds, fmt::format_string<Args...> format, Args&&... args) {
     if (!holds && status_.ok())
       status_ = Status(StatusCode::kInvalidArgument,
                        fmt::format("{} (rank {}): {}", op_, rank_,
-                                   fmt::format(format, std::forward<Args>(args)...)));
+                                   fmt::format(format, std::forward<Args>(args)...)),
+                       static_cast<int>(rule));
     return *this;
+  }
+  template <typename... Args>
+  Contract& rule(bool holds, fmt::format_string<Args...> format, Args&&... args) {
+    return rule(Rule::kOwn, holds, format, std::forward<Args>(args)...);
   }
 
   bool ok() const { return status_.ok(); }
@@ -49,7 +57,25 @@ bool overlap(const ConstTensorRef& a, const ConstTensorRef& b);
 /// Same memory, shape, strides and dtype.
 bool same_view(const ConstTensorRef& a, const ConstTensorRef& b);
 
-/// Same dtype, shape and strides; the memory may differ.
+/// Same dtype, shape, strides and format; the memory may differ.
 bool same_layout(const ConstTensorRef& a, const ConstTensorRef& b);
+
+/// Any extent is 0. (False for a tensor that is not given.)
+bool is_empty(const ConstTensorRef& tensor);
+
+/// An operand by the name the caller knows.
+struct NamedTensor {
+  std::string_view name;
+  ConstTensorRef tensor;
+};
+/// Every tensor has as many axes as it should (at least one) and no negative extents.
+void check_extents(Contract& contract, std::span<const NamedTensor> tensors);
+/// run() got what plan() saw: the same operands in the same order, with the same layouts, and data.
+void check_as_planned(Contract& contract, std::span<const NamedTensor> planned,
+                      std::span<const NamedTensor> now);
+/// An output overlaps none of `others`, itself excepted; it may be exactly the memory of
+/// `may_share`.
+void check_apart(Contract& contract, const NamedTensor& output, std::span<const NamedTensor> others,
+                 std::string_view may_share = {});
 
 }  // namespace weft::ops

@@ -25,12 +25,16 @@ struct Weight {
   std::int64_t group_size = 0;  ///< rows of k that share a scale row; 0: all
   std::int64_t n = 0;           ///< columns of the scale matrix
 
+  /// FRACTAL_NZ: the rows of the image, a multiple of 16; 0: not. With k_stride 1 the image is that
+  /// of the (n, k) matrix.
+  std::int64_t nz_rows = 0;
+
   /// Packed by the caller: blocks of packed_kc rows of k, each with all its panels. Null: not
   /// packed.
   const std::byte* packed = nullptr;
   std::int64_t packed_kc = 0;
 
-  bool k_is_adjacent() const { return k_stride == 1 && n_stride != 1; }
+  bool k_is_adjacent() const { return nz_rows == 0 && k_stride == 1 && n_stride != 1; }
 };
 
 /// Bytes of scratch that pack_block needs for a block of kc x nc.
