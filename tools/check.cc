@@ -148,8 +148,7 @@ class Checker {
   }
 
   void check_variant(const Variant& variant, Totals* totals) {
-    const Outcome outcome =
-        run_case(launch_, variant, arguments_.all ? kBudgetOfAll : kBudget);
+    const Outcome outcome = run_case(launch_, variant, arguments_.all ? kBudgetOfAll : kBudget);
     totals->add({1, outcome.ok() ? 0 : 1, outcome.status.ok() ? outcome.verdict.worst : 0});
     if (!arguments_.all || !outcome.ok()) print_case(outcome, variant.text(launch_.ranks));
   }

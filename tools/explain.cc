@@ -83,8 +83,7 @@ Status explain(const Arguments& arguments) {
       operands.make_outputs(op->outputs(operands, launch.ranks, OutputForm::kSeparate)));
   WEFT_ASSIGN_OR_RETURN(const std::unique_ptr<PlannedCall> plan,
                         op->plan(context, groups[0], operands, nullptr));
-  fmt::print("{} {}, row {}\n{}", op->name(), made.shape.text(), made.row->name,
-             plan->describe());
+  fmt::print("{} {}, row {}\n{}", op->name(), made.shape.text(), made.row->name, plan->describe());
   if (op->traits().matmul) print_refused(made.row->x1, isa);
   WEFT_ASSIGN_OR_RETURN(const Machine machine, measure_machine(isa));
   print_prediction(made, op->bytes_moved(operands, launch.ranks), machine, launch.ranks,

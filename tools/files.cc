@@ -37,8 +37,8 @@ bool FileSource::takes(OperandId id, DType dtype, DType io) const {
 
 Result<DType> FileSource::io_dtype(int rank) const {
   if (options_.dtype) return *options_.dtype;
-  for (OperandId id : {OperandId::kResidual, OperandId::kX3, OperandId::kX1,
-                       OperandId::kCommQuantScale1}) {
+  for (OperandId id :
+       {OperandId::kResidual, OperandId::kX3, OperandId::kX1, OperandId::kCommQuantScale1}) {
     if (path(id, rank).empty()) continue;
     WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
     if (id != OperandId::kX1 || header.dtype != DType::kInt8) return io_dtype_of(header, id);

@@ -90,8 +90,7 @@ class RankJob {
   Result<json> run() {
     rank_.progress("reading the operands");
     WEFT_ASSIGN_OR_RETURN(operands_, job_.operands->make(rank_.rank, rank_.ranks));
-    if (job_.nz_x2)
-      WEFT_RETURN_IF_ERROR(with_operands(operands_.store_x2_as_nz(rank_.context)));
+    if (job_.nz_x2) WEFT_RETURN_IF_ERROR(with_operands(operands_.store_x2_as_nz(rank_.context)));
     specs_ = op_.outputs(operands_, rank_.ranks, job_.outputs);
     WEFT_RETURN_IF_ERROR(with_operands(operands_.make_outputs(specs_)));
     Result<std::unique_ptr<PlannedCall>> plan =
@@ -183,10 +182,10 @@ class RankJob {
     rank_.progress("writing the results");
     for (int i = 0; i < operands_.outputs(); ++i) {
       const TensorRef tensor = operands_.output(i);
-      WEFT_RETURN_IF_ERROR(write_npy(
-          fmt::format("{}/{}_{}.npy", job_.out, specs_[static_cast<std::size_t>(i)].name,
-                      rank_.rank),
-          tensor.dtype(), tensor.dims(), tensor.data()));
+      WEFT_RETURN_IF_ERROR(
+          write_npy(fmt::format("{}/{}_{}.npy", job_.out, specs_[static_cast<std::size_t>(i)].name,
+                                rank_.rank),
+                    tensor.dtype(), tensor.dims(), tensor.data()));
     }
     return {};
   }

@@ -155,8 +155,7 @@ Result<Case> make_case(const Operator& op, const CaseArguments& arguments,
     const auto of_io = std::ranges::find(op.traits().rows, *io, &DTypeRow::io);
     if (of_io != op.traits().rows.end()) made.row = &*of_io;
   }
-  for (const std::string& name : arguments.with)
-    WEFT_RETURN_IF_ERROR(add_choice(op, name, &made));
+  for (const std::string& name : arguments.with) WEFT_RETURN_IF_ERROR(add_choice(op, name, &made));
   made.seed = arguments.seed;
   made.transpose_x2 = arguments.transpose_x2;
   made.epsilon = arguments.epsilon_or_default();

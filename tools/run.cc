@@ -72,8 +72,8 @@ Result<std::unique_ptr<OperandSource>> random_source(const Operator& op,
   if (any_file(arguments.files)) return bad("--random and operand files exclude each other.");
   WEFT_ASSIGN_OR_RETURN(Case made, make_case(op, arguments.random, arguments.files.dtype));
   if (arguments.files.dtype && *arguments.files.dtype != made.row->io)
-    return bad(fmt::format("--dtype is {}, row {} computes in {}.", arguments.dtype,
-                           made.row->name, weft::to_string(made.row->io)));
+    return bad(fmt::format("--dtype is {}, row {} computes in {}.", arguments.dtype, made.row->name,
+                           weft::to_string(made.row->io)));
   return std::unique_ptr<OperandSource>(new RandomSource(std::move(made)));
 }
 
@@ -85,14 +85,15 @@ Result<std::unique_ptr<OperandSource>> file_source(const Operator& op, Arguments
   for (int i = 0; i < kOperands; ++i) {
     const auto id = static_cast<OperandId>(i);
     if (!files.pattern[static_cast<std::size_t>(i)].empty() && !op.has(id))
-      return bad(fmt::format("{} has no operand {}.\nIts operands: {}.", op.name(),
-                             to_string(id), op.operands_text()));
+      return bad(fmt::format("{} has no operand {}.\nIts operands: {}.", op.name(), to_string(id),
+                             op.operands_text()));
   }
   for (OperandId id : op.traits().required) {
     if (files.pattern[static_cast<std::size_t>(id)].empty())
-      return bad(fmt::format("{0} is missing.\nPass {0} FILE.npy, or --random SHAPE instead of "
-                             "files.",
-                             option_name(id)));
+      return bad(
+          fmt::format("{0} is missing.\nPass {0} FILE.npy, or --random SHAPE instead of "
+                      "files.",
+                      option_name(id)));
   }
   files.transpose_x2 = arguments.random.transpose_x2;
   files.epsilon = arguments.random.epsilon_or_default();
@@ -107,8 +108,7 @@ Result<std::unique_ptr<OperandSource>> make_source(const Operator& op, Arguments
   if (!arguments.dtype.empty()) {
     WEFT_ASSIGN_OR_RETURN(arguments.files.dtype, io_dtype_from_text(op, arguments.dtype));
   }
-  return arguments.random.shape.empty() ? file_source(op, arguments)
-                                        : random_source(op, arguments);
+  return arguments.random.shape.empty() ? file_source(op, arguments) : random_source(op, arguments);
 }
 
 void print_text(const Operator& op, const Arguments& arguments, const LaunchOptions& launch,

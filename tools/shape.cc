@@ -20,8 +20,7 @@ constexpr std::string_view kNormHint =
 constexpr std::int64_t kMostExtent = std::int64_t{1} << 30;
 
 Status bad(std::string_view text, std::string_view what, std::string_view hint = kHint) {
-  return Status(StatusCode::kInvalidArgument,
-                fmt::format("shape '{}': {}.\n{}", text, what, hint));
+  return Status(StatusCode::kInvalidArgument, fmt::format("shape '{}': {}.\n{}", text, what, hint));
 }
 
 std::vector<std::string_view> split(std::string_view text, char separator) {

@@ -75,13 +75,9 @@ class Maker {
   }
 
   bool int4() const { return row_.x2 == DType::kInt4; }
-  bool scaled() const {
-    return op_.traits().matmul && row_.scenario() != ops::Scenario::kFloat;
-  }
+  bool scaled() const { return op_.traits().matmul && row_.scenario() != ops::Scenario::kFloat; }
   // Adjacent int4 weights come in pairs.
-  bool can_transpose() const {
-    return op_.traits().matmul && least_k_ > 0 && (!int4() || even_k_);
-  }
+  bool can_transpose() const { return op_.traits().matmul && least_k_ > 0 && (!int4() || even_k_); }
   bool can_be_nz() const { return op_.traits().nz_weights && least_k_ > 0 && !int4(); }
   // A group is shorter than k.
   bool can_group() const {

@@ -80,7 +80,7 @@ Result<Verdict> verify(const Operator& op, const OperandSource& source,
   });
   for (const Status& status : statuses) WEFT_RETURN_IF_ERROR(status);
   const int per_row = every_rank ? ranks : 1;
-  std::vector<RowError> errors(rows.size() * static_cast<std::size_t>(per_row));
+  std::vector<ops::RowError> errors(rows.size() * static_cast<std::size_t>(per_row));
   const auto rank_of = [&](std::size_t i) {
     return static_cast<int>(
         (i / static_cast<std::size_t>(per_row) + i % static_cast<std::size_t>(per_row)) %

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ops/add_rmsnorm/reference.h"
-
 #include <algorithm>
 
 #include "operators/args.h"
 #include "operators/random_operands.h"
+#include "ops/add_rmsnorm/reference.h"
 
 namespace weft::tools {
 
@@ -92,7 +91,8 @@ class Tool : public Operator {
     return std::unique_ptr<PlannedCall>(new Planned(std::move(op)));
   }
 
-  RowError check_row(std::span<const Operands> ranks, int rank, std::int64_t row) const override {
+  ops::RowError check_row(std::span<const Operands> ranks, int rank,
+                          std::int64_t row) const override {
     return ops::check_row(ranks[static_cast<std::size_t>(rank)].args<AddRmsNormArgs>(), row);
   }
 

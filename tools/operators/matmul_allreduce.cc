@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ops/matmul_allreduce/reference.h"
-
 #include "operators/collective.h"
 #include "operators/random_operands.h"
+#include "ops/matmul_allreduce/reference.h"
 
 namespace weft::tools {
 
@@ -40,21 +39,20 @@ constexpr DTypeRow kRows[] = {
     {"W4", kBf16, DType::kInt4, kBf16, kBf16, kBf16},
 };
 
-class Tool : public CollectiveOperator<MatmulAllReduce, MatmulAllReduceArgs,
-                                       MatmulAllReduceOptions> {
+class Tool
+    : public CollectiveOperator<MatmulAllReduce, MatmulAllReduceArgs, MatmulAllReduceOptions> {
  public:
   Tool()
-      : CollectiveOperator(
-            {.name = "matmul_allreduce",
-             .formula = "output = sum over ranks of (x1 x2 + bias) + x3",
-             .required = {OperandId::kX1, OperandId::kX2},
-             .optional = {OperandId::kBias, OperandId::kX3, OperandId::kDequantScale,
-                          OperandId::kPertokenScale, OperandId::kAntiquantScale,
-                          OperandId::kAntiquantOffset, OperandId::kCommQuantScale1,
-                          OperandId::kCommQuantScale2},
-             .outputs = {{.name = "output", .in_place = OperandId::kX3}},
-             .rows = kRows,
-             .nz_weights = true}) {}
+      : CollectiveOperator({.name = "matmul_allreduce",
+                            .formula = "output = sum over ranks of (x1 x2 + bias) + x3",
+                            .required = {OperandId::kX1, OperandId::kX2},
+                            .optional = {OperandId::kBias, OperandId::kX3, OperandId::kDequantScale,
+                                         OperandId::kPertokenScale, OperandId::kAntiquantScale,
+                                         OperandId::kAntiquantOffset, OperandId::kCommQuantScale1,
+                                         OperandId::kCommQuantScale2},
+                            .outputs = {{.name = "output", .in_place = OperandId::kX3}},
+                            .rows = kRows,
+                            .nz_weights = true}) {}
 
   std::vector<std::string> check_shapes(const DTypeRow& row) const override {
     std::vector<std::string> shapes = collective_check_shapes();
@@ -83,7 +81,8 @@ class Tool : public CollectiveOperator<MatmulAllReduce, MatmulAllReduceArgs,
 
   bool same_on_all_ranks(const Case&) const override { return true; }
 
-  RowError check_row(std::span<const Operands> ranks, int rank, std::int64_t row) const override {
+  ops::RowError check_row(std::span<const Operands> ranks, int rank,
+                          std::int64_t row) const override {
     return ops::check_row(args_of(ranks), rank, row);
   }
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ops/matmul_allreduce_add_rmsnorm/reference.h"
-
 #include "machine.h"
 #include "operators/collective.h"
 #include "operators/random_operands.h"
+#include "ops/matmul_allreduce_add_rmsnorm/reference.h"
 #include "unfused/unfused.h"
 
 namespace weft::tools {
@@ -96,7 +95,8 @@ class Tool
     return std::unique_ptr<SeparatePasses>(new Passes(std::move(unfused)));
   }
 
-  RowError check_row(std::span<const Operands> ranks, int rank, std::int64_t row) const override {
+  ops::RowError check_row(std::span<const Operands> ranks, int rank,
+                          std::int64_t row) const override {
     return ops::check_row(args_of(ranks), rank, row);
   }
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ops/matmul_reduce_scatter/reference.h"
-
 #include "operators/collective.h"
 #include "operators/random_operands.h"
+#include "ops/matmul_reduce_scatter/reference.h"
 
 namespace weft::tools {
 
@@ -69,7 +68,8 @@ class Tool : public CollectiveOperator<MatmulReduceScatter, MatmulReduceScatterA
 
   bool same_on_all_ranks(const Case&) const override { return false; }
 
-  RowError check_row(std::span<const Operands> ranks, int rank, std::int64_t row) const override {
+  ops::RowError check_row(std::span<const Operands> ranks, int rank,
+                          std::int64_t row) const override {
     return ops::check_row(args_of(ranks), rank, row);
   }
 

@@ -15,9 +15,8 @@ Status no_row(std::string_view name, std::span<const Operator* const> among) {
       rows += fmt::format("\n  {}  x1 {}, x2 {}", row.name, to_string(row.x1), to_string(row.x2));
       if (op->has(OperandId::kBias)) rows += fmt::format(", bias {}", to_string(row.bias));
       if (op->traits().matmul)
-        rows += fmt::format(", scale {}", row.scenario() == ops::Scenario::kFloat
-                                              ? "none"
-                                              : to_string(row.scale));
+        rows += fmt::format(
+            ", scale {}", row.scenario() == ops::Scenario::kFloat ? "none" : to_string(row.scale));
       if (row.row_scale == RowScale::kRequired) rows += ", a scale per row";
       rows += fmt::format(", the rest {}", to_string(row.io));
     }

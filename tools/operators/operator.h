@@ -13,6 +13,7 @@
 
 #include "operands.h"
 #include "ops/local_matmul/operands.h"
+#include "ops/reference_bounds.h"
 #include "shape.h"
 #include "weft/context.h"
 #include "weft/group.h"
@@ -58,12 +59,6 @@ enum class OutputForm { kSeparate, kInPlace, kRequiredOnly };
 struct Extents {
   std::int64_t m = 0, k = 0, n = 0;  ///< k = 0 without a product
   std::int64_t rows = 0;             ///< of the outputs of one rank
-};
-
-/// A row of results against the reference.
-struct RowError {
-  double worst = 0;        ///< largest error as a share of its bound: at most 1 is right
-  std::string_view where;  ///< the output it is in
 };
 
 /// An operator planned for the operands of one rank.
@@ -122,7 +117,8 @@ class Operator {
   virtual Result<std::unique_ptr<SeparatePasses>> separate_passes(Context& context, Group& group,
                                                                   const Operands& operands) const;
   /// Row `row` of the outputs of ranks[rank].
-  virtual RowError check_row(std::span<const Operands> ranks, int rank, std::int64_t row) const = 0;
+  virtual ops::RowError check_row(std::span<const Operands> ranks, int rank,
+                                  std::int64_t row) const = 0;
 
  protected:
   /// Shapes of all outputs in the order of traits().outputs, also for operands that no plan
