@@ -111,11 +111,10 @@ Result<Verdict> verify(const OperandSource& source, const std::vector<RankReport
   verdict.rows = static_cast<std::int64_t>(rows.size());
   for (std::size_t i = 0; i < errors.size(); ++i) {
     // Also true for nan, which no comparison accepts.
-    if (errors[i].worst() <= verdict.worst) continue;
-    verdict.worst = errors[i].worst();
-    verdict.where =
-        fmt::format("{}, rank {}, row {}", errors[i].y >= errors[i].norm_out ? "y" : "norm_out",
-                    rank_of(i), rows[i / static_cast<std::size_t>(per_row)]);
+    if (errors[i].worst <= verdict.worst) continue;
+    verdict.worst = errors[i].worst;
+    verdict.where = fmt::format("{}, rank {}, row {}", errors[i].where, rank_of(i),
+                                rows[i / static_cast<std::size_t>(per_row)]);
   }
   return verdict;
 }
