@@ -121,7 +121,10 @@ struct Problem {
     ThreadPool pool(threads, false);
     Buffer x = Buffer::allocate(kernel.x_panel_bytes(k), "x").value();
     std::array<RowRun, 2> runs;
-    pack_few_rows(pack_arguments(rows_wanted, runs), x.data());
+    PackRows pack = pack_arguments(rows_wanted, runs);
+    Buffer gather = Buffer::allocate(pack.gather_bytes, "gather").value();
+    pack.gather = gather.data();
+    pack_few_rows(pack, x.data());
     Out out(rows_wanted, n);
     Blocked gemm =
         blocked(out, weight(), rows::select(DType::kFloat16, isa::available()), rows_wanted);
