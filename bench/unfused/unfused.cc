@@ -33,11 +33,12 @@ Result<Unfused> Unfused::plan(Context& context, Group& group,
   const ops::MatmulOperands operands = ops::operands_of(args);
   const std::int64_t m = ops::rows_of(args.x1), n = operands.weight_n();
   unfused.row_bytes_ = round_up(n * 2, kCacheLine);
+  WEFT_ASSIGN_OR_RETURN(unfused.local_, ops::LocalMatmul::plan(context.state(), operands,
+                                                               args.residual.dtype(), m, 1));
   WEFT_ASSIGN_OR_RETURN(
-      unfused.local_, ops::LocalMatmul::plan(context.state(), operands, args.residual.dtype(), m));
-  WEFT_ASSIGN_OR_RETURN(unfused.layout_,
-                        tile::Layout::make(tile::Pattern::kTwoShot, m, group.ranks(),
-                                           unfused.row_bytes_, kRingRows, group.window_bytes()));
+      unfused.layout_,
+      tile::Layout::make(tile::Collective::kAllReduce, tile::Pattern::kRing, m, group.ranks(),
+                         unfused.row_bytes_, kRingRows, group.window_bytes()));
   WEFT_ASSIGN_OR_RETURN(unfused.partial_, Buffer::allocate(m * unfused.row_bytes_, "the product"));
   unfused.scratch_bytes_ = unfused.row_bytes_ + round_up(group.ranks() * 8, kCacheLine);
   WEFT_ASSIGN_OR_RETURN(unfused.scratch_,
@@ -47,7 +48,8 @@ Result<Unfused> Unfused::plan(Context& context, Group& group,
 
 void Unfused::gemm(const MatmulAllReduceAddRmsNormArgs& args) {
   local_.bind(ops::operands_of(args));
-  local_.compute(0, local_.m(), partial_.data(), row_bytes_, rows::Store::kStream);
+  const ops::PartialRun all[] = {{{0, local_.m()}, partial_.data()}};
+  local_.compute({all, row_bytes_, rows::Store::kStream});
   rows::stream_fence();
 }
 

@@ -35,7 +35,8 @@ class Unfused {
   internal::ContextState* context_;
   internal::GroupState* group_;
   ops::LocalMatmul local_;
-  tile::Layout layout_{tile::Pattern::kTwoShot, tile::Grid(0, 1, 1), 0, 0};
+  tile::Layout layout_{tile::Collective::kAllReduce, tile::Pattern::kRing,
+                       tile::Grid(tile::Deal::kWithinBlocks, 0, 1, 1), 0, 0};
   std::int64_t row_bytes_ = 0;
   Buffer partial_;  ///< the product, then the all-reduced sum, in place
   Buffer scratch_;  ///< per thread: a row, and the ranks' row pointers

@@ -18,7 +18,7 @@ struct RowError {
   std::string_view where;  ///< the output with the worst element
 
   void add(double share, std::string_view output) {
-    if (share <= worst) return;
+    if (share <= worst || worst != worst) return;  // nan is worse than any number, and stays
     worst = share;
     where = output;
   }

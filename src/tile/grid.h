@@ -28,11 +28,13 @@ class Grid {
       : deal_(deal), m_(m), ranks_(ranks), super_blocks_(m ? ceil_div(m, wanted_rows) : 0) {}
 
   std::int64_t super_blocks() const { return super_blocks_; }
+  /// The rows of super-block s, with kWithinBlocks.
+  Rows super_block(std::int64_t s) const { return {cut(m_, s), cut(m_, s + 1)}; }
   /// The tile of `owner` within super-block s, in rows of the whole problem; may be empty.
   Rows tile(std::int64_t s, int owner) const {
     if (deal_ == Deal::kByRank)
       return {owner * part() + cut(part(), s), owner * part() + cut(part(), s + 1)};
-    const Rows block{cut(m_, s), cut(m_, s + 1)};
+    const Rows block = super_block(s);
     const std::int64_t rows = ceil_div(block.count(), ranks_);
     return {std::min(block.end, block.begin + owner * rows),
             std::min(block.end, block.begin + (owner + 1) * rows)};

@@ -120,9 +120,8 @@ const std::vector<BrokenRule>& broken_rules() {
        [](Args& a) {
          a.dequant_scale = {nullptr, kBf16, {10}};
        },
-       "dequant_scale is bfloat16 but must be uint64 or int64 (a packed fp32 scale) when the "
-       "outputs are float16; "
-       "pack it (trans_quant_param) or use bfloat16 outputs"},
+       "dequant_scale is bfloat16 but must be uint64 or int64 when the outputs are float16; pack "
+       "fp32 scales with trans_quant_param"},
       {"quant_scale_dtype_bf16", quant_args,
        [](Args& a) {
          a.residual = {nullptr, kBf16, {2, 3, 10}};
@@ -371,7 +370,7 @@ TEST_F(RunContractTest, RefusesOverlap) {
             text("y overlaps residual; only exactly residual's memory may be shared with y"));
   a = with_data();
   a.y = a.y.with_data(memory_[0]);
-  EXPECT_EQ(check(a), text("y overlaps x1; only exactly residual's memory may be shared with y"));
+  EXPECT_EQ(check(a), text("y overlaps x1; give it memory of its own"));
 }
 
 }  // namespace

@@ -69,7 +69,7 @@ TEST_P(BitsTest, DoNotDependOnHowTheCallIsRun) {
   for (int threads : {2, 3}) {
     EXPECT_EQ(run_case(c, 3, {.threads = threads}), want) << threads << " threads";
     EXPECT_EQ(run_case(c, 3, {.super_block_rows = 12, .threads = threads}), want)
-        << threads << " threads, two shots";
+        << threads << " threads, ring";
   }
   EXPECT_EQ(run_case(c, 3, {.transport = "shm"}), want);
   EXPECT_EQ(run_case(c, 3, {.super_block_rows = 5, .transport = "shm"}), want);

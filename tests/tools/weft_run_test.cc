@@ -104,7 +104,7 @@ class WeftRunTest : public ::testing::Test {
     double worst = 0;
     for (int rank = 0; rank < kRanks; ++rank)
       for (std::int64_t row = 0; row < 6; ++row)
-        worst = std::max(worst, ops::check_row(args, rank, row).worst());
+        worst = std::max(worst, ops::check_row(args, rank, row).worst);
     return worst;
   }
 

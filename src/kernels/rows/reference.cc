@@ -16,6 +16,18 @@ const E* row(const void* base, std::int64_t stride_bytes, int i) {
   return reinterpret_cast<const E*>(static_cast<const char*>(base) + i * stride_bytes);
 }
 
+// Copied, not dereferenced: p is of any type.
+template <class E>
+E element(const void* p, std::int64_t index) {
+  E value;
+  std::memcpy(&value, static_cast<const char*>(p) + index * std::int64_t{sizeof(E)}, sizeof(E));
+  return value;
+}
+template <class E>
+void set_element(void* p, std::int64_t index, E value) {
+  std::memcpy(static_cast<char*>(p) + index * std::int64_t{sizeof(E)}, &value, sizeof(E));
+}
+
 // Arithmetic in fp32, as the contract has it; the conversion to T is the caller's.
 float load32(DType type, const void* p, std::int64_t index) {
   return static_cast<float>(load(type, p, index));
@@ -37,7 +49,7 @@ void antiquant(DType type, const AntiquantRow& a, std::int64_t j, int weight) {
 
 // The last steps of a tile, from v on. Panels are not for the reference.
 void store_one(DType type, const StoreTile& a, int i, int j, float v) {
-  std::uint16_t p;
+  float p;  // room for a T of any type
   store(type, &p, 0, v);
   if (a.addend)
     store(type, &p, 0,
@@ -59,19 +71,15 @@ std::int8_t to_int8(float x) {
 
 double load(DType type, const void* p, std::int64_t index) {
   assert(type == DType::kFloat16 || type == DType::kBFloat16 || type == DType::kFloat32);
-  if (type == DType::kFloat32) return static_cast<const float*>(p)[index];
-  const std::uint16_t bits = static_cast<const std::uint16_t*>(p)[index];
+  if (type == DType::kFloat32) return element<float>(p, index);
+  const auto bits = element<std::uint16_t>(p, index);
   return type == DType::kFloat16 ? fp16_to_f32(bits) : bf16_to_f32(bits);
 }
 
 void store(DType type, void* p, std::int64_t index, double value) {
   assert(type == DType::kFloat16 || type == DType::kBFloat16 || type == DType::kFloat32);
-  if (type == DType::kFloat32) {
-    static_cast<float*>(p)[index] = static_cast<float>(value);
-    return;
-  }
-  static_cast<std::uint16_t*>(p)[index] =
-      type == DType::kFloat16 ? f64_to_fp16(value) : f64_to_bf16(value);
+  if (type == DType::kFloat32) return set_element(p, index, static_cast<float>(value));
+  set_element(p, index, type == DType::kFloat16 ? f64_to_fp16(value) : f64_to_bf16(value));
 }
 
 void store_tile_f32(DType type, const StoreTile& a) {
