@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "kernels/peak/peak.h"
+#include "operators/operator.h"
 
 namespace weft::bench {
 
@@ -64,7 +65,8 @@ double Team::run(const std::function<void(int)>& body) {
 Job::Job(Team& team, const tools::OperandSource& source, Options options)
     : team_(team), options_(options), ranks_(static_cast<size_t>(team.ranks())) {
   team_.run([&](int rank) { prepare(rank, source, options); });
-  const MatmulAllReduceAddRmsNormArgs args = ranks_[0].operands.args();
+  const MatmulAllReduceAddRmsNormArgs args =
+      ranks_[0].operands.args<MatmulAllReduceAddRmsNormArgs>();
   flops_ =
       2.0 * static_cast<double>(args.residual.elements()) * static_cast<double>(args.x2.dim(0));
   // Two calls fault in the memory and fill the caches.
@@ -77,8 +79,9 @@ Job::Job(Team& team, const tools::OperandSource& source, Options options)
 void Job::prepare(int rank, const tools::OperandSource& source, Options options) {
   RankJob& job = ranks_[static_cast<size_t>(rank)];
   job.operands = require(source.make(rank, team_.ranks()));
-  require(job.operands.make_outputs(false));
-  const MatmulAllReduceAddRmsNormArgs args = job.operands.args();
+  require(job.operands.make_outputs(tools::matmul_allreduce_add_rmsnorm_operator().outputs(
+      job.operands, team_.ranks(), tools::OutputForm::kSeparate)));
+  const MatmulAllReduceAddRmsNormArgs args = job.operands.args<MatmulAllReduceAddRmsNormArgs>();
   const std::int64_t weight_bytes = bytes_of(args.x2.dtype(), args.x2.elements());
   job.weights = require(Buffer::allocate(options.weights * weight_bytes, "weights"));
   for (int i = 0; i < options.weights; ++i)
@@ -95,7 +98,7 @@ void Job::prepare(int rank, const tools::OperandSource& source, Options options)
 
 MatmulAllReduceAddRmsNormArgs Job::args_of(int rank, int weight) const {
   const RankJob& job = ranks_[static_cast<size_t>(rank)];
-  MatmulAllReduceAddRmsNormArgs args = job.operands.args();
+  MatmulAllReduceAddRmsNormArgs args = job.operands.args<MatmulAllReduceAddRmsNormArgs>();
   const std::int64_t bytes = bytes_of(args.x2.dtype(), args.x2.elements());
   args.x2 = args.x2.with_data(job.weights.data() + weight * bytes);
   return args;
@@ -113,21 +116,21 @@ double Job::fused_steps(int count) {
 double Job::unfused() {
   return team_.run([&](int rank) {
     RankJob& job = ranks_[static_cast<size_t>(rank)];
-    require(job.unfused->run(job.operands.args()));
+    require(job.unfused->run(job.operands.args<MatmulAllReduceAddRmsNormArgs>()));
   });
 }
 
 double Job::gemm() {
   return team_.run([&](int rank) {
     RankJob& job = ranks_[static_cast<size_t>(rank)];
-    job.unfused->gemm(job.operands.args());
+    job.unfused->gemm(job.operands.args<MatmulAllReduceAddRmsNormArgs>());
   });
 }
 
 double Job::gemm_of(int wanted) {
   return team_.run([&](int rank) {
     RankJob& job = ranks_[static_cast<size_t>(rank)];
-    if (rank == wanted) job.unfused->gemm(job.operands.args());
+    if (rank == wanted) job.unfused->gemm(job.operands.args<MatmulAllReduceAddRmsNormArgs>());
   });
 }
 
@@ -135,7 +138,7 @@ double Job::read_weight() {
   std::vector<double> seconds(ranks_.size());
   team_.run([&](int rank) {
     const RankJob& job = ranks_[static_cast<size_t>(rank)];
-    const ConstTensorRef x2 = job.operands.args().x2;
+    const ConstTensorRef x2 = job.operands.args<MatmulAllReduceAddRmsNormArgs>().x2;
     const std::int64_t bytes = options_.weights * bytes_of(x2.dtype(), x2.elements());
     seconds[static_cast<size_t>(rank)] =
         peak::measure_read_of(job.weights.data(), bytes) / options_.weights;

@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "operands.h"
+#include "operators/args.h"
 #include "unfused/unfused.h"
 #include "weft/context.h"
 #include "weft/group.h"

@@ -160,6 +160,8 @@ class Checker {
 };
 
 Status check_one(const Arguments& arguments, Checker& checker, Totals* totals) {
+  if (arguments.op.empty())
+    return Status(StatusCode::kInvalidArgument, "name an operator, or pass --all.");
   WEFT_ASSIGN_OR_RETURN(const Operator* const op, find_operator(arguments.op));
   std::vector<const DTypeRow*> rows;
   for (const std::string& name : arguments.rows) {

@@ -18,6 +18,7 @@ constexpr std::string_view kNormHint =
     "than one: 4x1024x64x128:64x128.";
 // Keeps every product of extents below 2^63.
 constexpr std::int64_t kMostExtent = std::int64_t{1} << 30;
+constexpr std::int64_t kMostElements = std::int64_t{1} << 32;
 
 Status bad(std::string_view text, std::string_view what, std::string_view hint = kHint) {
   return Status(StatusCode::kInvalidArgument, fmt::format("shape '{}': {}.\n{}", text, what, hint));
@@ -120,6 +121,12 @@ Result<Shape> parse_norm_shape(std::string_view text) {
       !std::equal(shape.gamma.rbegin(), shape.gamma.rend(), x1.rbegin()))
     return bad_norm("the axes of gamma are not the last ones of x1");
   shape.rows.assign(x1.begin(), x1.end() - static_cast<std::ptrdiff_t>(shape.gamma.size()));
+  std::int64_t elements = 1;
+  for (std::int64_t extent : x1) {
+    elements *= extent;
+    if (elements > kMostElements)
+      return bad_norm(fmt::format("x1 has more than {} elements", kMostElements));
+  }
   shape.n = 1;
   for (std::int64_t extent : shape.gamma) shape.n *= extent;
   return shape;

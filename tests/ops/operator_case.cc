@@ -81,8 +81,8 @@ OperatorCase random_case(std::string_view row, std::string_view shape, int ranks
   tools::Random random(seed, ranks, 1000);
   const auto coin = [&] { return random.next() % 2 == 1; };
   tools::Case& o = c.operands;
-  o.bias = coin();
-  o.offset = coin();
+  if (coin()) o.with.add(OperandId::kBias);
+  if (coin()) o.with.add(OperandId::kAntiquantOffset);
   o.transpose_x2 = coin();
   o.equal_tail = random.next() % 4 == 0;
   o.epsilon = coin() ? 1e-6 : 1e-3;

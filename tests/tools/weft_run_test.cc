@@ -208,7 +208,8 @@ TEST_F(WeftRunTest, CheckPrintsOneLinePerCase) {
   const Ran ran = weft({"check", kOp, "5x33,64:33,64x24", "--ranks", "1,2", "--row", "A2,A8"});
   EXPECT_EQ(ran.exit_code, 0) << ran.out << ran.err;
   EXPECT_THAT(ran.out, StartsWith("ok "));
-  EXPECT_THAT(ran.out, HasSubstr("  A8 5x33,64:33,64x24 ranks 2, scale per group, offset, bias"));
+  EXPECT_THAT(ran.out,
+              HasSubstr("  A8 5x33,64:33,64x24 ranks 2, scale per group, bias, antiquant_offset"));
   EXPECT_THAT(ran.out, HasSubstr("\n10 cases, 0 failed; largest error "));
 }
 

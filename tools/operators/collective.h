@@ -26,9 +26,11 @@ class CollectiveOperator : public Operator {
   }
 
  protected:
-  /// One row; fewer rows than ranks; slices of k of different width; 3-D; more than one tile.
+  /// One row; fewer rows than ranks; slices of k of different width; 3-D; more than one tile; more
+  /// than one super-block.
   static std::vector<std::string> collective_check_shapes() {
-    return {"1x64:64x96", "5x33,64,47,8:33,64,47,8x40", "2x19x128:128x264", "67x256:256x512"};
+    return {"1x64:64x96", "5x33,64,47,8:33,64,47,8x40", "2x19x128:128x264", "67x256:256x512",
+            "2053x48:48x264"};
   }
   static std::vector<Args> args_of(std::span<const Operands> ranks) {
     std::vector<Args> args;

@@ -42,7 +42,7 @@ class Tool : public CollectiveOperator<MatmulReduceScatter, MatmulReduceScatterA
 
   std::vector<std::string> check_shapes(const DTypeRow&) const override {
     // Rows divide by all the numbers of ranks.
-    return {"24x256:256x96", "48x257,300,411,256:257,300,411,256x40", "120x264:264x264"};
+    return {"24x64:64x96", "48x33,64,47,8:33,64,47,8x40", "120x256:256x264", "2064x48:48x136"};
   }
 
   Result<Operands> random(const Case& c, int rank, int ranks, bool with_values) const override {
