@@ -78,13 +78,37 @@ std::byte* TileComm::partial(std::int64_t s, int rank, std::int64_t row) const {
   return slot(s, rank) + grid().place(s, row) * layout_.row_bytes;
 }
 
+void TileComm::send(CounterId id, std::uint64_t value, std::int64_t rows) {
+  if (internal::Link* link = group_.link()) link->send(rank(), id, value, rows * row_bytes());
+  group_.publish(id, value);
+}
+
+Status TileComm::receive(int peer, CounterId id, std::uint64_t value,
+                         const internal::WaitFor& what) {
+  WEFT_RETURN_IF_ERROR(group_.wait(peer, id, value, what));
+  if (internal::Link* link = group_.link()) link->receive(peer, id, value);
+  return {};
+}
+
 void TileComm::publish_partials(std::int64_t s) {
-  group_.publish(CounterId::kPartial, partial_base_ + static_cast<std::uint64_t>(s) + 1);
+  std::int64_t rows = 0;  // that others read: their tiles, or all of them all
+  const bool whole = layout_.pattern == Pattern::kOneShot && collective() == Collective::kAllReduce;
+  for (int owner = 0; owner < ranks(); ++owner) {
+    const std::int64_t tile = grid().tile(s, owner).count();
+    if (whole)
+      rows += tile * (ranks() - 1);
+    else if (owner != rank())
+      rows += tile;
+  }
+  send(CounterId::kPartial, partial_base_ + static_cast<std::uint64_t>(s) + 1, rows);
 }
 
 Status TileComm::wait_partials(std::int64_t s) {
-  return group_.wait_all(CounterId::kPartial, partial_base_ + static_cast<std::uint64_t>(s) + 1,
-                         {"the partial sums", s});
+  for (int i = 1; i < ranks(); ++i)
+    WEFT_RETURN_IF_ERROR(receive((rank() + i) % ranks(), CounterId::kPartial,
+                                 partial_base_ + static_cast<std::uint64_t>(s) + 1,
+                                 {"the partial sums", s}));
+  return {};
 }
 
 std::byte* TileComm::reduced(std::int64_t s, int owner, std::int64_t row) const {
@@ -93,12 +117,13 @@ std::byte* TileComm::reduced(std::int64_t s, int owner, std::int64_t row) const 
 }
 
 void TileComm::publish_reduced(std::int64_t s) {
-  group_.publish(CounterId::kReduced, reduced_base_ + static_cast<std::uint64_t>(s) + 1);
+  send(CounterId::kReduced, reduced_base_ + static_cast<std::uint64_t>(s) + 1,
+       grid().tile(s, rank()).count() * (ranks() - 1));
 }
 
 Status TileComm::wait_reduced(std::int64_t s, int owner) {
-  return group_.wait(owner, CounterId::kReduced, reduced_base_ + static_cast<std::uint64_t>(s) + 1,
-                     {"the reduced rows", s});
+  return receive(owner, CounterId::kReduced, reduced_base_ + static_cast<std::uint64_t>(s) + 1,
+                 {"the reduced rows", s});
 }
 
 void TileComm::consumed(std::int64_t s) {

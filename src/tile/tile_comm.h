@@ -84,6 +84,10 @@ class TileComm {
 
  private:
   std::byte* slot(std::int64_t s, int rank) const;
+  /// With a Link: tells it what leaves this rank, and waits for what comes in.
+  void send(internal::CounterId id, std::uint64_t value, std::int64_t rows);
+  Status receive(int peer, internal::CounterId id, std::uint64_t value,
+                 const internal::WaitFor& what);
 
   internal::GroupState& group_;
   const Layout& layout_;
