@@ -50,13 +50,14 @@ class Maker {
     return made;
   }
 
-  /// Only what is required, in place where there is such a form.
+  /// As little as possible, and in place where there is such a form.
   void add_plain() {
-    OperandSet with;
     const std::optional<OperandId> in_place = op_.in_place_operand();
-    if (in_place) with.add(*in_place);
-    add(with, ScaleShape::kTensor);
-    if (in_place) list_.back().outputs = OutputForm::kInPlace;
+    const std::vector<OperandId> choices = op_.row_choices(row_);
+    if (!in_place || std::ranges::count(choices, *in_place) > 0) add({}, ScaleShape::kTensor);
+    if (!in_place) return;
+    add({*in_place}, ScaleShape::kTensor);
+    list_.back().outputs = OutputForm::kInPlace;
   }
 
   void add_nz() {

@@ -2,6 +2,7 @@
 // What the table of operators says, and the calls that weft check makes of it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "cases.h"
@@ -65,7 +66,7 @@ std::vector<std::string> output_texts(const char* row, const char* shape, int ra
   Case made;
   made.row = *find_dtype_row(row);
   made.shape = *made.op().parse_shape(shape);
-  const Operands operands = *RandomSource(made, false).make(0, ranks);
+  const Operands operands = RandomSource(made, false).make(0, ranks).value();
   std::vector<std::string> texts;
   for (const OutputSpec& spec : made.op().outputs(operands, ranks, OutputForm::kSeparate))
     texts.push_back(std::string(spec.name) + " " + weft::to_string(spec.like));
@@ -125,9 +126,9 @@ TEST(OperatorsTest, VariantsCoverARow) {
 TEST(OperatorsTest, AVariantSaysWhatItIs) {
   const DTypeRow& row = **find_dtype_row("Q4");
   const std::vector<Variant> list = variants(*parse_shape("2x64:64x32"), row, 2, 1);
-  EXPECT_EQ(list[0].text(2), "Q4 2x64:64x32 ranks 2, scale per tensor, x3, seed 1, in place");
-  EXPECT_EQ(list[4].text(2),
-            "Q4 2x64:64x32 ranks 2, scale per column (1, n), bias, x3, x2 transposed, seed 5, x2 "
+  EXPECT_EQ(list[1].text(2), "Q4 2x64:64x32 ranks 2, scale per tensor, x3, seed 2, in place");
+  EXPECT_EQ(list[5].text(2),
+            "Q4 2x64:64x32 ranks 2, scale per column (1, n), bias, x3, x2 transposed, seed 6, x2 "
             "FRACTAL_NZ");
 }
 
