@@ -105,14 +105,7 @@ void LocalMatmul::bind_weight(const MatmulOperands& operands) {
     weight_.packed_kc = operands.packed_x2->state().kc;
     return;
   }
-  const ConstTensorRef& x2 = operands.x2;
-  weight_.stored = x2.dtype();
-  weight_.data = x2.data();
-  if (x2.format() == Format::kFractalNz)
-    weight_.nz_rows = round_up(x2.fractal_nz_transposed() ? n_ : k_, 16);
-  // An axis of extent 1 may have any stride; give it one that keeps "adjacent" unambiguous.
-  weight_.n_stride = n_ == 1 && x2.stride(0) != 1 ? 1 : x2.stride(1);
-  weight_.k_stride = k_ == 1 && x2.stride(1) != 1 ? 1 : x2.stride(0);
+  weight_ = gemm::weight_of(operands.x2);
   const ConstTensorRef& scale = operands.antiquant_scale;
   if (!scale.given()) return;
   weight_.per_tensor = scale.elements() == 1 && operands.antiquant_group_size == 0;
