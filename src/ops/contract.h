@@ -20,6 +20,8 @@ namespace weft::ops {
 class Contract {
  public:
   Contract(std::string_view op, int rank) : op_(op), rank_(rank) {}
+  /// Of an operator that knows no ranks.
+  explicit Contract(std::string_view op) : op_(op) {}
 
   /// Breaks the contract unless `holds`. The text says what is wrong and what to do; the rule says
   /// which line of the table it is.
@@ -27,8 +29,7 @@ class Contract {
   Contract& rule(Rule rule, bool holds, fmt::format_string<Args...> format, Args&&... args) {
     if (!holds && status_.ok())
       status_ = Status(StatusCode::kInvalidArgument,
-                       fmt::format("{} (rank {}): {}", op_, rank_,
-                                   fmt::format(format, std::forward<Args>(args)...)),
+                       prefix() + fmt::format(format, std::forward<Args>(args)...),
                        static_cast<int>(rule));
     return *this;
   }
@@ -43,8 +44,12 @@ class Contract {
   int rank() const { return rank_; }
 
  private:
+  std::string prefix() const {
+    return rank_ < 0 ? fmt::format("{}: ", op_) : fmt::format("{} (rank {}): ", op_, rank_);
+  }
+
   std::string_view op_;
-  int rank_;
+  int rank_ = -1;
   Status status_;
 };
 

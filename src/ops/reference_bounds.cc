@@ -82,7 +82,13 @@ double round_to(DType type, double value) {
                                  : bf16_to_f32(f64_to_bf16(value));
 }
 
-double subnormal_slack(DType type) { return type == DType::kFloat16 ? 0x1p-25 : 0x1p-120; }
-double largest_finite(DType type) { return type == DType::kFloat16 ? 65504.0 : 0x1.fep127; }
+double subnormal_slack(DType type) {
+  if (type == DType::kFloat32) return 0x1p-149;
+  return type == DType::kFloat16 ? 0x1p-25 : 0x1p-120;
+}
+double largest_finite(DType type) {
+  if (type == DType::kFloat32) return 0x1.fffffep127;
+  return type == DType::kFloat16 ? 65504.0 : 0x1.fep127;
+}
 
 }  // namespace weft::ops

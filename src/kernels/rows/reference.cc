@@ -47,18 +47,22 @@ void antiquant(DType type, const AntiquantRow& a, std::int64_t j, int weight) {
   store(type, a.dst, j, w * load32(type, a.scale, at));
 }
 
+float rounded(DType type, float value) {
+  float stored;  // room for any T
+  store(type, &stored, 0, value);
+  return load32(type, &stored, 0);
+}
+
 // The last steps of a tile, from v on. Panels are not for the reference.
 void store_one(DType type, const StoreTile& a, int i, int j, float v) {
-  float p;  // room for a T of any type
-  store(type, &p, 0, v);
+  float p = rounded(type, v);
   if (a.addend)
-    store(type, &p, 0,
-          load32(type, &p, 0) + load32(type, row<char>(a.addend, a.addend_stride_bytes, i), j));
+    p = rounded(type, p + load32(type, row<char>(a.addend, a.addend_stride_bytes, i), j));
   char* dst = static_cast<char*>(a.dst) + i * a.dst_stride_bytes;
   if (a.quant_scale)
-    *(reinterpret_cast<std::int8_t*>(dst) + j) = to_int8(load32(type, &p, 0) / a.quant_scale[j]);
+    *(reinterpret_cast<std::int8_t*>(dst) + j) = to_int8(p / a.quant_scale[j]);
   else
-    store(type, dst, j, load32(type, &p, 0));
+    store(type, dst, j, p);
 }
 
 }  // namespace
