@@ -223,8 +223,7 @@ void add_check(CLI::App& app, Action& action) {
                    "Numbers of ranks to try (1,2,3,4,8; with --all 1,2,3,8)")
       ->delimiter(',')
       ->check(CLI::Range(1, 4096));
-  command
-      ->add_option("--row", arguments->rows, "Rows of dtypes to try: A1 to A9, N1, … (all of them)")
+  command->add_option("--row", arguments->rows, "Rows of dtypes to try (all of them)")
       ->delimiter(',');
   command->add_option("--seed", arguments->seed, "Seed of the operands")->capture_default_str();
   add_launch_options(*command, arguments->launch, false);

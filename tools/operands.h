@@ -48,7 +48,6 @@ class OperandSet {
     for (OperandId id : ids) add(id);
   }
   constexpr void add(OperandId id) { bits_ |= bit(id); }
-  constexpr void remove(OperandId id) { bits_ &= ~bit(id); }
   constexpr bool has(OperandId id) const { return (bits_ & bit(id)) != 0; }
 
  private:

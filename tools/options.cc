@@ -17,10 +17,13 @@ void add_operator(CLI::App& command, std::string& name) {
 }
 
 std::string operators_help() {
-  std::string text = "\nOperators:\n";
-  for (const Operator* op : operators())
-    text += fmt::format("  {}\n      {}\n      {}\n", op->name(), op->traits().formula,
+  std::string text = "\nOperators (formula, operands, rows of dtypes):\n";
+  for (const Operator* op : operators()) {
+    text += fmt::format("  {}\n      {}\n      {}\n     ", op->name(), op->traits().formula,
                         op->operands_text());
+    for (const DTypeRow& row : op->traits().rows) text += fmt::format(" {}", row.name);
+    text += "\n";
+  }
   return text;
 }
 
@@ -87,7 +90,8 @@ void add_attribute_options(CLI::App& command, CaseArguments& arguments) {
 
 void add_random_options(CLI::App& command, CaseArguments& arguments) {
   command.add_option("--row", arguments.row,
-                     "Combination of dtypes of random operands: A1 to A9, N1, … (the first)");
+                     "Combination of dtypes of random operands (the operator's first); an unknown "
+                     "name lists them");
   command
       .add_option("--with", arguments.with,
                   "Optional operands to make: bias, x3, comm-quant-scale-1, …")

@@ -222,8 +222,9 @@ void add_run(CLI::App& app, const std::vector<std::string>& program, Action& act
                    "Random operands instead of files: MxK:KxN or BxSxK:KxN; of a norm MxN")
       ->type_name("SHAPE");
   add_random_options(*command, arguments->random);
-  command->add_option("--dtype", arguments->dtype,
-                      "The io dtype: fp16 or bf16 (uint16 files then hold bfloat16 bits)");
+  command->add_option(
+      "--dtype", arguments->dtype,
+      "The io dtype: fp16, bf16 (uint16 files then hold bfloat16 bits) or fp32 (a norm)");
   command->add_flag("--round", arguments->files.round, "Round float32 files to the io dtype");
   add_attribute_options(*command, arguments->random);
   command->add_flag("--inplace", arguments->in_place,

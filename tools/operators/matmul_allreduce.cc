@@ -44,7 +44,7 @@ class Tool
  public:
   Tool()
       : CollectiveOperator({.name = "matmul_allreduce",
-                            .formula = "output = sum over ranks of (x1 x2 + bias) + x3",
+                            .formula = "output = sum over ranks of (x1 x2 + bias + x3)",
                             .required = {OperandId::kX1, OperandId::kX2},
                             .optional = {OperandId::kBias, OperandId::kX3, OperandId::kDequantScale,
                                          OperandId::kPertokenScale, OperandId::kAntiquantScale,
