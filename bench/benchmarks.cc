@@ -29,8 +29,8 @@ const Type kAllReduce[] = {
     {"float16", "N1"}, {"bfloat16", "N2"}, {"int8", "Q4", {OperandId::kPertokenScale}}};
 const Type kReduceScatter[] = {
     {"float16", "R1"}, {"bfloat16", "R2"}, {"int8", "R4", {OperandId::kX1Scale}}};
-const Type kWeights[] = {{"float16", "N1"},  {"float16 int8", "W1"},  {"float16 int4", "W2"},
-                         {"bfloat16", "N2"}, {"bfloat16 int8", "W3"}, {"bfloat16 int4", "W4"}};
+const Type kWeights[] = {{"float16", "N1"},  {"float16 int8", "W1"},  {"float16 int4", "W3"},
+                         {"bfloat16", "N2"}, {"bfloat16 int8", "W2"}, {"bfloat16 int4", "W4"}};
 
 constexpr const char* kWide = "4096x1024:1024x8192";
 
