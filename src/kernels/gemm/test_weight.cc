@@ -93,8 +93,9 @@ class WeightTest : public testing::TestWithParam<std::size_t> {
     for (const bool transposed : {false, true})
       for (const std::int64_t k : {1, 33, 300})
         for (const std::int64_t n : {1, 15, 2 * g.nr + 7, 193})
-          for (const std::int64_t kc : {3 * g.k_step, 64 * g.k_step, 5 * g.k_step + 0})
-            for (const std::int64_t nc : {g.nr, 3 * g.nr, 8 * g.nr}) {
+          // 125 and 5 start blocks at every place within a chunk, as far as k_step and nr let them.
+          for (const std::int64_t kc : {3 * g.k_step, 125 * g.k_step})
+            for (const std::int64_t nc : {g.nr, 5 * g.nr, 8 * g.nr}) {
               const Case c{g, stored, transposed, k, n};
               SCOPED_TRACE(testing::Message()
                            << g.name << " " << to_string(stored) << (transposed ? " (n, k)" : "")
