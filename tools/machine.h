@@ -7,6 +7,7 @@
 
 #include "base/isa.h"
 #include "kernels/peak/peak.h"
+#include "weft/dtype.h"
 #include "weft/status.h"
 
 namespace weft::tools {
