@@ -8,7 +8,10 @@
 #include <thread>
 #include <vector>
 
+#include "cases.h"
+#include "link.h"
 #include "operators/args.h"
+#include "operators/operator.h"
 #include "unfused/unfused.h"
 #include "weft/context.h"
 #include "weft/group.h"
