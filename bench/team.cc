@@ -177,35 +177,46 @@ double Job::read_weight() {
 }
 
 double Job::conversions() {
-  return team_.run([&](int rank) { convert(rank); });
+  const double as_float16 = team_.run([&](int rank) { store_product(rank, false); });
+  return team_.run([&](int rank) {
+    store_product(rank, true);
+    reduce_and_restore(rank);
+  }) - as_float16;
 }
 
-void Job::convert(int rank) {
-  constexpr int kRows = 32;  // of a tile
-  const rows::Kernels& kernels = of(rank).gemm->local().row_kernels();
-  const std::int64_t m = of(rank).gemm->local().m(), n = of(rank).gemm->local().n();
-  std::vector<float> scale(static_cast<size_t>(n), 0.37f);
-  std::vector<std::int32_t> product(static_cast<size_t>(kRows * n), 1234567);
-  std::vector<std::int8_t> tile(static_cast<size_t>(kRows * n));
-  std::vector<std::uint16_t> out(static_cast<size_t>(n));
+void Job::store_product(int rank, bool as_int8) {
+  constexpr int kRows = 32, kColumns = 512;  // of a tile: 64 KiB
+  const LocalGemm& gemm = *of(rank).gemm;
+  const std::vector<float> scale(kColumns, 0.37f);
+  const std::vector<std::int32_t> product(kRows * kColumns, 1234567);
+  std::vector<std::uint16_t> tile(kRows * kColumns);
   rows::StoreTile store{};
   store.m = kRows;
-  store.n = static_cast<int>(n);
+  store.n = kColumns;
   store.acc = product.data();
-  store.acc_stride_bytes = n * 4;
+  store.acc_stride_bytes = kColumns * 4;
   store.dst = tile.data();
-  store.dst_stride_bytes = n;
+  store.dst_stride_bytes = kColumns * 2;
   store.scale = scale.data();
   store.scale_step = 1;
-  store.quant_scale = scale.data();
-  for (std::int64_t row = 0; row < m; row += kRows) kernels.store_tile_s32(store);
-  std::vector<const void*> partials(static_cast<size_t>(team_.ranks()), tile.data());
+  store.quant_scale = as_int8 ? scale.data() : nullptr;
+  for (std::int64_t i = 0; i < gemm.local().m() * gemm.local().n(); i += kRows * kColumns)
+    gemm.local().row_kernels().store_tile_s32(store);
+}
+
+void Job::reduce_and_restore(int rank) {
+  const rows::Kernels& kernels = of(rank).gemm->local().row_kernels();
+  const std::int64_t m = of(rank).gemm->local().m(), n = of(rank).gemm->local().n();
+  const std::vector<float> scale(static_cast<size_t>(n), 0.37f);
+  const std::vector<std::int8_t> row(static_cast<size_t>(n), 77);
+  const std::vector<const void*> partials(static_cast<size_t>(team_.ranks()), row.data());
   std::vector<std::int8_t> sum(static_cast<size_t>(n));
-  for (std::int64_t row = 0; row < m / team_.ranks(); ++row)
+  std::vector<std::uint16_t> restored(static_cast<size_t>(n));
+  for (std::int64_t i = 0; i < m / team_.ranks(); ++i)
     kernels.requant_row(
         {partials.data(), team_.ranks(), n, scale.data(), sum.data(), rows::Store::kPlain});
-  for (std::int64_t row = 0; row < m; ++row)
-    kernels.dequant_row({sum.data(), n, scale.data(), out.data(), rows::Store::kPlain});
+  for (std::int64_t i = 0; i < m; ++i)
+    kernels.dequant_row({sum.data(), n, scale.data(), restored.data(), rows::Store::kPlain});
 }
 
 }  // namespace weft::bench

@@ -79,7 +79,7 @@ class Job {
   double gemm_steps(int count);
   double gemm_of(int rank);  ///< one rank, the others idle
   double read_weight();      ///< every rank reads its weights once: seconds for one of them
-  /// What int8 communication does to numbers in one call of a rank: its partials divided and
+  /// What int8 communication adds to the numbers of one call of a rank: its partials divided and
   /// rounded, the tiles it owns added and rounded, all rows multiplied. From and to L2.
   double conversions();
   double flops_per_rank() const { return flops_; }
@@ -97,7 +97,8 @@ class Job {
   RankJob& of(int rank) { return ranks_[static_cast<size_t>(rank)]; }
   /// Weight i becomes x2.
   void choose_weight(RankJob& job, int i) const;
-  void convert(int rank);
+  void store_product(int rank, bool as_int8);
+  void reduce_and_restore(int rank);
   std::int64_t weight_bytes() const;
 
   Team& team_;
