@@ -129,7 +129,7 @@ TEST_P(PackedWeightUse, GivesTheBitsOfX2) {
   for (const char* shape :
        {"1x64:64x32", "3x70,1:70,1x33", "40x100:100x1", "17x2200,30:2200,30x50", "130x64:64x300"}) {
     OperatorCase c = plain_case(row, shape, 5);
-    c.operands.bias = true;
+    c.operands.with = {tools::OperandId::kBias};
     c.operands.transpose_x2 = transpose;
     c.layout.x2_padded = true;
     SCOPED_TRACE(c.text(2));

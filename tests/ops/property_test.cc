@@ -53,7 +53,7 @@ class BitsTest : public ::testing::TestWithParam<const char*> {
   // 37 rows: super-blocks and tiles of uneven size.
   OperatorCase small() const {
     OperatorCase c = plain_case(GetParam(), "37x150,70,96:150,70,96x80", 77);
-    c.operands.bias = c.operands.offset = true;
+    c.operands.with = {tools::OperandId::kBias, tools::OperandId::kAntiquantOffset};
     return c;
   }
   bool can_be_packed() const {
