@@ -269,41 +269,73 @@ void pack_few_rows(const PackRows& args, std::byte* packed_x) {
 }
 
 bool narrow_applies(const Kernel& kernel, const Weight& weight, std::int64_t m) {
-  return m <= kernel.narrow.rows && !weight.packed && weight.stored == kernel.b &&
-         weight.k_is_adjacent();
+  if (m > kernel.narrow.rows || weight.packed || !weight.k_is_adjacent()) return false;
+  if (!kernel.narrow_for(weight.stored)) return false;
+  // Columns of int4 that start inside a byte, and groups that end inside a step, are left to the
+  // packing.
+  return (weight.stored != DType::kInt4 || weight.n_stride % 2 == 0) &&
+         weight.group_size % kGroupUnit == 0;
 }
+
+namespace {
+
+// The fields that are the same for all panels.
+Narrow narrow_arguments(const Blocked& g, const std::byte* packed_x, std::byte* acc) {
+  const Weight& weight = g.weight;
+  Narrow narrow{};
+  narrow.m = static_cast<int>(g.m);
+  narrow.k = g.k;
+  narrow.x = packed_x;
+  narrow.stride_bytes = weight.n_stride * info(weight.stored).bits / 8;
+  narrow.acc = acc;
+  narrow.acc_stride_bytes = kAccBytes * g.kernel->nr;
+  narrow.scale_step = weight.per_tensor ? 0 : 1;
+  narrow.group_size = weight.group_size ? weight.group_size : g.k;
+  narrow.group_stride = weight.per_tensor ? 0 : weight.n;
+  return narrow;
+}
+
+// Columns from `col` on.
+void move_to(Narrow& narrow, const Blocked& g, std::int64_t col) {
+  const auto at = [](const void* base, std::int64_t bytes) {
+    return base ? static_cast<const std::byte*>(base) + bytes : nullptr;
+  };
+  const std::int64_t scale_bytes = col * narrow.scale_step * info(g.kernel->b).bits / 8;
+  narrow.n = static_cast<int>(std::min<std::int64_t>(g.kernel->nr, g.n - col));
+  narrow.w = at(g.weight.data, col * narrow.stride_bytes);
+  narrow.bias = at(g.bias, col * kAccBytes);
+  narrow.scale = at(g.weight.scale, scale_bytes);
+  narrow.offset = at(g.weight.offset, scale_bytes);
+}
+
+}  // namespace
 
 bool run_narrow(ThreadPool& pool, const Blocked& g, const std::byte* packed_x) {
   const Kernel& kernel = *g.kernel;
+  const NarrowFn run = kernel.narrow_for(g.weight.stored);
   // Panels per turn: a thread alone takes all at once, several take a few turns each so that they
   // end together.
   constexpr std::int64_t kTurns = 4;
   const std::int64_t all = ceil_div(g.n, kernel.nr), threads = pool.threads();
   const std::int64_t panels = threads == 1 ? all : ceil_div(all, kTurns * threads);
-  const std::int64_t size = info(kernel.b).bits / 8;
   std::atomic<bool> all_done{true};
   pool.parallel_for(ceil_div(all, panels), [&](std::int64_t turn, int thread) {
     if (kernel.enter) kernel.enter();
-    FinishedTile tile{};
-    tile.m = static_cast<int>(g.m);
-    tile.acc_stride_bytes = kAccBytes * kernel.nr;
     std::byte* acc = g.scratch + thread * g.scratch_bytes;
+    Narrow narrow = narrow_arguments(g, packed_x, acc);
+    FinishedTile tile{};
+    tile.m = narrow.m;
+    tile.acc_stride_bytes = narrow.acc_stride_bytes;
     tile.acc = acc;
     tile.panel_columns = kernel.nr;
-    const std::int64_t end = std::min(g.n, (turn + 1) * panels * kernel.nr);
-    for (tile.col = turn * panels * kernel.nr; tile.col < end; tile.col += kernel.nr) {
-      tile.n = static_cast<int>(std::min<std::int64_t>(kernel.nr, g.n - tile.col));
-      Narrow narrow{};
-      narrow.m = tile.m;
-      narrow.n = tile.n;
-      narrow.k = g.k;
-      narrow.x = packed_x;
-      narrow.w = static_cast<const std::byte*>(g.weight.data) + tile.col * g.weight.n_stride * size;
-      narrow.stride_bytes = g.weight.n_stride * size;
-      narrow.acc = acc;
-      narrow.acc_stride_bytes = tile.acc_stride_bytes;
-      narrow.bias = g.bias ? static_cast<const std::byte*>(g.bias) + tile.col * kAccBytes : nullptr;
-      if (kernel.narrow.run(narrow))
+    const std::int64_t begin = turn * panels * kernel.nr;
+    const std::int64_t end = std::min(g.n, begin + panels * kernel.nr);
+    for (tile.col = begin; tile.col < end; tile.col += kernel.nr) {
+      narrow.first = tile.col == begin;
+      narrow.last = tile.col + kernel.nr >= end;
+      move_to(narrow, g, tile.col);
+      tile.n = narrow.n;
+      if (run(narrow))
         g.epilogue.finish(g.epilogue.object, tile);
       else
         all_done.store(

@@ -67,29 +67,44 @@ struct PackB {
 using PackBFn = void (*)(const PackB&);
 
 /// The product of few rows with a panel of columns whose elements lie along k, and nothing is
-/// packed but the rows: as fast as the weight can be read. The bits are those of the tile kernel.
-/// Reads nothing but n rows of k of the weight.
+/// packed but the rows: as fast as the weight can be read. The bits are those of the tile kernel on
+/// the weight, which may be stored in fewer bits and restored to the kernel's type T on its way,
+/// rounded as rows::AntiquantRow says. Reads nothing but n rows of k of the weight and their
+/// scales.
 struct Narrow {
-  int m;                      ///< 1..narrow_rows
+  int m;                      ///< 1..narrow.rows
   int n;                      ///< 1..nr: rows of w, columns of acc
-  std::int64_t k;             ///< > 0
+  std::int64_t k;             ///< > 0, even for int4
   const void* x;              ///< what pack_x made of the m rows: all of k
   const void* w;              ///< w[j, p] with adjacent p, as for pack_bt; any alignment
   std::int64_t stride_bytes;  ///< between rows of w
   void* acc;  ///< f32 or s32, room for m x nr; columns from n on may be written, any alignment
   std::int64_t acc_stride_bytes;
   const void* bias;  ///< nr values of acc's type, or null
+  /// Panels are multiplied in their order; this one begins (ends) a run of neighbours on a thread.
+  bool first = true, last = true;
+
+  /// Restoring: w[j, p] uses scale[p / group_size * group_stride + j * scale_step], the same of
+  /// offset; both T.
+  const void* scale = nullptr;
+  const void* offset = nullptr;   ///< or null
+  int scale_step = 0;             ///< 0: one for all columns, 1: one per column
+  std::int64_t group_size = 0;    ///< >= k, or a multiple of kGroupUnit
+  std::int64_t group_stride = 0;  ///< elements
 };
-/// False: acc was not written, because a value (an inf or a nan in a split type) needs the tile
-/// kernel.
+constexpr std::int64_t kGroupUnit = 32;
+/// False: acc was not written, because a value (an inf or a nan in a split type or in a scale)
+/// needs the tile kernel.
 using NarrowFn = bool (*)(const Narrow&);
 
 /// The narrow form of a kernel, a row of narrow.inc; rows is 0 if there is none.
 struct NarrowForm {
-  int rows = 0;     ///< of x1 at most
-  int x_bytes = 0;  ///< per packed element of x1
-  NarrowFn run = nullptr;
-  PackAFn pack_x = nullptr;  ///< m 1..rows; dst is 64-byte aligned and has x_panel_bytes(k)
+  int rows = 0;                 ///< of x1 at most
+  int x_bytes = 0;              ///< per packed element of x1
+  PackAFn pack_x = nullptr;     ///< m 1..rows; dst is 64-byte aligned and has x_panel_bytes(k)
+  NarrowFn run = nullptr;       ///< the weight is stored in the kernel's type
+  NarrowFn run_int8 = nullptr;  ///< int8 to be restored; or null
+  NarrowFn run_int4 = nullptr;  ///< int4 to be restored, two in a byte, even p lower; or null
 };
 
 /// State that a thread's tile calls need and that costs something to hold (the shape of the AMX
@@ -121,6 +136,12 @@ struct Kernel {
   }
   std::int64_t x_panel_bytes(std::int64_t k) const {
     return padded_k(k) * narrow.rows * narrow.x_bytes;
+  }
+  /// The narrow form for a weight stored in this type, or null.
+  NarrowFn narrow_for(DType stored) const {
+    if (stored == b) return narrow.run;
+    if (stored == DType::kInt8) return narrow.run_int8;
+    return stored == DType::kInt4 ? narrow.run_int4 : nullptr;
   }
 };
 

@@ -11,11 +11,13 @@ namespace weft::gemm {
   void pack_bt(const PackB&);
 #include "kernels/gemm/kernels.inc"
 #undef WEFT_GEMM
-#define WEFT_GEMM_NARROW(isa, type, rows, x_bytes, narrow, pack_x) \
-  bool narrow(const Narrow&);                                      \
-  void pack_x(const PackA&);
+#define WEFT_GEMM_NARROW(isa, type, rows, x_bytes, pack_x, narrow) \
+  void pack_x(const PackA&);                                       \
+  bool narrow(const Narrow&);
+#define WEFT_GEMM_NARROW_STORED(isa, type, stored, narrow) bool narrow(const Narrow&);
 #include "kernels/gemm/narrow.inc"
 #undef WEFT_GEMM_NARROW
+#undef WEFT_GEMM_NARROW_STORED
 void enter_amx();
 void leave_amx();
 
@@ -39,12 +41,21 @@ consteval DType dtype_of(std::string_view name) {
 }
 
 consteval NarrowForm narrow_form(isa::Set isa, DType type) {
-#define WEFT_GEMM_NARROW(row_isa, row_type, rows, x_bytes, narrow, pack_x) \
-  if (isa == isa_bit(#row_isa) && type == dtype_of(#row_type))             \
-    return {rows, x_bytes, narrow, pack_x};
+  NarrowForm form;
+#define WEFT_GEMM_NARROW(row_isa, row_type, row_rows, row_x_bytes, row_pack_x, narrow) \
+  if (isa == isa_bit(#row_isa) && type == dtype_of(#row_type)) {                       \
+    form.rows = row_rows;                                                              \
+    form.x_bytes = row_x_bytes;                                                        \
+    form.pack_x = row_pack_x;                                                          \
+    form.run = narrow;                                                                 \
+  }
+#define WEFT_GEMM_NARROW_STORED(row_isa, row_type, stored, narrow) \
+  if (isa == isa_bit(#row_isa) && type == dtype_of(#row_type))     \
+    (dtype_of(#stored) == DType::kInt8 ? form.run_int8 : form.run_int4) = narrow;
 #include "kernels/gemm/narrow.inc"
 #undef WEFT_GEMM_NARROW
-  return {};
+#undef WEFT_GEMM_NARROW_STORED
+  return form;
 }
 
 constexpr Kernel kKernels[] = {

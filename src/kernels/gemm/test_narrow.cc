@@ -169,9 +169,11 @@ INSTANTIATE_TEST_SUITE_P(Gemm, NarrowTest, testing::ValuesIn(narrow_kernels()),
 // A row of narrow.inc whose isa and type are in no row of kernels.inc would be lost.
 TEST(NarrowTable, EveryRowIsFound) {
   std::size_t rows = 0;
-#define WEFT_GEMM_NARROW(isa, type, rows_, x_bytes, narrow, pack_x) ++rows;
+#define WEFT_GEMM_NARROW(isa, type, rows_, x_bytes, pack_x, narrow) ++rows;
+#define WEFT_GEMM_NARROW_STORED(isa, type, stored, narrow)
 #include "kernels/gemm/narrow.inc"
 #undef WEFT_GEMM_NARROW
+#undef WEFT_GEMM_NARROW_STORED
   EXPECT_EQ(narrow_kernels().size(), rows);
 }
 
