@@ -109,10 +109,11 @@ void Job::prepare(int rank, const tools::Case& c) {
   require(job.operands.make_outputs(
       c.op().outputs(job.operands, team_.ranks(), tools::OutputForm::kSeparate)));
   if (options_.weights > 1) {
-    job.weights = require(Buffer::allocate(options_.weights * weight_bytes(), "weights"));
+    const std::int64_t bytes = weight_bytes(job);
+    job.weights = require(Buffer::allocate(options_.weights * bytes, "weights"));
     for (int i = 0; i < options_.weights; ++i)
-      std::memcpy(job.weights.data() + i * weight_bytes(),
-                  job.operands.tensor(OperandId::kX2).data(), static_cast<size_t>(weight_bytes()));
+      std::memcpy(job.weights.data() + i * bytes, job.operands.tensor(OperandId::kX2).data(),
+                  static_cast<size_t>(bytes));
   }
   if (options_.fused) job.fused = require(c.op().plan(context, group, job.operands, nullptr));
   if (options_.gemm)
@@ -123,15 +124,15 @@ void Job::prepare(int rank, const tools::Case& c) {
         require(Unfused::plan(context, group, job.operands.args<MatmulAllReduceAddRmsNormArgs>())));
 }
 
-std::int64_t Job::weight_bytes() const {
-  const ConstTensorRef& x2 = ranks_[0].operands.tensor(OperandId::kX2);
+std::int64_t Job::weight_bytes(const RankJob& job) {
+  const ConstTensorRef& x2 = job.operands.tensor(OperandId::kX2);
   return bytes_of(x2.dtype(), x2.elements());
 }
 
 void Job::choose_weight(RankJob& job, int i) const {
   if (options_.weights == 1) return;
   ConstTensorRef& x2 = job.operands[OperandId::kX2].tensor;
-  x2 = x2.with_data(job.weights.data() + i % options_.weights * weight_bytes());
+  x2 = x2.with_data(job.weights.data() + i % options_.weights * weight_bytes(job));
 }
 
 double Job::fused_steps(int count) {
@@ -170,7 +171,7 @@ double Job::read_weight() {
   std::vector<double> seconds(ranks_.size());
   team_.run([&](int rank) {
     seconds[static_cast<size_t>(rank)] =
-        peak::measure_read_of(of(rank).weights.data(), options_.weights * weight_bytes()) /
+        peak::measure_read_of(of(rank).weights.data(), options_.weights * weight_bytes(of(rank))) /
         options_.weights;
   });
   return *std::ranges::max_element(seconds);

@@ -99,7 +99,7 @@ class Job {
   void choose_weight(RankJob& job, int i) const;
   void store_product(int rank, bool as_int8);
   void reduce_and_restore(int rank);
-  std::int64_t weight_bytes() const;
+  static std::int64_t weight_bytes(const RankJob& job);
 
   Team& team_;
   const Options options_;
