@@ -21,7 +21,7 @@ Without shapes a set of awkward ones is used. Every row of dtypes is tried with 
 optional operands, with row-major, transposed and FRACTAL_NZ x2, all forms of scales, separate and
 in-place outputs, and int8 communication, which must agree bit for bit. Where all ranks must get the
 same results they must be the same bits. --all checks every row of every operator, prints a line
-for each and takes one to two minutes.
+for each and takes about a minute.
 
 Examples:
   weft check --all

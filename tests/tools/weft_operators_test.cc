@@ -21,6 +21,7 @@ namespace weft::testing {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 using tools::read_npy_data;
 using tools::read_npy_header;
 using tools::write_npy;
@@ -409,6 +410,21 @@ TEST_F(WeftOperatorsTest, CheckTriesEveryOperator) {
       weft({"check", "matmul_reduce_scatter", "5x8:8x8", "--ranks", "2", "--row", "R1"});
   EXPECT_EQ(odd.exit_code, 1);
   EXPECT_THAT(odd.out, HasSubstr("FAIL       -  R1 5x8:8x8 ranks 2, seed 1: invalid argument: "));
+}
+
+TEST_F(WeftOperatorsTest, CheckAllSumsUpEveryOperator) {
+  const Ran ran = weft({"check", "--all", "--ranks", "1"});
+  EXPECT_EQ(ran.exit_code, 0) << ran.out << ran.err;
+  EXPECT_THAT(ran.out, StartsWith("ok "));
+  for (const char* row : {"matmul_allreduce N1", "matmul_allreduce W4", "rmsnorm A9",
+                          "matmul_reduce_scatter R5", "add_rmsnorm BF16"})
+    EXPECT_THAT(ran.out, HasSubstr(std::string(row) + ": "));
+  const std::size_t summary = ran.out.find("\noperator ");
+  ASSERT_NE(summary, std::string::npos);
+  for (const char* op : {"matmul_allreduce ", "matmul_allreduce_add_rmsnorm ",
+                         "matmul_reduce_scatter ", "add_rmsnorm "})
+    EXPECT_NE(ran.out.find(std::string("\n") + op, summary), std::string::npos) << op;
+  EXPECT_THAT(ran.out.substr(summary), HasSubstr(" cases, 0 failed; largest error 0."));
 }
 
 }  // namespace
