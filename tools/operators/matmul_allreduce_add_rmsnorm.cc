@@ -63,7 +63,8 @@ class Tool
              .optional = {OperandId::kBias, OperandId::kDequantScale, OperandId::kAntiquantScale,
                           OperandId::kAntiquantOffset},
              .outputs = {{.name = "y", .in_place = OperandId::kResidual}, {.name = "norm_out"}},
-             .rows = kRows}) {}
+             .rows = kRows,
+             .nz_weights = true}) {}
 
   std::vector<std::string> check_shapes(const DTypeRow&) const override {
     return collective_check_shapes();
