@@ -79,8 +79,8 @@ class Job {
   double gemm_steps(int count);
   double gemm_of(int rank);  ///< one rank, the others idle
   double read_weight();      ///< every rank reads its weights once: seconds for one of them
-  /// What int8 communication adds to the numbers of one call of a rank: its partials divided and
-  /// rounded, the tiles it owns added and rounded, all rows multiplied. From and to L2.
+  /// What int8 communication adds to the numbers of one call of a rank: its partials quantised, the
+  /// tiles it owns requantised; from and to L2. The way back to float16 takes the place of a copy.
   double conversions();
   double flops_per_rank() const { return flops_; }
   double bytes_per_rank() const { return bytes_; }  ///< that a call moves beside its product
@@ -98,7 +98,7 @@ class Job {
   /// Weight i becomes x2.
   void choose_weight(RankJob& job, int i) const;
   void store_product(int rank, bool as_int8);
-  void reduce_and_restore(int rank);
+  void requantise(int rank);
   static std::int64_t weight_bytes(const RankJob& job);
 
   Team& team_;
