@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files of PackedWeight: what comes back is what was saved, and nothing else is accepted.
-#include "ops/packed_weight_file.h"
+#include "ops/weights/packed_weight_file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@
 
 #include "base/context_state.h"
 #include "operator_case.h"
-#include "ops/packed_weight.h"
+#include "ops/weights/packed_weight.h"
 #include "temporary_folder.h"
 #include "thread_ranks.h"
 #include "weft/weights.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // PackedWeight: what it refuses, what it holds, and that it gives the bits that x2 gives.
-#include "ops/packed_weight.h"
+#include "ops/weights/packed_weight.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -8,7 +8,7 @@
 
 #include "base/topology.h"
 #include "ops/dense.h"
-#include "ops/packed_weight.h"
+#include "ops/weights/packed_weight.h"
 
 namespace weft::ops {
 

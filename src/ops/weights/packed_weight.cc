@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ops/packed_weight.h"
+#include "ops/weights/packed_weight.h"
 
 #include <fmt/format.h>
 

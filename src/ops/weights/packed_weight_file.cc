@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ops/packed_weight_file.h"
+#include "ops/weights/packed_weight_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -23,7 +23,7 @@
 #include "base/context_state.h"
 #include "base/xxhash64.h"
 #include "comm/unique_fd.h"
-#include "ops/packed_weight.h"
+#include "ops/weights/packed_weight.h"
 
 namespace weft {
 namespace internal {
