@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <span>
 #include <string>
 #include <string_view>
@@ -73,6 +74,23 @@ struct NamedTensor {
   std::string_view name;
   ConstTensorRef tensor;
 };
+/// The tensors of a call, without allocating.
+class TensorList {
+ public:
+  TensorList& add(std::string_view name, const ConstTensorRef& tensor) {
+    tensors_[static_cast<size_t>(size_++)] = {name, tensor};
+    return *this;
+  }
+  operator std::span<const NamedTensor>() const {
+    return {tensors_.data(), static_cast<size_t>(size_)};
+  }
+
+ private:
+  static constexpr int kMost = 12;  // of any operator
+  std::array<NamedTensor, kMost> tensors_;
+  int size_ = 0;
+};
+
 /// Every tensor has as many axes as it should (at least one) and no negative extents.
 void check_extents(Contract& contract, std::span<const NamedTensor> tensors);
 /// run() got what plan() saw: the same operands in the same order, with the same layouts, and data.

@@ -2,7 +2,7 @@
 // One failing call per rule, with the text a user sees and CANN's code.
 #include <gtest/gtest.h>
 
-#include "broken_rule.h"
+#include "operand_rules.h"
 #include "ops/matmul_allreduce/contract.h"
 
 namespace weft::ops {
@@ -65,271 +65,181 @@ CannEntry entry_of(const Args& a) {
                              : CannEntry::kMatmulAllReduce;
 }
 
-// In the order of the checks.
 const std::vector<Broken>& broken_rules() {
-  static const std::vector<Broken> rules = {
-      {"no_x1", float_args, [](Args& a) { a.x1 = {}; }, "x1 is missing", kNull},
-      {"no_x2", float_args, [](Args& a) { a.x2 = {}; }, "x2 is missing", kNull},
-      {"no_output", float_args, [](Args& a) { a.output = {}; }, "output is missing", kNull},
-      {"no_dequant_scale", quant_args, [](Args& a) { a.dequant_scale = {}; },
-       "dequant_scale is missing; int8 x1 and x2 need one", kNull},
-      {"no_antiquant_scale", weight_quant_args, [](Args& a) { a.antiquant_scale = {}; },
-       "antiquant_scale is missing; an int8 x2 with float16 x1 needs one", kNull},
-      {"no_such_row", float_args,
-       [](Args& a) {
-         a.x2 = {nullptr, kBf16, {64, 10}};
-       },
-       "there is no row for x1 float16 with x2 bfloat16; use float16 or bfloat16 for both, int8 "
-       "for both, or float16 / bfloat16 x1 with int8 / int4 x2",
-       kInvalid},
-      {"output_is_float32", float_args,
-       [](Args& a) {
-         a.output = out(kF32, {2, 3, 10});
-       },
-       "the outputs are float32 but must be float16 or bfloat16", kInvalid},
-      {"output_is_not_x1", float_args,
-       [](Args& a) {
-         a.output = out(kBf16, {2, 3, 10});
-       },
-       "x1 is float16 but the outputs are bfloat16; they must be the same", kInvalid},
-      {"x3_dtype", float_args,
-       [](Args& a) {
-         a.x3 = {nullptr, kBf16, {2, 3, 10}};
-       },
-       "x3 is bfloat16 but must be float16 like the outputs", kInvalid},
-      {"bias_dtype", float_args,
-       [](Args& a) {
-         a.bias = {nullptr, kF32, {10}};
-       },
-       "bias is float32 but must be float16 like x1", kInvalid},
-      {"quant_bias_dtype", quant_args,
-       [](Args& a) {
-         a.bias = {nullptr, kF16, {10}};
-       },
-       "bias is float16 but must be int32 with int8 x1 and x2", kInvalid},
-      {"pertoken_without_int8", float_args,
-       [](Args& a) {
-         a.pertoken_scale = {nullptr, kF32, {6}};
-       },
-       "pertoken_scale is given, but x1 is float16; leave it out", kInvalid},
-      {"bf16_scale_fp16_output", quant_args,
-       [](Args& a) {
-         a.dequant_scale = {nullptr, kBf16, {10}};
-       },
-       "dequant_scale is bfloat16 but must be uint64 or int64 when the outputs are float16 and "
-       "pertoken_scale is not given; pack fp32 scales with trans_quant_param",
-       kInvalid},
-      {"packed_scale_bf16_output", bfloat16_args,
-       [](Args& a) {
-         a.dequant_scale = {nullptr, kU64, {10}};
-       },
-       "dequant_scale is uint64 but must be bfloat16 when the outputs are bfloat16 and "
-       "pertoken_scale is not given",
-       kInvalid},
-      {"fp32_scale_without_pertoken", quant_args,
-       [](Args& a) {
-         a.dequant_scale = {nullptr, kF32, {10}};
-       },
-       "dequant_scale is float32 but must be uint64 or int64 when the outputs are float16 and "
-       "pertoken_scale is not given; pack fp32 scales with trans_quant_param",
-       kTiling},
-      {"packed_scale_with_pertoken", quant_args,
-       [](Args& a) {
-         a.pertoken_scale = {nullptr, kF32, {6}};
-       },
-       "dequant_scale is uint64 but must be float32 when the outputs are float16 and "
-       "pertoken_scale is given",
-       kInvalid},
-      {"pertoken_dtype", pertoken_args,
-       [](Args& a) {
-         a.pertoken_scale = {nullptr, kF16, {6}};
-       },
-       "pertoken_scale is float16 but must be float32", kInvalid},
-      {"no_axes", float_args,
-       [](Args& a) {
-         a.bias = {nullptr, kF16, std::initializer_list<std::int64_t>{}};
-       },
-       "bias has no dimensions", kInvalid},
-      {"negative", float_args,
-       [](Args& a) {
-         a.x1 = {nullptr, kF16, {2, -3, 64}};
-       },
-       "x1 is (2, -3, 64) but no extent can be negative", kInvalid},
-      {"bias_fractal_nz", float_args,
-       [](Args& a) { a.bias = ConstTensorRef::fractal_nz(nullptr, kF16, 1, 10); },
-       "bias is FRACTAL_NZ but only x2 can be; pass it with strides", kInvalid},
-      {"output_fractal_nz", float_args,
-       [](Args& a) {
-         a.x1 = {nullptr, kF16, {6, 64}};
-         a.x3 = {};
-         a.output = TensorRef::fractal_nz(nullptr, kF16, 6, 10);
-       },
-       "output is FRACTAL_NZ but only x2 can be; pass it with strides", kInvalid},
-      {"x2_rank", float_args,
-       [](Args& a) {
-         a.x2 = {nullptr, kF16, {1, 64, 10}};
-       },
-       "x2 is (1, 64, 10) but must be (k, n)", kInvalid},
-      {"k_differs", float_args,
-       [](Args& a) {
-         a.x2 = {nullptr, kF16, {63, 10}};
-       },
-       "the last dimension of x1 is 64 but x2.dim(0) is 63; both are k", kInvalid},
-      {"m_is_0", float_args,
-       [](Args& a) {
-         a.x1 = {nullptr, kF16, {2, 0, 64}};
-       },
-       "m and n are 0 and 10 but both must be at least 1", kInvalid},
-      {"n_is_0", float_args,
-       [](Args& a) {
-         a.x2 = {nullptr, kF16, {64, 0}};
-       },
-       "m and n are 6 and 0 but both must be at least 1", kInvalid},
-      {"quant_m_is_0", quant_args,
-       [](Args& a) {
-         a.x1 = {nullptr, kI8, {2, 0, 64}};
-       },
-       "m and n are 0 and 10 but both must be at least 1", kTiling},
-      {"quant_k_is_0", quant_args,
-       [](Args& a) {
-         a.x1 = {nullptr, kI8, {2, 3, 0}};
-         a.x2 = {nullptr, kI8, {0, 10}};
-       },
-       "k is 0 but must be at least 1 with int8 x1 and x2; x1 is (2, 3, 0)", kTiling},
-      {"x1_rank", float_args,
-       [](Args& a) {
-         a.x1 = {nullptr, kF16, {1, 2, 3, 64}};
-       },
-       "x1 is (1, 2, 3, 64) but must be (m, k) or (b, s, k)", kInvalid},
-      {"int8_too_deep", quant_args,
-       [](Args& a) {
-         a.x1 = {nullptr, kI8, {2, 3, 65536}};
-         a.x2 = {nullptr, kI8, {65536, 10}};
-       },
-       "k is 65536 but must be at most 65535 with int8 x1 and x2 (the sums are int32); use more "
-       "ranks",
-       kTiling},
-      {"too_many_rows", float_args,
-       [](Args& a) {
-         a.x1 = {nullptr, kF16, {std::int64_t{1} << 31, 64}};
-       },
-       "m, k, n are 2147483648, 64, 10 but each must be at most 2147483647", kTiling},
-      {"bias_shape", float_args,
-       [](Args& a) {
-         a.bias = {nullptr, kF16, {9}};
-       },
-       "bias is (9) but must be (n) = (10)", kInvalid},
-      {"dequant_scale_shape", quant_args,
-       [](Args& a) {
-         a.dequant_scale = {nullptr, kU64, {9}};
-       },
-       "dequant_scale is (9) but must be (1), (10) or (1, 10)", kInvalid},
-      {"antiquant_scale_shape", weight_quant_args,
-       [](Args& a) {
-         a.antiquant_scale = {nullptr, kF16, {2, 10}};
-       },
-       "antiquant_scale is (2, 10) but must be (1), (10) or (1, 10) when antiquant_group_size is 0",
-       kInvalid},
-      {"group_not_32", weight_quant_args, [](Args& a) { a.antiquant_group_size = 48; },
-       "antiquant_group_size is 48 but must be 0 or a multiple of 32 from 32 to k - 1 = 63",
-       kInvalid},
-      {"group_of_one_scale", weight_quant_args,
-       [](Args& a) {
-         a.antiquant_group_size = 32;
-         a.antiquant_scale = {nullptr, kF16, {1}};
-       },
-       "antiquant_scale is (1) but antiquant_group_size is 32; one scale for all has no groups",
-       kTiling},
-      {"group_scale_shape", weight_quant_args, [](Args& a) { a.antiquant_group_size = 32; },
-       "antiquant_scale is (10) but must be (ceil(k / antiquant_group_size), n) = (2, 10)",
-       kInvalid},
-      {"offset_shape", weight_quant_args,
-       [](Args& a) {
-         a.antiquant_offset = {nullptr, kF16, {1}};
-       },
-       "antiquant_offset is (1) but must be (10) like antiquant_scale", kInvalid},
-      {"x2_strides", float_args,
-       [](Args& a) {
-         const std::int64_t dims[] = {64, 10}, strides[] = {20, 2};
-         a.x2 = {nullptr, kF16, dims, strides};
-       },
-       "x2 has strides (20, 2) but one axis must be adjacent: row-major (…, 1) or the transposed "
-       "view (1, …); make it contiguous",
-       kInvalid},
-      {"nz_per_group", weight_quant_args,
-       [](Args& a) {
-         a.x2 = ConstTensorRef::fractal_nz(nullptr, kI8, 64, 10);
-         a.antiquant_group_size = 32;
-         a.antiquant_scale = a.antiquant_offset = {nullptr, kF16, {2, 10}};
-       },
-       "antiquant_group_size is 32 with x2 in FRACTAL_NZ but must be 0; pass x2 row-major or as "
-       "the "
-       "transposed view",
-       kTiling},
-      {"output_shape", float_args,
-       [](Args& a) {
-         a.output = out(kF16, {6, 10});
-       },
-       "output is (6, 10) but must be (2, 3, 10) like x1 with its last dimension n", kInvalid},
-      {"x3_shape", float_args,
-       [](Args& a) {
-         a.x3 = {nullptr, kF16, {3, 2, 10}};
-       },
-       "x3 is (3, 2, 10) but must be (2, 3, 10) like output", kInvalid},
-      {"x3_strides", float_args,
-       [](Args& a) {
-         const std::int64_t dims[] = {2, 3, 10}, strides[] = {60, 20, 2};
-         a.x3 = {nullptr, kF16, dims, strides};
-       },
-       "x3 has stride 2 along n but its rows must be adjacent (1); make it contiguous", kInvalid},
-      {"output_rows_share_memory", float_args,
-       [](Args& a) {
-         const std::int64_t dims[] = {2, 3, 10}, strides[] = {0, 10, 1};
-         a.output = {nullptr, kF16, dims, strides};
-       },
-       "output has strides (0, 10, 1) that put several of its rows at the same place; make it "
-       "contiguous",
-       kInvalid},
-      {"pertoken_shape", pertoken_args,
-       [](Args& a) {
-         a.pertoken_scale = {nullptr, kF32, {2, 3}};
-       },
-       "pertoken_scale is (2, 3) but must be one value for each row of x1: (6)", kInvalid},
-      {"comm_scale_1_alone", quant_args, [](Args& a) { a.comm_quant_scale_2 = {}; },
-       "comm_quant_scale_2 is missing; give both for int8 communication, or neither", kInvalid},
-      {"comm_scale_2_alone", quant_args, [](Args& a) { a.comm_quant_scale_1 = {}; },
-       "comm_quant_scale_1 is missing; give both for int8 communication, or neither", kInvalid},
-      {"comm_scale_dtype", quant_args,
-       [](Args& a) {
-         a.comm_quant_scale_1 = {nullptr, kBf16, {10}};
-       },
-       "comm_quant_scale_1 is bfloat16 but must be float16 like output", kInvalid},
-      {"comm_scale_1_shape", quant_args,
-       [](Args& a) {
-         a.comm_quant_scale_1 = {nullptr, kF16, {9}};
-       },
-       "comm_quant_scale_1 is (9) but must be (10) or (1, 10)", kInvalid},
-      {"comm_scale_2_shape", quant_args,
-       [](Args& a) {
-         a.comm_quant_scale_2 = {nullptr, kF16, {1}};
-       },
-       "comm_quant_scale_2 is (1) but must be (10) or (1, 10)", kInvalid},
-      {"comm_scale_ranks", quant_args,
-       [](Args& a) {
-         a.comm_quant_scale_2 = {nullptr, kF16, {1, 10}};
-       },
-       "comm_quant_scale_1 is (10) but comm_quant_scale_2 is (1, 10); give both the same shape",
-       kInvalid},
-      {"comm_scale_without_int8", float_args,
-       [](Args& a) {
-         a.comm_quant_scale_1 = a.comm_quant_scale_2 = {nullptr, kF16, {10}};
-       },
-       "comm_quant_scale_1 is given, but int8 communication needs int8 x1 and x2, not float16 and "
-       "float16",
-       kNoCode},
-      {"group_without_scale", float_args, [](Args& a) { a.antiquant_group_size = 32; },
-       "antiquant_group_size is 32 but must be 0 without an antiquant_scale", kNoCode},
-  };
+  static const std::vector<Broken> rules = [] {
+    std::vector<Broken> all = operand_rules(float_args, quant_args, weight_quant_args, kInvalid);
+    const std::vector<Broken> own = {
+        {"no_output", float_args, [](Args& a) { a.output = {}; }, "output is missing", kNull},
+        {"output_is_float32", float_args,
+         [](Args& a) {
+           a.output = out(kF32, {2, 3, 10});
+         },
+         "the outputs are float32 but must be float16 or bfloat16", kInvalid},
+        {"output_is_not_x1", float_args,
+         [](Args& a) {
+           a.output = out(kBf16, {2, 3, 10});
+         },
+         "x1 is float16 but the outputs are bfloat16; they must be the same", kInvalid},
+        {"x3_dtype", float_args,
+         [](Args& a) {
+           a.x3 = {nullptr, kBf16, {2, 3, 10}};
+         },
+         "x3 is bfloat16 but must be float16 like the outputs", kInvalid},
+        {"bias_dtype", float_args,
+         [](Args& a) {
+           a.bias = {nullptr, kF32, {10}};
+         },
+         "bias is float32 but must be float16 like x1", kInvalid},
+        {"pertoken_without_int8", float_args,
+         [](Args& a) {
+           a.pertoken_scale = {nullptr, kF32, {6}};
+         },
+         "pertoken_scale is given, but x1 is float16; leave it out", kInvalid},
+        {"bf16_scale_fp16_output", quant_args,
+         [](Args& a) {
+           a.dequant_scale = {nullptr, kBf16, {10}};
+         },
+         "dequant_scale is bfloat16 but must be uint64 or int64 when the outputs are float16 and "
+         "pertoken_scale is not given; pack fp32 scales with trans_quant_param",
+         kInvalid},
+        {"packed_scale_bf16_output", bfloat16_args,
+         [](Args& a) {
+           a.dequant_scale = {nullptr, kU64, {10}};
+         },
+         "dequant_scale is uint64 but must be bfloat16 when the outputs are bfloat16 and "
+         "pertoken_scale is not given",
+         kInvalid},
+        {"fp32_scale_without_pertoken", quant_args,
+         [](Args& a) {
+           a.dequant_scale = {nullptr, kF32, {10}};
+         },
+         "dequant_scale is float32 but must be uint64 or int64 when the outputs are float16 and "
+         "pertoken_scale is not given; pack fp32 scales with trans_quant_param",
+         kTiling},
+        {"packed_scale_with_pertoken", quant_args,
+         [](Args& a) {
+           a.pertoken_scale = {nullptr, kF32, {6}};
+         },
+         "dequant_scale is uint64 but must be float32 when the outputs are float16 and "
+         "pertoken_scale is given",
+         kInvalid},
+        {"pertoken_dtype", pertoken_args,
+         [](Args& a) {
+           a.pertoken_scale = {nullptr, kF16, {6}};
+         },
+         "pertoken_scale is float16 but must be float32", kInvalid},
+        {"no_axes", float_args,
+         [](Args& a) {
+           a.bias = {nullptr, kF16, std::initializer_list<std::int64_t>{}};
+         },
+         "bias has no dimensions", kInvalid},
+        {"negative", float_args,
+         [](Args& a) {
+           a.x1 = {nullptr, kF16, {2, -3, 64}};
+         },
+         "x1 is (2, -3, 64) but no extent can be negative", kInvalid},
+        {"bias_fractal_nz", float_args,
+         [](Args& a) { a.bias = ConstTensorRef::fractal_nz(nullptr, kF16, 1, 10); },
+         "bias is FRACTAL_NZ but only x2 can be; pass it with strides", kInvalid},
+        {"output_fractal_nz", float_args,
+         [](Args& a) {
+           a.x1 = {nullptr, kF16, {6, 64}};
+           a.x3 = {};
+           a.output = TensorRef::fractal_nz(nullptr, kF16, 6, 10);
+         },
+         "output is FRACTAL_NZ but only x2 can be; pass it with strides", kInvalid},
+        {"m_is_0", float_args,
+         [](Args& a) {
+           a.x1 = {nullptr, kF16, {2, 0, 64}};
+         },
+         "m and n are 0 and 10 but both must be at least 1", kInvalid},
+        {"n_is_0", float_args,
+         [](Args& a) {
+           a.x2 = {nullptr, kF16, {64, 0}};
+         },
+         "m and n are 6 and 0 but both must be at least 1", kInvalid},
+        {"quant_m_is_0", quant_args,
+         [](Args& a) {
+           a.x1 = {nullptr, kI8, {2, 0, 64}};
+         },
+         "m and n are 0 and 10 but both must be at least 1", kTiling},
+        {"quant_k_is_0", quant_args,
+         [](Args& a) {
+           a.x1 = {nullptr, kI8, {2, 3, 0}};
+           a.x2 = {nullptr, kI8, {0, 10}};
+         },
+         "k is 0 but must be at least 1 with int8 x1 and x2; x1 is (2, 3, 0)", kTiling},
+        {"too_many_rows", float_args,
+         [](Args& a) {
+           a.x1 = {nullptr, kF16, {std::int64_t{1} << 31, 64}};
+         },
+         "m, k, n are 2147483648, 64, 10 but each must be at most 2147483647", kTiling},
+        {"output_shape", float_args,
+         [](Args& a) {
+           a.output = out(kF16, {6, 10});
+         },
+         "output is (6, 10) but must be (2, 3, 10) like x1 with its last dimension n", kInvalid},
+        {"x3_shape", float_args,
+         [](Args& a) {
+           a.x3 = {nullptr, kF16, {3, 2, 10}};
+         },
+         "x3 is (3, 2, 10) but must be (2, 3, 10) like output", kInvalid},
+        {"x3_strides", float_args,
+         [](Args& a) {
+           const std::int64_t dims[] = {2, 3, 10}, strides[] = {60, 20, 2};
+           a.x3 = {nullptr, kF16, dims, strides};
+         },
+         "x3 has stride 2 along n but its rows must be adjacent (1); make it contiguous", kInvalid},
+        {"output_rows_share_memory", float_args,
+         [](Args& a) {
+           const std::int64_t dims[] = {2, 3, 10}, strides[] = {0, 10, 1};
+           a.output = {nullptr, kF16, dims, strides};
+         },
+         "output has strides (0, 10, 1) that put several of its rows at the same place; make it "
+         "contiguous",
+         kInvalid},
+        {"pertoken_shape", pertoken_args,
+         [](Args& a) {
+           a.pertoken_scale = {nullptr, kF32, {2, 3}};
+         },
+         "pertoken_scale is (2, 3) but must be one value for each row of x1: (6)", kInvalid},
+        {"comm_scale_1_alone", quant_args, [](Args& a) { a.comm_quant_scale_2 = {}; },
+         "comm_quant_scale_2 is missing; give both for int8 communication, or neither", kInvalid},
+        {"comm_scale_2_alone", quant_args, [](Args& a) { a.comm_quant_scale_1 = {}; },
+         "comm_quant_scale_1 is missing; give both for int8 communication, or neither", kInvalid},
+        {"comm_scale_dtype", quant_args,
+         [](Args& a) {
+           a.comm_quant_scale_1 = {nullptr, kBf16, {10}};
+         },
+         "comm_quant_scale_1 is bfloat16 but must be float16 like output", kInvalid},
+        {"comm_scale_1_shape", quant_args,
+         [](Args& a) {
+           a.comm_quant_scale_1 = {nullptr, kF16, {9}};
+         },
+         "comm_quant_scale_1 is (9) but must be (10) or (1, 10)", kInvalid},
+        {"comm_scale_2_shape", quant_args,
+         [](Args& a) {
+           a.comm_quant_scale_2 = {nullptr, kF16, {1}};
+         },
+         "comm_quant_scale_2 is (1) but must be (10) or (1, 10)", kInvalid},
+        {"comm_scale_ranks", quant_args,
+         [](Args& a) {
+           a.comm_quant_scale_2 = {nullptr, kF16, {1, 10}};
+         },
+         "comm_quant_scale_1 is (10) but comm_quant_scale_2 is (1, 10); give both the same shape",
+         kInvalid},
+        {"comm_scale_without_int8", float_args,
+         [](Args& a) {
+           a.comm_quant_scale_1 = a.comm_quant_scale_2 = {nullptr, kF16, {10}};
+         },
+         "comm_quant_scale_1 is given, but int8 communication needs int8 x1 and x2, not float16 "
+         "and "
+         "float16",
+         kNoCode},
+    };
+    all.insert(all.end(), own.begin(), own.end());
+    return all;
+  }();
   return rules;
 }
 

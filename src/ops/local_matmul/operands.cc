@@ -140,16 +140,9 @@ void check_weight_layout(Contract& c, const MatmulOperands& o) {
 
 // Only weights have another order than strides.
 void check_formats(Contract& c, const MatmulOperands& o) {
-  const std::pair<std::string_view, ConstTensorRef> tensors[] = {
-      {"x1", o.x1},
-      {"bias", o.bias},
-      {o.dequant_name, o.dequant_scale},
-      {o.pertoken_name, o.pertoken_scale},
-      {"antiquant_scale", o.antiquant_scale},
-      {"antiquant_offset", o.antiquant_offset},
-      {"x3", o.x3}};
-  for (const auto& [name, tensor] : tensors)
-    c.rule(Rule::kFormat, tensor.format() == Format::kStrided,
+  const TensorList tensors = tensors_of(o);
+  for (const auto& [name, tensor] : std::span<const NamedTensor>(tensors))
+    c.rule(Rule::kFormat, name == "x2" || tensor.format() == Format::kStrided,
            "{} is FRACTAL_NZ but only x2 can be; pass it with strides", name);
 }
 
@@ -159,6 +152,23 @@ bool is_per_tensor(const ConstTensorRef& scale) { return scale.rank() == 1 && sc
 bool is_per_channel(const ConstTensorRef& scale, std::int64_t n) {
   return (scale.rank() == 1 && scale.dim(0) == n) ||
          (scale.rank() == 2 && scale.dim(0) == 1 && scale.dim(1) == n);
+}
+
+TensorList tensors_of(const MatmulOperands& o) {
+  TensorList list;
+  list.add("x1", o.x1).add("x2", o.x2).add("bias", o.bias).add("x3", o.x3);
+  list.add(o.dequant_name, o.dequant_scale).add(o.pertoken_name, o.pertoken_scale);
+  list.add("antiquant_scale", o.antiquant_scale).add("antiquant_offset", o.antiquant_offset);
+  return list;
+}
+
+void check_operands_as_planned(Contract& c, const MatmulOperands& planned,
+                               const MatmulOperands& now) {
+  c.rule(now.packed_x2 == planned.packed_x2,
+         "packed_x2 is another weight than planned; plan again");
+  c.rule(now.antiquant_group_size == planned.antiquant_group_size,
+         "antiquant_group_size {} differs from the planned {}; plan again",
+         now.antiquant_group_size, planned.antiquant_group_size);
 }
 
 Scenario scenario_of(DType x1, DType x2) {

@@ -32,6 +32,12 @@ struct MatmulOperands {
   std::int64_t weight_n() const { return packed_x2 ? packed_x2->n() : x2.dim(1); }
 };
 
+/// All of them by name, given or not.
+TensorList tensors_of(const MatmulOperands& operands);
+/// The attributes and the packed weight are those of the plan.
+void check_operands_as_planned(Contract& contract, const MatmulOperands& planned,
+                               const MatmulOperands& now);
+
 /// How the product is made, from the dtypes of x1 and x2.
 enum class Scenario {
   kFloat,        ///< T · T

@@ -18,18 +18,11 @@ constexpr DequantRow kDequantRows[] = {
     {DType::kFloat16, DType::kFloat32, PerToken::kAlways},      // Q4
 };
 
-std::array<NamedTensor, 11> named_tensors(const Args& a) {
-  return {{{"x1", a.x1},
-           {"x2", a.x2},
-           {"bias", a.bias},
-           {"x3", a.x3},
-           {"dequant_scale", a.dequant_scale},
-           {"pertoken_scale", a.pertoken_scale},
-           {"antiquant_scale", a.antiquant_scale},
-           {"antiquant_offset", a.antiquant_offset},
-           {"comm_quant_scale_1", a.comm_quant_scale_1},
-           {"comm_quant_scale_2", a.comm_quant_scale_2},
-           {"output", a.output}}};
+TensorList named_tensors(const Args& a) {
+  return tensors_of(operands_of(a))
+      .add("comm_quant_scale_1", a.comm_quant_scale_1)
+      .add("comm_quant_scale_2", a.comm_quant_scale_2)
+      .add("output", a.output);
 }
 
 void check_not_empty(Contract& c, const Args& a) {
@@ -122,12 +115,9 @@ Status check_plan(const Args& a, int rank) {
 
 Status check_run(const Args& planned, const Args& a, int rank) {
   Contract c(kMatmulAllReduce, rank);
-  const auto now = named_tensors(a);
+  const TensorList now = named_tensors(a);
   check_as_planned(c, named_tensors(planned), now);
-  c.rule(a.packed_x2 == planned.packed_x2, "packed_x2 is another weight than planned; plan again");
-  c.rule(a.antiquant_group_size == planned.antiquant_group_size,
-         "antiquant_group_size {} differs from the planned {}; plan again", a.antiquant_group_size,
-         planned.antiquant_group_size);
+  check_operands_as_planned(c, operands_of(planned), operands_of(a));
   check_apart(c, {"output", a.output}, now, "x3");
   return c.status();
 }

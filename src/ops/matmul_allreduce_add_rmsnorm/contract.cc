@@ -2,7 +2,6 @@
 #include "ops/matmul_allreduce_add_rmsnorm/contract.h"
 
 #include <algorithm>
-#include <array>
 
 #include "ops/row_tensor.h"
 
@@ -17,17 +16,12 @@ constexpr DequantRow kDequantRows[] = {
     {DType::kBFloat16, DType::kBFloat16, PerToken::kNever},  // A5
 };
 
-std::array<NamedTensor, 10> named_tensors(const Args& a) {
-  return {{{"x1", a.x1},
-           {"x2", a.x2},
-           {"bias", a.bias},
-           {"dequant_scale", a.dequant_scale},
-           {"antiquant_scale", a.antiquant_scale},
-           {"antiquant_offset", a.antiquant_offset},
-           {"residual", a.residual},
-           {"gamma", a.gamma},
-           {"y", a.y},
-           {"norm_out", a.norm_out}}};
+TensorList named_tensors(const Args& a) {
+  return tensors_of(operands_of(a))
+      .add("residual", a.residual)
+      .add("gamma", a.gamma)
+      .add("y", a.y)
+      .add("norm_out", a.norm_out);
 }
 
 void check_given(Contract& c, const Args& a) {
@@ -110,12 +104,11 @@ Status check_plan(const Args& a, int rank, bool& empty) {
 
 Status check_run(const Args& planned, const Args& a, int rank) {
   Contract c(kMatmulAllReduceAddRmsNorm, rank);
-  const auto now = named_tensors(a);
+  const TensorList now = named_tensors(a);
   check_as_planned(c, named_tensors(planned), now);
-  c.rule(a.packed_x2 == planned.packed_x2, "packed_x2 is another weight than planned; plan again");
-  c.rule(a.antiquant_group_size == planned.antiquant_group_size && a.epsilon == planned.epsilon,
-         "antiquant_group_size {} and epsilon {} differ from the planned {} and {}; plan again",
-         a.antiquant_group_size, a.epsilon, planned.antiquant_group_size, planned.epsilon);
+  check_operands_as_planned(c, operands_of(planned), operands_of(a));
+  c.rule(a.epsilon == planned.epsilon, "epsilon {} differs from the planned {}; plan again",
+         a.epsilon, planned.epsilon);
   check_apart(c, {"norm_out", a.norm_out}, now);
   check_apart(c, {"y", a.y}, now, "residual");
   return c.status();

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/matmul_reduce_scatter/contract.h"
 
-#include <array>
-
 #include "ops/row_tensor.h"
 
 namespace weft::ops {
@@ -17,13 +15,8 @@ constexpr DequantRow kDequantRows[] = {
     {DType::kBFloat16, DType::kFloat32, PerToken::kAlways},  // R5
 };
 
-std::array<NamedTensor, 6> named_tensors(const Args& a) {
-  return {{{"x1", a.x1},
-           {"x2", a.x2},
-           {"bias", a.bias},
-           {"x1_scale", a.x1_scale},
-           {"x2_scale", a.x2_scale},
-           {"output", a.output}}};
+TensorList named_tensors(const Args& a) {
+  return tensors_of(operands_of(a)).add("output", a.output);
 }
 
 void check_no_weight_quant(Contract& c, const Args& a) {
@@ -99,9 +92,9 @@ Status check_plan(const Args& a, int rank, int ranks, bool& empty) {
 
 Status check_run(const Args& planned, const Args& a, int rank) {
   Contract c(kMatmulReduceScatter, rank);
-  const auto now = named_tensors(a);
+  const TensorList now = named_tensors(a);
   check_as_planned(c, named_tensors(planned), now);
-  c.rule(a.packed_x2 == planned.packed_x2, "packed_x2 is another weight than planned; plan again");
+  check_operands_as_planned(c, operands_of(planned), operands_of(a));
   check_apart(c, {"output", a.output}, now);
   return c.status();
 }
