@@ -151,7 +151,7 @@ ACL_FUNC_VISIBILITY aclError aclrtSynchronizeDevice(void);
  * ACL_ERROR_RT_STREAM_SYNC_TIMEOUT. */
 ACL_FUNC_VISIBILITY aclError aclrtSynchronizeDeviceWithTimeout(int32_t timeout);
 
-/** Kept per device; weft computes as INFNAN whatever is set, so only INFNAN can be set.
+/** Overflow gives infinity on a CPU, so INFNAN is the only mode that can be set.
  * Errors: ACL_ERROR_RT_FEATURE_NOT_SUPPORT. */
 ACL_FUNC_VISIBILITY aclError aclrtSetDeviceSatMode(aclrtFloatOverflowMode mode);
 ACL_FUNC_VISIBILITY aclError aclrtGetDeviceSatMode(aclrtFloatOverflowMode *mode);
@@ -196,7 +196,8 @@ ACL_FUNC_VISIBILITY aclError aclrtCreateStream(aclrtStream *stream);
 ACL_FUNC_VISIBILITY aclError aclrtCreateStreamWithConfig(aclrtStream *stream, uint32_t priority,
                                                          uint32_t flag);
 
-/** Waits for the tasks, then destroys. Not for default streams (ACL_ERROR_RT_PARAM_INVALID). */
+/** Waits for the tasks, then destroys. Not for default streams (ACL_ERROR_RT_PARAM_INVALID) and not
+ * for NULL (ACL_ERROR_INVALID_PARAM). */
 ACL_FUNC_VISIBILITY aclError aclrtDestroyStream(aclrtStream stream);
 
 /** Drops the tasks that have not begun, waits for the one that has, then destroys. */
@@ -218,13 +219,14 @@ ACL_FUNC_VISIBILITY aclError aclrtStreamAbort(aclrtStream stream);
 /**
  * What a failed task means for the stream; once per stream. ACL_CONTINUE_ON_FAILURE, the default:
  * later tasks run, the next synchronise reports. ACL_STOP_ON_FAILURE: the tasks waiting in this
- * stream and in the others of its context are dropped and none are accepted any more.
+ * stream and in the others of its context are dropped, and none are accepted any more
+ * (ACL_ERROR_RT_STREAM_ABORT). Errors: ACL_ERROR_RT_PARAM_INVALID (set before).
  */
 ACL_FUNC_VISIBILITY aclError aclrtSetStreamFailureMode(aclrtStream stream, uint64_t mode);
 
 /* ---- events ---- */
 
-/** An event that can measure. Errors: ACL_ERROR_RT_NO_EVENT_RESOURCE. */
+/** An event that can measure. */
 ACL_FUNC_VISIBILITY aclError aclrtCreateEvent(aclrtEvent *event);
 ACL_FUNC_VISIBILITY aclError aclrtCreateEventWithFlag(aclrtEvent *event, uint32_t flag);
 ACL_FUNC_VISIBILITY aclError aclrtCreateEventExWithFlag(aclrtEvent *event, uint32_t flag);

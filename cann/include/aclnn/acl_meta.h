@@ -46,7 +46,8 @@ typedef struct aclScalarList aclScalarList;
 /**
  * A view of memory: element (i, j, …) is at tensorData + (offset + i · stride[0] + …) elements.
  * stride NULL: row-major. tensorData is the start of the storage and may be NULL until it is set.
- * Copies the shapes, never the data. NULL if a shape is missing, or it has too many axes (8).
+ * Copies the shapes, never the data. NULL if a shape is missing; what the numbers mean is checked
+ * by the operator that gets the tensor.
  */
 ACL_FUNC_VISIBILITY aclTensor *aclCreateTensor(const int64_t *viewDims, uint64_t viewDimsNum,
                                                aclDataType dataType, const int64_t *stride,
