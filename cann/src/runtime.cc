@@ -83,13 +83,19 @@ Error Runtime::finalize() {
   }
   // Without the mutex: tasks that still run may need it.
   for (const StreamRef& stream : streams_.all()) close(*stream, Stream::Rest::kRun);
+  // A device's work asks for the mutex while it holds the device's, so not the other way round.
+  std::vector<VirtualDevice*> devices;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, device] : devices_) devices.push_back(device.get());
+  }
+  for (VirtualDevice* device : devices) device->release_threads();
   const std::lock_guard lock(mutex_);
   streams_.clear();
   events.clear();
   device_memory.clear();
   host_memory.clear();
   for (auto& [id, device] : devices_) {
-    device->release_threads();
     device->set_count_ = device->contexts_ = device->streams_ = 0;
     device->default_context_ = nullptr;
   }

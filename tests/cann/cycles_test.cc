@@ -19,7 +19,7 @@ std::size_t threads_of_process() {
 }
 
 TEST(Cycles, AThousandLivesLeaveNothing) {
-  const std::size_t threads = threads_of_process();
+  std::size_t threads = 0;
   for (int i = 0; i < 1000; ++i) {
     ASSERT_EQ(aclInit(nullptr), ACL_SUCCESS);
     ASSERT_EQ(aclrtSetDevice(i % 16), ACL_SUCCESS);
@@ -44,6 +44,7 @@ TEST(Cycles, AThousandLivesLeaveNothing) {
     const Runtime::Counts left = Runtime::instance().counts();
     ASSERT_EQ(left.contexts + left.streams + left.events + left.device_blocks + left.host_blocks,
               0u);
+    if (i == 0) threads = threads_of_process();  // a sanitizer's own thread comes with the first
   }
   EXPECT_EQ(threads_of_process(), threads);
 }

@@ -289,6 +289,7 @@ TEST_F(StreamTest, EventWaitsCanTimeOut) {
   ASSERT_EQ(aclrtStreamWaitEvent(second, event), ACL_SUCCESS);
   EXPECT_EQ(aclrtSynchronizeStream(second), ACL_ERROR_RT_WAIT_TIMEOUT);
   gate.open();
+  EXPECT_EQ(aclrtSynchronizeStream(stream_), ACL_SUCCESS);
 }
 
 TEST_F(StreamTest, EventsMeasure) {
