@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/matmul_collective/wire.h"
 
+#include <cstring>
+
 namespace weft::ops {
 
 Result<Wire> Wire::plan(const rows::Kernels& rows, std::int64_t n, const CommScales& scales) {
@@ -31,6 +33,14 @@ void Wire::sum(const void* const* partials, int ranks, std::byte* to) const {
     rows_->requant_row({partials, ranks, n_, ratio(), to, rows::Store::kPlain});
   else
     rows_->sum_rows({partials, ranks, n_, to, rows::Store::kPlain});
+}
+
+void Wire::publish(const std::byte* row, std::byte* to) const {
+  const void* const rows[] = {row};
+  if (int8_)
+    std::memcpy(to, row, static_cast<size_t>(n_));
+  else
+    rows_->sum_rows({rows, 1, n_, to, rows::Store::kStream});  // a sum of one is a copy
 }
 
 const std::byte* Wire::decoded(const std::byte* row, std::byte* scratch) const {
