@@ -320,7 +320,7 @@ bool run_narrow(ThreadPool& pool, const Blocked& g, const std::byte* packed_x) {
   const std::int64_t panels = threads == 1 ? all : ceil_div(all, kTurns * threads);
   std::atomic<bool> all_done{true};
   pool.parallel_for(ceil_div(all, panels), [&](std::int64_t turn, int thread) {
-    if (kernel.enter) kernel.enter();
+    if (kernel.narrow.enter) kernel.narrow.enter(static_cast<int>(g.m));
     std::byte* acc = g.scratch + thread * g.scratch_bytes;
     Narrow narrow = narrow_arguments(g, packed_x, acc);
     FinishedTile tile{};

@@ -29,6 +29,7 @@ Result multiply_narrow(const Kernel& kernel, const Operands& x, bool with_bias) 
   const std::int64_t acc_stride = kernel.nr * 4 + 36;
   std::vector<std::byte> storage(64 + kBefore + m * acc_stride + 64, std::byte{kCanary});
   std::byte* acc = align(storage) + kBefore;
+  if (kernel.narrow.enter) kernel.narrow.enter(m);
   const bool done = kernel.narrow.run({.m = m,
                                        .n = n,
                                        .k = x.k,
@@ -38,6 +39,7 @@ Result multiply_narrow(const Kernel& kernel, const Operands& x, bool with_bias) 
                                        .acc = acc,
                                        .acc_stride_bytes = acc_stride,
                                        .bias = with_bias ? x.bias.data() : nullptr});
+  if (kernel.enter) kernel.enter();
   bool ok = all_canary(acc - kBefore, kBefore) && all_canary(acc + m * acc_stride, 64);
   for (int r = 0; r < m; ++r) ok = ok && all_canary(acc + r * acc_stride + kernel.nr * 4, 36);
   EXPECT_TRUE(ok) << "the narrow kernel wrote outside m x nr";
@@ -169,7 +171,7 @@ INSTANTIATE_TEST_SUITE_P(Gemm, NarrowTest, testing::ValuesIn(narrow_kernels()),
 // A row of narrow.inc whose isa and type are in no row of kernels.inc would be lost.
 TEST(NarrowTable, EveryRowIsFound) {
   std::size_t rows = 0;
-#define WEFT_GEMM_NARROW(isa, type, rows_, x_bytes, pack_x, narrow) ++rows;
+#define WEFT_GEMM_NARROW(isa, type, rows_, x_bytes, enter, pack_x, narrow) ++rows;
 #define WEFT_GEMM_NARROW_STORED(isa, type, stored, narrow)
 #include "kernels/gemm/narrow.inc"
 #undef WEFT_GEMM_NARROW

@@ -14,31 +14,40 @@ namespace {
 
 constexpr int kPanel = 32;  // columns at most
 
-/// The scales and offsets of a panel's columns in one group, widened.
-struct alignas(64) Scales {
-  float scale[kPanel], offset[kPanel];
+/// The scales or the offsets of a panel's columns in one group.
+struct alignas(64) Row {
+  float wide[kPanel];
+  std::uint32_t pair[kPanel];  ///< the value of T twice
+
+  /// n values of T from `src` on, or one for all (step 0); zero beyond.
+  template <class T>
+  void load(const void* src, int n, int step) {
+    const auto mask = static_cast<std::uint32_t>(low_bits(n));
+    const __m512i x = step ? _mm512_maskz_loadu_epi16(mask, src)
+                           : _mm512_maskz_set1_epi16(mask, *static_cast<const std::int16_t*>(src));
+    for (int j = 0; j < kPanel; j += 16) {
+      const __m256i half = j ? _mm512_extracti64x4_epi64(x, 1) : _mm512_castsi512_si256(x);
+      const __m512i word = _mm512_cvtepu16_epi32(half);
+      _mm512_store_ps(wide + j, T::widen(half));
+      _mm512_store_si512(pair + j, _mm512_or_si512(word, _mm512_slli_epi32(word, 16)));
+    }
+  }
 };
 
-inline __m512 widen_bf16(__m256i x) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
-}
+/// Those of group `group`; offsets of zero if there are none.
+struct Scales {
+  Row scale, offset;
 
-/// n values of T from `src` on, or one for all (step 0); zero beyond.
-template <class T>
-inline void widen_row(const void* src, int n, int step, float* dst) {
-  const auto mask = static_cast<std::uint32_t>(low_bits(n));
-  const __m512i x = step ? _mm512_maskz_loadu_epi16(mask, src)
-                         : _mm512_maskz_set1_epi16(mask, *static_cast<const std::int16_t*>(src));
-  _mm512_store_ps(dst, T::widen(_mm512_castsi512_si256(x)));
-  _mm512_store_ps(dst + 16, T::widen(_mm512_extracti64x4_epi64(x, 1)));
-}
-
-template <class T>
-inline void load_scales(const Narrow& p, std::int64_t group, Scales& scales) {
-  const std::int64_t at = 2 * group * p.group_stride;
-  widen_row<T>(bytes(p.scale) + at, p.n, p.scale_step, scales.scale);
-  if (p.offset) widen_row<T>(bytes(p.offset) + at, p.n, p.scale_step, scales.offset);
-}
+  template <class T>
+  void load(const Narrow& p, std::int64_t group) {
+    const std::int64_t at = 2 * group * p.group_stride;
+    scale.load<T>(bytes(p.scale) + at, p.n, p.scale_step);
+    if (p.offset)
+      offset.load<T>(bytes(p.offset) + at, p.n, p.scale_step);
+    else
+      offset = {};
+  }
+};
 
 /// Eight significant bits, ties to even, in the upper half of each word; exact for subnormals,
 /// which the instruction flushes. No nan.
@@ -50,18 +59,6 @@ inline __m512i round_bf16(__m512 x) {
 
 constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
-/// To float16 and back.
-inline __m512 round_fp16(__m512 x) { return _mm512_cvtph_ps(_mm512_cvtps_ph(x, kNearest)); }
-
-/// To the eleven significant bits of float16: as round_fp16 where that is normal or exact. 2^13
-/// times the power of two in x pushes exactly the bits that are too many out of the sum.
-inline __m512 round_significand(__m512 x) {
-  const __m512 power = _mm512_castsi512_ps(
-      _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(static_cast<int>(0xff800000u))));
-  const __m512 sum = _mm512_fmadd_ps(power, _mm512_set1_ps(0x1p13f), x);
-  return _mm512_fnmadd_ps(power, _mm512_set1_ps(0x1p13f), sum);
-}
-
 inline __m512 magnitude(__m512 x) { return _mm512_abs_ps(x); }
 inline __mmask16 at_least(__m512 x, float limit) {
   return _mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_GE_OQ);
@@ -71,78 +68,91 @@ inline __mmask16 at_most(__m512 x, float limit) {
 }
 inline __mmask16 is_finite(__m512 x) { return at_most(magnitude(x), 0x1.fffffep127f); }
 
-/// The smallest magnitude but zero that an integer plus offset has, or less.
-inline __m512 least_sum(__m512 offset) {
+/// The smallest magnitude but zero that (an integer + offset) · scale has, or less.
+inline __m512 least_product(__m512 scale, __m512 offset) {
   const __m512 fraction =
       magnitude(_mm512_sub_ps(offset, _mm512_roundscale_ps(offset, _MM_FROUND_TO_NEAREST_INT)));
-  return _mm512_mask_mov_ps(fraction, at_most(fraction, 0), _mm512_set1_ps(1));
+  const __m512 least = _mm512_mask_mov_ps(fraction, at_most(fraction, 0), _mm512_set1_ps(1));
+  return _mm512_mul_ps(least, magnitude(scale));
 }
 
-/// How the columns of a group are computed: fast if no product but zero is subnormal and none
-/// overflows; exact_sum: and w + offset needs no rounding.
-struct Ways {
-  std::uint32_t fast, exact_sum;
-};
-
+/// Restoring to bfloat16. A type says
+///   takes(scale, offset)        whether 16 columns can be restored with the right bits
+///   fast(scale, offset)         the columns of 16 where int8 can take the fast way
+///   store_table(w, j, ...)      the 16 values of int4 for column j
+///   Factors                     scale and offset of a column
+///   store<kOffset, kFast>(...)  32 values of int8
 struct ToBf16 {
   static constexpr int kPlanes = 1;
-  static __m512 widen(__m256i x) { return widen_bf16(x); }
+  static __m512 widen(__m256i x) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+  }
 
   /// Finite scales only: sums and products that are not finite then have the right bits by
   /// themselves.
   static bool takes(__m512 scale, __m512 offset) {
     return (is_finite(scale) & is_finite(offset)) == 0xffff;
   }
-  // Twice the smallest normal number: the product is rounded.
-  static Ways ways(__m512 scale, __m512 offset) {
-    const __m512 least = _mm512_mul_ps(least_sum(offset), magnitude(scale));
-    return {static_cast<std::uint32_t>(at_least(least, 0x1p-125f) | at_most(magnitude(scale), 0)),
-            0};
+  /// Twice the smallest normal number, because the product is rounded.
+  static __mmask16 fast(__m512 scale, __m512 offset) {
+    return at_least(least_product(scale, offset), 0x1p-125f) | at_most(magnitude(scale), 0);
   }
 
-  /// The 16 values of int4 in its order.
-  static void store_table(__m512 w, const float* scale, const float* offset, std::byte* dst) {
-    if (offset) w = _mm512_add_ps(w, _mm512_set1_ps(*offset));
-    const __m512i rounded = round_bf16(_mm512_mul_ps(w, _mm512_set1_ps(*scale)));
+  static void store_table(__m512 w, int j, const Scales& scales, bool has_offset, std::byte* dst) {
+    if (has_offset) w = _mm512_add_ps(w, _mm512_set1_ps(scales.offset.wide[j]));
+    const __m512i rounded = round_bf16(_mm512_mul_ps(w, _mm512_set1_ps(scales.scale.wide[j])));
     _mm256_store_si256(reinterpret_cast<__m256i*>(dst),
                        _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
   }
 
-  static __m512 sum_fast(__m512 w, __m512 offset) { return _mm512_add_ps(w, offset); }
-  static __m512 sum_slow(__m512 w, __m512 offset) { return _mm512_add_ps(w, offset); }
-  static void store_fast(__m512 x0, __m512 x1, std::byte* dst) {
-    _mm512_store_si512(dst, (__m512i)_mm512_cvtne2ps_pbh(x1, x0));
+  struct Factors {
+    Factors(const Scales& scales, int j)
+        : scale(_mm512_set1_ps(scales.scale.wide[j])),
+          offset(_mm512_set1_ps(scales.offset.wide[j])) {}
+    __m512 scale, offset;
+  };
+  template <bool kOffset, bool kFast>
+  static void store(const std::byte* src, const Factors& by, std::byte* dst) {
+    const __m512 x0 = value<kOffset>(src, by), x1 = value<kOffset>(src + 16, by);
+    if constexpr (kFast) {
+      _mm512_store_si512(dst, (__m512i)_mm512_cvtne2ps_pbh(x1, x0));
+    } else {
+      const __m256i low = _mm512_cvtepi32_epi16(_mm512_srli_epi32(round_bf16(x0), 16));
+      const __m256i high = _mm512_cvtepi32_epi16(_mm512_srli_epi32(round_bf16(x1), 16));
+      _mm512_store_si512(dst, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+    }
   }
-  static void store_slow(__m512 x0, __m512 x1, std::byte* dst) {
-    const __m256i low = _mm512_cvtepi32_epi16(_mm512_srli_epi32(round_bf16(x0), 16));
-    const __m256i high = _mm512_cvtepi32_epi16(_mm512_srli_epi32(round_bf16(x1), 16));
-    _mm512_store_si512(dst, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+
+ private:
+  template <bool kOffset>
+  static __m512 value(const std::byte* src, const Factors& by) {
+    __m512 w = _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(src))));
+    if constexpr (kOffset) w = _mm512_add_ps(w, by.offset);
+    return _mm512_mul_ps(w, by.scale);
   }
 };
 
+/// Restoring to float16, in half arithmetic: hi and lo.
 struct ToFp16 {
   static constexpr int kPlanes = 2;
   static __m512 widen(__m256i x) { return _mm512_cvtph_ps(x); }
 
   /// What is not finite becomes a nan in lo.
   static bool takes(__m512, __m512) { return true; }
-  static Ways ways(__m512 scale, __m512 offset) {
+  /// No subnormal but zero, and no overflow.
+  static __mmask16 fast(__m512 scale, __m512 offset) {
     constexpr float kLimit = 60000;  // less than the largest float16 by more than the roundings
-    const __m512 least = _mm512_mul_ps(least_sum(offset), magnitude(scale));
     const __m512 most = _mm512_add_ps(magnitude(offset), _mm512_set1_ps(128));
-    const __mmask16 small =
+    const __mmask16 finite =
         at_most(most, kLimit) & at_most(_mm512_mul_ps(most, magnitude(scale)), kLimit);
-    const __mmask16 normal = at_least(least, 0x1p-14f) | at_most(magnitude(scale), 0);
-    // The largest sum has the coarsest last bit. If it is exact, so is every other.
-    const __m512 back = _mm512_sub_ps(round_significand(most), _mm512_set1_ps(128));
-    const __mmask16 exact =
-        _mm512_cmp_ps_mask(back, magnitude(offset), _CMP_EQ_OQ) & at_most(most, 2047);
-    return {static_cast<std::uint32_t>(small & normal), exact};
+    return finite &
+           (at_least(least_product(scale, offset), 0x1p-14f) | at_most(magnitude(scale), 0));
   }
 
-  static void store_table(__m512 w, const float* scale, const float* offset, std::byte* dst) {
-    if (offset) w = round_fp16(_mm512_add_ps(w, _mm512_set1_ps(*offset)));
-    const __m512 x = round_fp16(_mm512_mul_ps(w, _mm512_set1_ps(*scale)));
+  static void store_table(__m512 w, int j, const Scales& scales, bool has_offset, std::byte* dst) {
+    if (has_offset) w = rounded(_mm512_add_ps(w, _mm512_set1_ps(scales.offset.wide[j])));
+    const __m512 x = rounded(_mm512_mul_ps(w, _mm512_set1_ps(scales.scale.wide[j])));
     const __m512i hi =
         _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
     const __m512i lo = _mm512_castps_si512(_mm512_sub_ps(x, _mm512_castsi512_ps(hi)));
@@ -151,73 +161,63 @@ struct ToFp16 {
     _mm256_store_si256(to + 1, _mm512_cvtepi32_epi16(_mm512_srli_epi32(lo, 16)));
   }
 
-  static __m512 sum_fast(__m512 w, __m512 offset) {
-    return round_significand(_mm512_add_ps(w, offset));
-  }
-  static __m512 sum_slow(__m512 w, __m512 offset) { return round_fp16(_mm512_add_ps(w, offset)); }
-  static __m512i joined(__m512 x0, __m512 x1) {
-    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtps_ph(x0, kNearest)),
-                              _mm512_cvtps_ph(x1, kNearest), 1);
-  }
-  static void store_fast(__m512 x0, __m512 x1, std::byte* dst) {
-    const Split s = split_normal(joined(x0, x1));
-    _mm512_store_si512(dst, s.hi);
-    _mm512_store_si512(dst + kLo, s.lo);
-  }
-  static void store_slow(__m512 x0, __m512 x1, std::byte* dst) {
-    const Split s = split(joined(x0, x1));
-    _mm512_store_si512(dst, s.hi);
-    _mm512_store_si512(dst + kLo, s.lo);
-  }
-};
-
-/// Some columns of a block: 64 bytes of each at most, to be restored, and what to fetch meanwhile.
-struct Columns {
-  int first, count;
-  const std::byte* src;     ///< of the first
-  std::int64_t stride;      ///< from column to column
-  std::byte* dst;           ///< of the first; the others follow line by line
-  std::int64_t step_bytes;  ///< from the values of one k step to those of the next
-  const std::byte* fetch;   ///< a line for each column
-  std::int64_t fetch_stride;
-
-  template <class Each>
-  void each(Each restore) const {
-    const std::byte *from = src, *soon = fetch;
-    std::byte* to = dst;
-    for (int j = first; j < first + count; ++j) {
-      _mm_prefetch(reinterpret_cast<const char*>(soon), _MM_HINT_T1);
-      restore(j, from, to);
-      from += stride;
-      soon += fetch_stride;
-      to += kLineBytes;
+  struct Factors {
+    Factors(const Scales& scales, int j)
+        : scale(halves(scales.scale.pair[j])), offset(halves(scales.offset.pair[j])) {}
+    static __m512h halves(std::uint32_t pair) {
+      return _mm512_castsi512_ph(_mm512_set1_epi32(static_cast<int>(pair)));
     }
+    __m512h scale, offset;
+  };
+  template <bool kOffset, bool kFast>
+  static void store(const std::byte* src, const Factors& by, std::byte* dst) {
+    __m512h x = _mm512_cvtepi16_ph(
+        _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(src))));
+    if constexpr (kOffset) x = _mm512_add_ph(x, by.offset);
+    const __m512i bits = _mm512_castph_si512(_mm512_mul_ph(x, by.scale));
+    const Split s = kFast ? split_normal(bits) : split(bits);
+    _mm512_store_si512(dst, s.hi);
+    _mm512_store_si512(dst + kLo, s.lo);
+  }
+
+ private:
+  static __m512 rounded(__m512 x) {
+    return _mm512_cvtph_ps(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
 };
 
 /// int4: tables of 16 values. 32 nibbles become 32 indices in two instructions, because the lookup
 /// ignores all but the lowest five bits of an index, and holds every value twice.
+///
+/// A restorer is prepared for a group; visit(f) then calls f with what restores its columns the
+/// fastest way, any() gives what is right for every group. Both have
+///   column<kSteps>(j, src, dst, step_bytes)   32 kSteps weights of column j as lines of tiles,
+///                                             step_bytes from those of a k step to the next
 template <class T>
 class Int4 {
  public:
   using Type = T;
-  static constexpr int kPerLine = 128;  // weights in 64 bytes
+  static constexpr int kStepBytes = 16;  // of 32 weights
 
   bool prepare(const Narrow& p, std::int64_t group) {
     Scales scales;
-    load_scales<T>(p, group, scales);
+    scales.load<T>(p, group);
     const __m512 values = _mm512_set_ps(-1, -2, -3, -4, -5, -6, -7, -8, 7, 6, 5, 4, 3, 2, 1, 0);
     for (int j = 0; j < kPanel; j += 16)
-      if (!T::takes(_mm512_load_ps(scales.scale + j),
-                    p.offset ? _mm512_load_ps(scales.offset + j) : _mm512_setzero_ps()))
+      if (!T::takes(_mm512_load_ps(scales.scale.wide + j), _mm512_load_ps(scales.offset.wide + j)))
         return false;
-    for (int j = 0; j < p.n; ++j)
-      T::store_table(values, scales.scale + j, p.offset ? scales.offset + j : nullptr, tables_[j]);
+    for (int j = 0; j < kPanel; ++j)  // zero from p.n on
+      T::store_table(values, j, scales, p.offset != nullptr, tables_[j]);
     return true;
   }
+  template <class F>
+  bool visit(F f) const {
+    return f(any());
+  }
+  const Int4& any() const { return *this; }
 
   template <int kSteps>
-  void restore(const Columns& columns) const {
+  void column(int j, const std::byte* src, std::byte* dst, std::int64_t step_bytes) const {
     // Each byte into the upper half of two words; multiplied by 2^8 or 2^4, the upper half of the
     // product begins with its lower or its upper nibble. (A shift would compete with the lookup.)
     const __m512i bytes_of_words =
@@ -226,19 +226,17 @@ class Int4 {
                         7, -1, 7, -1, 6, -1, 6, -1, 5, -1, 5, -1, 4, -1, 4, -1,          //
                         3, -1, 3, -1, 2, -1, 2, -1, 1, -1, 1, -1, 0, -1, 0, -1);
     const __m512i powers = _mm512_set1_epi32(0x10 << 16 | 0x100);
-    columns.each([&](int j, const std::byte* src, std::byte* dst) {
-      __m512i table[T::kPlanes];
+    __m512i table[T::kPlanes];
+    for (int plane = 0; plane < T::kPlanes; ++plane)
+      table[plane] = _mm512_broadcast_i64x4(
+          _mm256_load_si256(reinterpret_cast<const __m256i*>(tables_[j] + 32 * plane)));
+    for (int s = 0; s < kSteps; ++s, src += kStepBytes, dst += step_bytes) {
+      const __m512i raw =
+          _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(src)));
+      const __m512i index = _mm512_mulhi_epu16(_mm512_shuffle_epi8(raw, bytes_of_words), powers);
       for (int plane = 0; plane < T::kPlanes; ++plane)
-        table[plane] = _mm512_broadcast_i64x4(
-            _mm256_load_si256(reinterpret_cast<const __m256i*>(tables_[j] + 32 * plane)));
-      for (int s = 0; s < kSteps; ++s, src += 16, dst += columns.step_bytes) {
-        const __m512i raw =
-            _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(src)));
-        const __m512i index = _mm512_mulhi_epu16(_mm512_shuffle_epi8(raw, bytes_of_words), powers);
-        for (int plane = 0; plane < T::kPlanes; ++plane)
-          _mm512_store_si512(dst + plane * kLo, _mm512_permutexvar_epi16(index, table[plane]));
-      }
-    });
+        _mm512_store_si512(dst + plane * kLo, _mm512_permutexvar_epi16(index, table[plane]));
+    }
   }
 
  private:
@@ -249,87 +247,61 @@ template <class T>
 class Int8 {
  public:
   using Type = T;
-  static constexpr int kPerLine = 64;
+  static constexpr int kStepBytes = 32;
 
   bool prepare(const Narrow& p, std::int64_t group) {
-    load_scales<T>(p, group, scales_);
-    same_ = true;
+    scales_.load<T>(p, group);
+    has_offset_ = p.offset != nullptr;
+    fast_ = 0;
     for (int j = 0; j < kPanel; j += 16) {
-      const __m512 scale = _mm512_load_ps(scales_.scale + j);
-      const __m512 offset = p.offset ? _mm512_load_ps(scales_.offset + j) : _mm512_setzero_ps();
+      const __m512 scale = _mm512_load_ps(scales_.scale.wide + j);
+      const __m512 offset = _mm512_load_ps(scales_.offset.wide + j);
       if (!T::takes(scale, offset)) return false;
-      const Ways ways = T::ways(scale, offset);
-      for (int i = 0; i < 16; ++i) {
-        const bool fast = ways.fast >> i & 1, exact = ways.exact_sum >> i & 1;
-        way_[j + i] = fast       ? !p.offset ? kScaled
-                                   : exact   ? kExactSum
-                                             : kRoundedSum
-                      : p.offset ? kSlowSum
-                                 : kSlowScaled;
-        same_ = same_ && (j + i >= p.n || way_[j + i] == way_[0]);
-      }
+      fast_ |= std::uint32_t{T::fast(scale, offset)} << j;
     }
     return true;
   }
-
-  template <int kSteps>
-  void restore(const Columns& columns) const {
-    if (same_) return restore<kSteps>(way_[0], columns);
-    columns.each([&](int j, const std::byte* src, std::byte* dst) {
-      restore<kSteps>(way_[j], {j, 1, src, 0, dst, columns.step_bytes, src, 0});
-    });
+  template <class F>
+  bool visit(F f) const {
+    if (~fast_ != 0) return f(any());
+    return has_offset_ ? f(Fast<true>{scales_}) : f(Fast<false>{scales_});
   }
+  struct Any {
+    const Int8& all;
+    template <int kSteps>
+    void column(int j, const std::byte* src, std::byte* dst, std::int64_t step_bytes) const {
+      const bool fast = all.fast_ >> j & 1;
+      if (all.has_offset_)
+        fast ? store<kSteps, true, true>(all.scales_, j, src, dst, step_bytes)
+             : store<kSteps, true, false>(all.scales_, j, src, dst, step_bytes);
+      else
+        fast ? store<kSteps, false, true>(all.scales_, j, src, dst, step_bytes)
+             : store<kSteps, false, false>(all.scales_, j, src, dst, step_bytes);
+    }
+  };
+  Any any() const { return {*this}; }
 
  private:
-  enum Way : std::uint8_t { kScaled, kExactSum, kRoundedSum, kSlowScaled, kSlowSum };
-
-  template <int kSteps>
-  void restore(Way way, const Columns& columns) const {
-    switch (way) {
-      case kScaled:
-        return restore<kSteps, kScaled>(columns);
-      case kExactSum:
-        return restore<kSteps, kExactSum>(columns);
-      case kRoundedSum:
-        return restore<kSteps, kRoundedSum>(columns);
-      case kSlowScaled:
-        return restore<kSteps, kSlowScaled>(columns);
-      case kSlowSum:
-        return restore<kSteps, kSlowSum>(columns);
+  template <bool kOffset>
+  struct Fast {
+    const Scales& scales;
+    template <int kSteps>
+    void column(int j, const std::byte* src, std::byte* dst, std::int64_t step_bytes) const {
+      store<kSteps, kOffset, true>(scales, j, src, dst, step_bytes);
     }
-  }
+  };
 
-  template <int kSteps, Way kWay>
-  void restore(const Columns& columns) const {
-    columns.each([&](int j, const std::byte* src, std::byte* dst) {
-      const __m512 scale = _mm512_set1_ps(scales_.scale[j]);
-      const __m512 offset = _mm512_set1_ps(scales_.offset[j]);
-      for (int s = 0; s < kSteps; ++s, src += 32, dst += columns.step_bytes) {
-        const __m512 x0 = _mm512_mul_ps(sum<kWay>(integers(src), offset), scale);
-        const __m512 x1 = _mm512_mul_ps(sum<kWay>(integers(src + 16), offset), scale);
-        if constexpr (kWay == kSlowScaled || kWay == kSlowSum)
-          T::store_slow(x0, x1, dst);
-        else
-          T::store_fast(x0, x1, dst);
-      }
-    });
-  }
-
-  template <Way kWay>
-  static __m512 sum(__m512 w, __m512 offset) {
-    if constexpr (kWay == kExactSum) return _mm512_add_ps(w, offset);
-    if constexpr (kWay == kRoundedSum) return T::sum_fast(w, offset);
-    if constexpr (kWay == kSlowSum) return T::sum_slow(w, offset);
-    return w;
-  }
-  static __m512 integers(const std::byte* src) {
-    return _mm512_cvtepi32_ps(
-        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(src))));
+  template <int kSteps, bool kOffset, bool kFast>
+  static void store(const Scales& scales, int j, const std::byte* src, std::byte* dst,
+                    std::int64_t step_bytes) {
+    const typename T::Factors by(scales, j);
+    for (int s = 0; s < kSteps; ++s, src += kStepBytes, dst += step_bytes)
+      T::template store<kOffset, kFast>(src, by, dst);
   }
 
   Scales scales_;
-  Way way_[kPanel];
-  bool same_;  // one way for all columns
+  std::uint32_t fast_;
+  bool has_offset_;
 };
 
 }  // namespace
