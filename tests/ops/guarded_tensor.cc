@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "guarded_tensor.h"
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -18,13 +19,18 @@ constexpr std::int64_t kGuardBytes = 256;
 /// Calls body(position in row-major order, offset by strides) for every element.
 template <typename Body>
 void for_elements(const ConstTensorRef& tensor, const Body& body) {
-  for (std::int64_t i = 0; i < tensor.elements(); ++i) {
-    std::int64_t rest = i, offset = 0;
-    for (int axis = tensor.rank() - 1; axis >= 0; --axis) {
-      offset += rest % tensor.dim(axis) * tensor.stride(axis);
-      rest /= tensor.dim(axis);
-    }
+  const std::int64_t elements = tensor.elements();
+  std::array<std::int64_t, kMaxDims> at{};
+  std::int64_t offset = 0;
+  for (std::int64_t i = 0; i < elements; ++i) {
     body(i, offset);
+    for (int axis = tensor.rank() - 1; axis >= 0; --axis) {
+      const auto a = static_cast<std::size_t>(axis);
+      offset += tensor.stride(axis);
+      if (++at[a] < tensor.dim(axis)) break;
+      offset -= at[a] * tensor.stride(axis);
+      at[a] = 0;
+    }
   }
 }
 
@@ -103,8 +109,9 @@ void GuardedTensor::allocate(DType dtype, const std::vector<std::int64_t>& dims,
   memory_.assign(bytes, kCanary);
   owned_.assign(bytes, false);
   for_elements(tensor_, [&](std::int64_t, std::int64_t at) {
-    for (std::int64_t bit = at * bits; bit < (at + 1) * bits; bit += 4)
-      owned_[static_cast<std::size_t>(offset_ + bit / 8)] = true;
+    const std::int64_t begin = offset_ + at * bits / 8, end = offset_ + ((at + 1) * bits + 7) / 8;
+    for (std::int64_t byte = begin; byte < end; ++byte)
+      owned_[static_cast<std::size_t>(byte)] = true;
   });
 }
 
@@ -149,6 +156,12 @@ void GuardedTensor::set_words(const std::vector<std::uint64_t>& words) {
     const auto* from = reinterpret_cast<const std::byte*>(&words.at(static_cast<std::size_t>(i)));
     copy_element(tensor_.dtype(), from, 0, base(memory_), offset);
   });
+  original_ = memory_;
+}
+
+void GuardedTensor::take_beginning(const GuardedTensor& from) {
+  std::memcpy(base(memory_), from.base(from.memory_),
+              static_cast<std::size_t>(bytes_of(tensor_.dtype(), tensor_.elements())));
   original_ = memory_;
 }
 

@@ -42,6 +42,8 @@ class GuardedTensor {
   /// Other elements, from before any call on. Rounded to the type; or the low bits of words.
   void set(const std::vector<double>& values);
   void set_words(const std::vector<std::uint64_t>& words);
+  /// The first elements of a tensor that is at least as long. Both are dense.
+  void take_beginning(const GuardedTensor& from);
 
  private:
   void allocate(DType dtype, const std::vector<std::int64_t>& dims,
