@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "guarded_tensor.h"
 
+#include <array>
+#include <bit>
+#include <cmath>
 #include <cstring>
+
+#include "base/float16.h"
+#include "base/fractal_nz.h"
+#include "ops/reference_bounds.h"
 
 namespace weft::testing {
 namespace {
@@ -12,13 +19,18 @@ constexpr std::int64_t kGuardBytes = 256;
 /// Calls body(position in row-major order, offset by strides) for every element.
 template <typename Body>
 void for_elements(const ConstTensorRef& tensor, const Body& body) {
-  for (std::int64_t i = 0; i < tensor.elements(); ++i) {
-    std::int64_t rest = i, offset = 0;
-    for (int axis = tensor.rank() - 1; axis >= 0; --axis) {
-      offset += rest % tensor.dim(axis) * tensor.stride(axis);
-      rest /= tensor.dim(axis);
-    }
+  const std::int64_t elements = tensor.elements();
+  std::array<std::int64_t, kMaxDims> at{};
+  std::int64_t offset = 0;
+  for (std::int64_t i = 0; i < elements; ++i) {
     body(i, offset);
+    for (int axis = tensor.rank() - 1; axis >= 0; --axis) {
+      const auto a = static_cast<std::size_t>(axis);
+      offset += tensor.stride(axis);
+      if (++at[a] < tensor.dim(axis)) break;
+      offset -= at[a] * tensor.stride(axis);
+      at[a] = 0;
+    }
   }
 }
 
@@ -33,6 +45,23 @@ void copy_element(DType dtype, const std::byte* from, std::int64_t from_index, s
   const int shift = static_cast<int>(to_index % 2 * 4);
   std::byte& byte = to[to_index / 2];
   byte = (byte & static_cast<std::byte>(~(15 << shift))) | static_cast<std::byte>(value << shift);
+}
+
+/// The bits of a value in their lowest places.
+std::uint64_t encode(DType dtype, double value) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return std::bit_cast<std::uint32_t>(static_cast<float>(value));
+    case DType::kFloat16:
+      return f64_to_fp16(value);
+    case DType::kBFloat16:
+      return f64_to_bf16(value);
+    case DType::kInt64:
+    case DType::kUInt64:
+      return std::uint64_t{1} << 46 | std::bit_cast<std::uint32_t>(static_cast<float>(value));
+    default:
+      return static_cast<std::uint64_t>(std::llround(value));
+  }
 }
 
 }  // namespace
@@ -55,6 +84,16 @@ GuardedTensor::GuardedTensor(const ConstTensorRef& from, const std::vector<std::
   original_ = memory_;
 }
 
+GuardedTensor GuardedTensor::fractal_nz(const ConstTensorRef& from) {
+  const bool transposed = from.fractal_nz_transposed();
+  const std::int64_t rows = from.dim(transposed ? 1 : 0), columns = from.dim(transposed ? 0 : 1);
+  const std::int64_t elements = FractalNz(from.dtype(), rows, columns).elements();
+  GuardedTensor image(ConstTensorRef(from.data(), from.dtype(), {elements}), {1});
+  const TensorRef view = TensorRef::fractal_nz(nullptr, from.dtype(), rows, columns);
+  image.tensor_ = transposed ? view.transposed() : view;
+  return image;
+}
+
 void GuardedTensor::allocate(DType dtype, const std::vector<std::int64_t>& dims,
                              const std::vector<std::int64_t>& strides) {
   tensor_ = TensorRef(nullptr, dtype, dims, strides);
@@ -70,8 +109,9 @@ void GuardedTensor::allocate(DType dtype, const std::vector<std::int64_t>& dims,
   memory_.assign(bytes, kCanary);
   owned_.assign(bytes, false);
   for_elements(tensor_, [&](std::int64_t, std::int64_t at) {
-    for (std::int64_t bit = at * bits; bit < (at + 1) * bits; bit += 4)
-      owned_[static_cast<std::size_t>(offset_ + bit / 8)] = true;
+    const std::int64_t begin = offset_ + at * bits / 8, end = offset_ + ((at + 1) * bits + 7) / 8;
+    for (std::int64_t byte = begin; byte < end; ++byte)
+      owned_[static_cast<std::size_t>(byte)] = true;
   });
 }
 
@@ -95,6 +135,34 @@ std::vector<std::uint16_t> GuardedTensor::bits() const {
     std::memcpy(&result[static_cast<std::size_t>(i)], base(memory_) + offset * 2, 2);
   });
   return result;
+}
+
+std::vector<double> GuardedTensor::values() const {
+  std::vector<double> result(static_cast<std::size_t>(tensor_.elements()));
+  for_elements(tensor_, [&](std::int64_t i, std::int64_t offset) {
+    result[static_cast<std::size_t>(i)] = ops::element_value(view(), offset);
+  });
+  return result;
+}
+
+void GuardedTensor::set(const std::vector<double>& values) {
+  std::vector<std::uint64_t> words;
+  for (double value : values) words.push_back(encode(tensor_.dtype(), value));
+  set_words(words);
+}
+
+void GuardedTensor::set_words(const std::vector<std::uint64_t>& words) {
+  for_elements(tensor_, [&](std::int64_t i, std::int64_t offset) {
+    const auto* from = reinterpret_cast<const std::byte*>(&words.at(static_cast<std::size_t>(i)));
+    copy_element(tensor_.dtype(), from, 0, base(memory_), offset);
+  });
+  original_ = memory_;
+}
+
+void GuardedTensor::take_beginning(const GuardedTensor& from) {
+  std::memcpy(base(memory_), from.base(from.memory_),
+              static_cast<std::size_t>(bytes_of(tensor_.dtype(), tensor_.elements())));
+  original_ = memory_;
 }
 
 std::vector<std::int64_t> padded_strides(const std::vector<std::int64_t>& dims, std::int64_t row,

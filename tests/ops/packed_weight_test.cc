@@ -138,8 +138,10 @@ TEST_P(PackedWeightUse, GivesTheBitsOfX2) {
     on_all(groups, [&, isa = isa](Group& group) {
       const auto me = static_cast<std::size_t>(group.rank());
       Context context = one_thread(isa);
-      EXPECT_TRUE(matmul_allreduce_add_rmsnorm(context, group, data[me]->args()).ok());
-      MatmulAllReduceAddRmsNormArgs args = packed[me]->args();
+      EXPECT_TRUE(matmul_allreduce_add_rmsnorm(context, group,
+                                               data[me]->args<MatmulAllReduceAddRmsNormArgs>())
+                      .ok());
+      MatmulAllReduceAddRmsNormArgs args = packed[me]->args<MatmulAllReduceAddRmsNormArgs>();
       const PackedWeight weight = PackedWeight::pack(context, args.x2).value();
       // The weight does not follow its source, which may go.
       args.x2 = {};
@@ -162,13 +164,14 @@ TEST(PackedWeight, IsRefusedWhereItDoesNotFit) {
   const RankData data(c, 0, 1);
   std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
   Context context = one_thread();
-  const PackedWeight weight = PackedWeight::pack(context, data.args().x2).value();
+  const PackedWeight weight =
+      PackedWeight::pack(context, data.args<MatmulAllReduceAddRmsNormArgs>().x2).value();
   const auto refused = [&](const MatmulAllReduceAddRmsNormArgs& args) {
     const auto plan = MatmulAllReduceAddRmsNorm::plan(context, groups[0], args);
     EXPECT_FALSE(plan.ok());
     return plan.status().message();
   };
-  MatmulAllReduceAddRmsNormArgs args = data.args();
+  MatmulAllReduceAddRmsNormArgs args = data.args<MatmulAllReduceAddRmsNormArgs>();
   args.packed_x2 = &weight;
   EXPECT_THAT(refused(args), HasSubstr("x2 and packed_x2 are both given"));
   args.x2 = {};
@@ -178,7 +181,7 @@ TEST(PackedWeight, IsRefusedWhereItDoesNotFit) {
   const std::vector<std::int8_t> bytes(64 * 32);
   const PackedWeight integers =
       PackedWeight::pack(context, {bytes.data(), DType::kInt8, {64, 32}}).value();
-  args = data.args();
+  args = data.args<MatmulAllReduceAddRmsNormArgs>();
   args.antiquant_scale = {bytes.data(), kF16, {1}};
   args.x2 = {};
   args.packed_x2 = &integers;
@@ -191,8 +194,9 @@ TEST(PackedWeight, IsRefusedWhereItsInstructionsAreCapped) {
   std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
   Context best = one_thread(), scalar = one_thread("scalar");
   if (best.isa() == scalar.isa()) GTEST_SKIP() << "this machine has only scalar";
-  const PackedWeight weight = PackedWeight::pack(best, data.args().x2).value();
-  MatmulAllReduceAddRmsNormArgs args = data.args();
+  const PackedWeight weight =
+      PackedWeight::pack(best, data.args<MatmulAllReduceAddRmsNormArgs>().x2).value();
+  MatmulAllReduceAddRmsNormArgs args = data.args<MatmulAllReduceAddRmsNormArgs>();
   args.x2 = {};
   args.packed_x2 = &weight;
   const auto plan = MatmulAllReduceAddRmsNorm::plan(scalar, groups[0], args);
@@ -205,9 +209,11 @@ TEST(PackedWeight, RunRefusesAnotherOneThanPlanned) {
   const RankData data(c, 0, 1);
   std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
   Context context = one_thread();
-  const PackedWeight first = PackedWeight::pack(context, data.args().x2).value();
-  const PackedWeight second = PackedWeight::pack(context, data.args().x2).value();
-  MatmulAllReduceAddRmsNormArgs args = data.args();
+  const PackedWeight first =
+      PackedWeight::pack(context, data.args<MatmulAllReduceAddRmsNormArgs>().x2).value();
+  const PackedWeight second =
+      PackedWeight::pack(context, data.args<MatmulAllReduceAddRmsNormArgs>().x2).value();
+  MatmulAllReduceAddRmsNormArgs args = data.args<MatmulAllReduceAddRmsNormArgs>();
   args.x2 = {};
   args.packed_x2 = &first;
   auto plan = MatmulAllReduceAddRmsNorm::plan(context, groups[0], args).value();
