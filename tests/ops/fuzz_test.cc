@@ -132,7 +132,7 @@ TEST(Fuzz, PlanRefusesOrIsRight) {
         random_case(kRows[random.next() % std::size(kRows)],
                     kShapes[random.next() % std::size(kShapes)], 1, random.next());
     const RankData data(c, 0, 1);
-    MatmulAllReduceAddRmsNormArgs args = data.args();
+    MatmulAllReduceAddRmsNormArgs args = data.args<MatmulAllReduceAddRmsNormArgs>();
     Mutator(random).mutate(args);
     auto plan = MatmulAllReduceAddRmsNorm::plan(
         context, groups[0], args,
@@ -145,11 +145,11 @@ TEST(Fuzz, PlanRefusesOrIsRight) {
     }
     (void)plan->describe();
     // What was mutated no longer fits the memory; what was not must be right.
-    if (!same_operands(args, data.args()) || i % 4 != 0) continue;
-    MatmulAllReduceAddRmsNormArgs legal = data.args();
+    if (!same_operands(args, data.args<MatmulAllReduceAddRmsNormArgs>()) || i % 4 != 0) continue;
+    MatmulAllReduceAddRmsNormArgs legal = data.args<MatmulAllReduceAddRmsNormArgs>();
     legal.epsilon = args.epsilon;
     ASSERT_TRUE(plan->run(legal).ok());
-    MatmulAllReduceAddRmsNormArgs reference = data.reference_args();
+    MatmulAllReduceAddRmsNormArgs reference = data.reference_args<MatmulAllReduceAddRmsNormArgs>();
     reference.epsilon = args.epsilon;
     for (std::int64_t row = 0; row < c.operands.shape.m(); row += 7)
       ASSERT_LE(ops::check_row({&reference, 1}, 0, row).worst, 1) << c.text(1) << ", row " << row;
@@ -166,7 +166,7 @@ std::string refusal(const std::function<void(MatmulAllReduceAddRmsNormArgs&)>& c
   const RankData data(plain_case("A1", "2x3x64:64x32"), 0, 1);
   std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
   Context context = Context::create({.threads = 1}).value();
-  MatmulAllReduceAddRmsNormArgs args = data.args();
+  MatmulAllReduceAddRmsNormArgs args = data.args<MatmulAllReduceAddRmsNormArgs>();
   change(args);
   const auto plan = MatmulAllReduceAddRmsNorm::plan(context, groups[0], args);
   return plan.ok() ? "accepted" : plan.status().message();
