@@ -50,7 +50,8 @@ void expect_new_group_works(const UniqueId& id, int rank, int ranks) {
   ASSERT_TRUE(group.ok()) << group.status().to_string();
   Context context = Context::create({.threads = 1}).value();
   const RankData data(plain_case("A1", kSmall), rank, ranks);
-  const Status status = matmul_allreduce_add_rmsnorm(context, *group, data.args());
+  const Status status =
+      matmul_allreduce_add_rmsnorm(context, *group, data.args<MatmulAllReduceAddRmsNormArgs>());
   EXPECT_TRUE(status.ok()) << status.to_string();
 }
 
@@ -59,14 +60,16 @@ std::string run_until_it_fails(const Rank& rank, const char* shape, const GroupO
   Group group = join(rank, options);
   Context context = Context::create({.threads = 1}).value();
   const RankData data(plain_case("A1", shape), rank.rank, rank.ranks);
-  auto plan = MatmulAllReduceAddRmsNorm::plan(context, group, data.args(),
-                                              {.super_block_rows = shape == kLarge ? 16 : 0});
+  auto plan =
+      MatmulAllReduceAddRmsNorm::plan(context, group, data.args<MatmulAllReduceAddRmsNormArgs>(),
+                                      {.super_block_rows = shape == kLarge ? 16 : 0});
   EXPECT_TRUE(plan.ok()) << plan.status().to_string();
   for (int call = 0;; ++call) {
-    const Status status = plan->run(data.args());
+    const Status status = plan->run(data.args<MatmulAllReduceAddRmsNormArgs>());
     if (call == 20) rank.tell("running");
     if (status.ok()) continue;
-    EXPECT_EQ(plan->run(data.args()).to_string(), status.to_string());  // at once, for good
+    EXPECT_EQ(plan->run(data.args<MatmulAllReduceAddRmsNormArgs>()).to_string(),
+              status.to_string());  // at once, for good
     EXPECT_EQ(group.health().to_string(), status.to_string());
     return status.to_string();
   }
@@ -160,8 +163,9 @@ TEST_P(Drill, RankThatLeavesEarlyIsLost) {
       Group group = join(rank, operator_group_options());
       Context context = Context::create({.threads = 1}).value();
       const RankData data(plain_case("A1", shape()), rank.rank, rank.ranks);
-      const Status status = matmul_allreduce_add_rmsnorm(
-          context, group, data.args(), {.super_block_rows = shape() == kLarge ? 16 : 0});
+      const Status status =
+          matmul_allreduce_add_rmsnorm(context, group, data.args<MatmulAllReduceAddRmsNormArgs>(),
+                                       {.super_block_rows = shape() == kLarge ? 16 : 0});
       EXPECT_TRUE(status.ok()) << status.to_string();
     }
     rank.tell("left");
@@ -191,7 +195,8 @@ TEST(FaultDrills, RankThatExitsAfterItsLastCallDisturbsNobody) {
     Context context = Context::create({.threads = 1}).value();
     const RankData data(plain_case("A1", kLarge), rank.rank, rank.ranks);
     for (int call = 0; call < 5; ++call) {
-      const Status status = matmul_allreduce_add_rmsnorm(context, *never_destroyed, data.args(),
+      const Status status = matmul_allreduce_add_rmsnorm(context, *never_destroyed,
+                                                         data.args<MatmulAllReduceAddRmsNormArgs>(),
                                                          {.super_block_rows = 16});
       EXPECT_TRUE(status.ok()) << status.to_string();
     }
@@ -247,8 +252,9 @@ TEST(FaultDrills, MismatchIsTheSameTextOnAllRanksAndWritesNothing) {
       c.super_block_rows = all[i].super_block_rows;
       if (rank.rank == 1) all[i].on_rank_1(c);
       const RankData data(c, rank.rank, rank.ranks);
-      const Status status = matmul_allreduce_add_rmsnorm(context, group, data.args(),
-                                                         {.super_block_rows = c.super_block_rows});
+      const Status status =
+          matmul_allreduce_add_rmsnorm(context, group, data.args<MatmulAllReduceAddRmsNormArgs>(),
+                                       {.super_block_rows = c.super_block_rows});
       EXPECT_EQ(status.code(), StatusCode::kMismatch);
       EXPECT_TRUE(data.outputs_untouched() && data.guards_intact());
       EXPECT_EQ(group.barrier().to_string(), status.to_string());
