@@ -5,9 +5,12 @@
 #include <fmt/format.h>
 
 #include "cases.h"
+#include "operators/operator.h"
 
 namespace weft::bench {
 namespace {
+
+using tools::OperandId;
 
 struct Layout {
   const char* name;
@@ -15,12 +18,21 @@ struct Layout {
 };
 constexpr Layout kLayouts[] = {{"row-major", false}, {"transposed", true}};
 
-// Rows of the contract: one per kind of kernel.
+// A row of a contract, and the optional operands that its calls have.
 struct Type {
   const char* name;
   const char* row;
+  tools::OperandSet with = {};
 };
-constexpr Type kTypes[] = {{"float16", "A1"}, {"bfloat16", "A2"}, {"int8", "A3"}};
+const Type kFused[] = {{"float16", "A1"}, {"bfloat16", "A2"}, {"int8", "A3"}};
+const Type kAllReduce[] = {
+    {"float16", "N1"}, {"bfloat16", "N2"}, {"int8", "Q4", {OperandId::kPertokenScale}}};
+const Type kReduceScatter[] = {
+    {"float16", "R1"}, {"bfloat16", "R2"}, {"int8", "R4", {OperandId::kX1Scale}}};
+const Type kWeights[] = {{"float16", "N1"},  {"float16 int8", "W1"},  {"float16 int4", "W3"},
+                         {"bfloat16", "N2"}, {"bfloat16 int8", "W2"}, {"bfloat16 int4", "W4"}};
+
+constexpr const char* kWide = "4096x1024:1024x8192";
 
 // A decode step follows the last one at once, so this many are measured in a row, each with another
 // weight (256 MiB of 16-bit ones).
@@ -37,22 +49,25 @@ class Registrar {
     fixtures_.teams.push_back(std::make_unique<Team>(ranks, threads));
     return *fixtures_.teams.back();
   }
-  Job& job(Team& team, const char* row, const char* shape, bool transposed, Job::Options options) {
+  Job& job(Team& team, const Type& type, const char* shape, bool transposed, Job::Options options) {
     tools::Case c;
-    c.shape = require(tools::parse_shape(shape));
-    c.row = require(tools::find_dtype_row(row));
+    c.row = require(tools::find_dtype_row(type.row));
+    c.shape = require(c.op().parse_shape(shape));
+    c.with = type.with;
     c.transpose_x2 = transposed;
-    fmt::print(stderr, "preparing {} {} on {} ranks\n", row, c.shape.text(), team.ranks());
-    fixtures_.jobs.push_back(std::make_unique<Job>(team, tools::RandomSource(c), options));
+    fmt::print(stderr, "preparing {} {} on {} ranks\n", type.row, shape, team.ranks());
+    fixtures_.jobs.push_back(std::make_unique<Job>(team, c, options));
     return *fixtures_.jobs.back();
   }
   template <typename Call>
   void add(const std::string& name, const Job& job, Call call) {
     benchmark::RegisterBenchmark(name.c_str(),
-                                 [call, flops = job.flops_per_rank()](benchmark::State& state) {
+                                 [call, flops = job.flops_per_rank(),
+                                  bytes = job.bytes_per_rank()](benchmark::State& state) {
                                    for ([[maybe_unused]] auto _ : state)
                                      state.SetIterationTime(call());
                                    state.counters["flops"] = flops;
+                                   state.counters["bytes"] = bytes;
                                  })
         ->UseManualTime()
         ->Iterations(1)
@@ -74,43 +89,86 @@ double warm_gemm(Job& job) {
   return job.gemm();
 }
 
+constexpr Job::Options kGemmAlone = {.fused = false, .gemm = true};
+
 void add_gemms(Registrar& r) {
   Team& one = r.team(1, 1);
   Team& two_threads = r.team(1, 2);
-  for (const char* shape : {"1024x4096:4096x4096", "4096x1024:1024x8192"})
+  for (const char* shape : {"1024x4096:4096x4096", kWide})
     for (const Layout& layout : kLayouts)
-      for (const Type& type : kTypes) {
-        Job& job =
-            r.job(one, type.row, shape, layout.transposed, {.unfused = true, .fused = false});
-        r.add(fmt::format("gemm/1 thread/{}/{}/{}", type.name, shape, layout.name), job,
-              [&job] { return warm_gemm(job); });
-        if (layout.transposed) continue;
-        Job& both = r.job(two_threads, type.row, shape, false, {.unfused = true, .fused = false});
-        r.add(fmt::format("gemm/2 threads/{}/{}/{}", type.name, shape, layout.name), both,
-              [&both] { return warm_gemm(both); });
+      for (const Type& type : kFused) {
+        const auto add = [&](Team& team, const char* what, const char* order,
+                             Job::Options options) {
+          Job& job = r.job(team, type, shape, layout.transposed, options);
+          r.add(fmt::format("gemm/{}/{}/{}/{}", what, type.name, shape, order), job,
+                [&job] { return warm_gemm(job); });
+        };
+        add(one, "1 thread", layout.name, kGemmAlone);
+        if (!layout.transposed) add(two_threads, "2 threads", layout.name, kGemmAlone);
+        if (shape != kWide) continue;
+        Job::Options nz = kGemmAlone;
+        nz.nz = true;
+        add(one, "1 thread", layout.transposed ? "NZ transposed" : "NZ", nz);
       }
 }
 
-void add_fused(Registrar& r) {
+// An operator on two ranks, beside its product alone and, where there are any, separate passes.
+void add_pairs(Registrar& r, const char* section, std::span<const Type> types, bool unfused) {
   Team& pair = r.team(2, 1);
-  constexpr const char* kShape = "4096x1024:1024x8192";
   for (const Layout& layout : kLayouts)
-    for (const Type& type : kTypes) {
-      Job& job = r.job(pair, type.row, kShape, layout.transposed, {.unfused = true});
+    for (const Type& type : types) {
+      Job& job = r.job(pair, type, kWide, layout.transposed, {.gemm = true, .unfused = unfused});
       const auto name = [&](const char* what) {
-        return fmt::format("fused/{}/{}/{}/{}", what, type.name, kShape, layout.name);
+        return fmt::format("{}/{}/{}/{}/{}", section, what, type.name, kWide, layout.name);
       };
       r.add(name("fused"), job, [&job] { return job.fused(); });
       r.add(name("gemm alone"), job, [&job] { return job.gemm(); });
-      r.add(name("separate passes"), job, [&job] { return job.unfused(); });
+      if (unfused) r.add(name("separate passes"), job, [&job] { return job.unfused(); });
     }
+}
+void add_fused(Registrar& r) { add_pairs(r, "fused", kFused, true); }
+void add_allreduce(Registrar& r) { add_pairs(r, "allreduce", kAllReduce, false); }
+void add_reduce_scatter(Registrar& r) { add_pairs(r, "reduce scatter", kReduceScatter, false); }
+
+void add_weights(Registrar& r) {
+  Team& pair = r.team(2, 1);
+  for (const Layout& layout : kLayouts)
+    for (const Type& type : kWeights) {
+      Job& job = r.job(pair, type, kWide, layout.transposed, {});
+      r.add(fmt::format("weights/fused/{}/{}/{}", type.name, kWide, layout.name), job,
+            [&job] { return job.fused(); });
+    }
+}
+
+void add_int8_communication(Registrar& r) {
+  Team& pair = r.team(2, 1);
+  const Type as_float16 = {"", "Q4", {OperandId::kPertokenScale}};
+  const Type as_int8 = {
+      "",
+      "Q4",
+      {OperandId::kPertokenScale, OperandId::kCommQuantScale1, OperandId::kCommQuantScale2}};
+  const auto add = [&](const Type& type, const char* what, const char* link, double bytes_per_s) {
+    Job& job = r.job(pair, type, kWide, false, {.gemm = true, .link_bytes_per_s = bytes_per_s});
+    r.add(fmt::format("int8 communication/{}/{}/{}/row-major", what, link, kWide), job,
+          [&job] { return job.fused(); });
+    return &job;
+  };
+  constexpr std::pair<const char*, double> kLinks[] = {
+      {"1 GB s", 1e9}, {"2 GB s", 2e9}, {"4 GB s", 4e9}, {"8 GB s", 8e9}, {"memory", 0}};
+  for (const auto& [link, bytes_per_s] : kLinks) {
+    add(as_float16, "float16", link, bytes_per_s);
+    Job* job = add(as_int8, "int8", link, bytes_per_s);
+    if (bytes_per_s > 0) continue;
+    r.add(fmt::format("int8 communication/conversions/{}/{}/row-major", link, kWide), *job,
+          [job] { return job->conversions(); });
+  }
 }
 
 void add_decode(Registrar& r) {
   Team& pair = r.team(2, 1);
   for (const char* shape : {"1x2048:2048x4096", "8x2048:2048x4096"})
-    for (const Type& type : kTypes) {
-      Job& job = r.job(pair, type.row, shape, true, {.weights = kDecodeWeights});
+    for (const Type& type : kFused) {
+      Job& job = r.job(pair, type, shape, true, {.weights = kDecodeWeights});
       r.add(fmt::format("decode/fused/{}/{}/transposed", type.name, shape), job,
             [&job] { return job.fused_steps(kDecodeSteps); });
       r.add(fmt::format("decode/read weights/{}/{}/transposed", type.name, shape), job,
@@ -118,10 +176,35 @@ void add_decode(Registrar& r) {
     }
 }
 
+void add_decode_weights(Registrar& r) {
+  Team& pair = r.team(2, 1);
+  for (const char* shape : {"1x2048:2048x4096", "8x2048:2048x4096", "16x2048:2048x4096"})
+    for (const Type& type : kWeights) {
+      Job& job = r.job(pair, type, shape, true, {.gemm = true, .weights = kDecodeWeights});
+      r.add(fmt::format("decode weights/fused/{}/{}/transposed", type.name, shape), job,
+            [&job] { return job.fused_steps(kDecodeSteps); });
+      r.add(fmt::format("decode weights/gemm alone/{}/{}/transposed", type.name, shape), job,
+            [&job] { return job.gemm_steps(kDecodeSteps); });
+    }
+}
+
+void add_add_rmsnorm(Registrar& r) {
+  const Type types[] = {{"float16", "F16"}, {"bfloat16", "BF16"}, {"float32", "F32"}};
+  for (int threads : {1, 2}) {
+    Team& team = r.team(1, threads);
+    for (const Type& type : types) {
+      Job& job = r.job(team, type, "4096x8192", false, {});
+      r.add(fmt::format("add_rmsnorm/{} thread{}/{}/4096x8192", threads, threads > 1 ? "s" : "",
+                        type.name),
+            job, [&job] { return job.fused(); });
+    }
+  }
+}
+
 void add_many_ranks(Registrar& r) {
   Team& eight = r.team(8, 1);
   constexpr const char* kShape = "4x1024x1024:1024x8192";
-  Job& job = r.job(eight, "A1", kShape, false, {.unfused = true});
+  Job& job = r.job(eight, kFused[0], kShape, false, {.gemm = true});
   r.add(fmt::format("8 ranks/fused/float16/{}/row-major", kShape), job,
         [&job] { return job.fused(); });
   r.add(fmt::format("8 ranks/gemm of one rank/float16/{}/row-major", kShape), job,
@@ -133,7 +216,13 @@ void add_many_ranks(Registrar& r) {
 const std::vector<Section>& sections() {
   static const std::vector<Section> all = {{"gemm", add_gemms},
                                            {"fused", add_fused},
+                                           {"allreduce", add_allreduce},
+                                           {"reduce scatter", add_reduce_scatter},
+                                           {"weights", add_weights},
+                                           {"int8 communication", add_int8_communication},
                                            {"decode", add_decode},
+                                           {"decode weights", add_decode_weights},
+                                           {"add_rmsnorm", add_add_rmsnorm},
                                            {"8 ranks", add_many_ranks}};
   return all;
 }

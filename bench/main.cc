@@ -27,6 +27,7 @@ class Collector : public benchmark::BenchmarkReporter {
       Times& times = results_[run.run_name.function_name];
       times.seconds.push_back(run.real_accumulated_time / static_cast<double>(run.iterations));
       times.flops = run.counters.at("flops");
+      times.bytes = run.counters.at("bytes");
     }
     if (!runs.empty()) fmt::print(stderr, "\r{:3} measured", results_.size());
   }

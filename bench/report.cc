@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/topology.h"
+#include "benchmarks.h"
 #include "shape.h"
 
 namespace weft::bench {
@@ -65,20 +66,33 @@ class Table {
 
   std::string text() {
     machine();
-    for (const auto& [full, times] : report_.results) {
-      const Name name(full);
-      if (name.section == "gemm") gemm(name, times);
-    }
-    for (const auto& [full, times] : report_.results) {
-      const Name name(full);
-      if (name.section == "fused" && name.what == "fused") fused(name, times);
-      if (name.section == "decode" && name.what == "fused") decode(name, times);
-      if (name.section == "8 ranks" && name.what == "fused") many_ranks(name, times);
-    }
+    for (const Section& section : sections())
+      for (const auto& [full, times] : report_.results) {
+        const Name name(full);
+        if (name.section == section.name) entry(name, times);
+      }
     return text_;
   }
 
  private:
+  void entry(const Name& name, const Times& times) {
+    if (name.section == "gemm") return gemm(name, times);
+    if (name.section == "add_rmsnorm") return add_rmsnorm(name, times);
+    if (name.section == "int8 communication") {
+      if (name.what == "conversions") conversions(name, times);
+      if (name.what == "int8") int8_communication(name, times);
+      return;
+    }
+    if (name.what != "fused") return;
+    if (name.section == "fused") fused(name, times);
+    if (name.section == "allreduce") pair(name, times, {4, 1.8}, {6, 1.8}, {5, 2});
+    if (name.section == "reduce scatter") pair(name, times, {4, 1.5}, {4, 1.5}, {0, 0});
+    if (name.section == "weights") weights(name, times);
+    if (name.section == "decode") decode(name, times);
+    if (name.section == "decode weights") decode_weights(name, times);
+    if (name.section == "8 ranks") many_ranks(name, times);
+  }
+
   template <typename... Args>
   void line(fmt::format_string<Args...> format, Args&&... args) {
     text_ += fmt::format(format, std::forward<Args>(args)...) + "\n";
@@ -97,11 +111,7 @@ class Table {
     return std::nullopt;
   }
   static bool wide(const Name& name) { return name.shape.starts_with("4096x1024"); }
-  double byte_bound(const Name& name) const {
-    const tools::Shape shape = tools::parse_shape(name.shape).value();
-    return tools::bytes_moved(static_cast<double>(shape.m()), static_cast<double>(shape.n)) /
-           report_.copy_together;
-  }
+  double byte_bound(const Times& times) const { return times.bytes / report_.copy_together; }
 
   void machine() {
     line("{}: {} cpus, {}AMX, instruction sets {}", topology().cpu_model, topology().usable_cpus,
@@ -124,6 +134,12 @@ class Table {
              speed * 1e-9, *one / seconds, verdict(*one / seconds, 1.85));
       return;
     }
+    if (name.layout.starts_with("NZ")) {
+      Name strided = name;
+      strided.layout = name.layout == "NZ" ? "row-major" : "transposed";
+      line("{:62} {:8.2f} ms", title(name), seconds * 1e3);
+      return compare(strided.layout, median(strided.with(name.what)), seconds, 0.95);
+    }
     const tools::GemmPeak peak =
         tools::gemm_peak(report_.machine, type_of(name.dtype), isa_in_use());
     const double share = speed / peak.ops_per_second;
@@ -134,22 +150,83 @@ class Table {
             gemm_peer_target(name.dtype, wide(name)).here(has_amx()));
   }
 
-  void fused(const Name& name, const Times& times) {
+  // A call beside its product alone and what it must move.
+  void beyond_gemm(const Name& name, const Times& times) {
     const double seconds = times.median();
     line("{:62} {:8.2f} ms  {:6.0f} Gop/s per rank", title(name), seconds * 1e3,
          times.flops / seconds * 1e-9);
     const auto alone = median(name.with("gemm alone"));
-    if (alone) {
-      const double beyond = (seconds - *alone) / byte_bound(name);
-      line(
-          "    gemm alone {:.2f} ms, byte bound {:.2f} ms: beyond the gemm {:.2f} x the byte bound "
-          " {}",
-          *alone * 1e3, byte_bound(name) * 1e3, beyond, verdict(beyond, 1.5, true));
-    }
-    compare("separate passes", median(name.with("separate passes")), seconds,
+    if (!alone) return;
+    const double beyond = (seconds - *alone) / byte_bound(times);
+    line(
+        "    gemm alone {:.2f} ms, byte bound {:.2f} ms: beyond the gemm {:.2f} x the byte bound  "
+        "{}",
+        *alone * 1e3, byte_bound(times) * 1e3, beyond, verdict(beyond, 1.5, true));
+  }
+
+  void fused(const Name& name, const Times& times) {
+    beyond_gemm(name, times);
+    compare("separate passes", median(name.with("separate passes")), times.median(),
             has_amx() ? 1.25 : 1.1);
     const double target = name.dtype == "int8" ? (has_amx() ? 4 : 2) : (has_amx() ? 6 : 2);
-    compare("PyTorch + gloo", peer("fused", name), seconds, target);
+    compare("PyTorch + gloo", peer("fused", name), times.median(), target);
+  }
+
+  void pair(const Name& name, const Times& times, Target bfloat16, Target float16, Target int8) {
+    beyond_gemm(name, times);
+    const Target target = name.dtype == "int8"       ? int8
+                          : name.dtype == "bfloat16" ? bfloat16
+                                                     : float16;
+    compare("PyTorch + gloo", peer(name.section, name), times.median(), target.here(has_amx()));
+  }
+
+  // Restored weights beside the 16-bit ones of the same type.
+  std::optional<double> unquantised(const Name& name) const {
+    Name other = name;
+    other.dtype = name.dtype.substr(0, name.dtype.find(' '));
+    return other.dtype == name.dtype ? std::nullopt : median(other.with(name.what));
+  }
+
+  void weights(const Name& name, const Times& times) {
+    line("{:62} {:8.2f} ms", title(name), times.median() * 1e3);
+    compare("16-bit weights", unquantised(name), times.median(), 0.85);
+  }
+
+  void decode_weights(const Name& name, const Times& times) {
+    const double seconds = times.median();
+    line("{:62} {:8.3f} ms", title(name), seconds * 1e3);
+    const bool int4 = name.dtype.ends_with("int4");
+    compare("16-bit weights", unquantised(name), seconds,
+            has_amx() ? (int4 ? 1.8 : 1.4) : (int4 ? 1.4 : 1.2));
+    const auto alone = median(name.with("gemm alone"));
+    if (!alone || name.shape[0] != '8') return;  // 64 KiB of partial sums
+    line("    product alone {:.3f} ms: {:.1f} us above it  {}", *alone * 1e3,
+         (seconds - *alone) * 1e6, verdict((seconds - *alone) * 1e6, 20, true));
+  }
+
+  void add_rmsnorm(const Name& name, const Times& times) {
+    const double seconds = times.median();
+    const bool one = name.what == "1 thread";
+    const double copy = one ? report_.machine.bandwidth.copy : 2 * report_.copy_together;
+    const double share = times.bytes / seconds / copy;
+    line("{:62} {:8.2f} ms  {:6.1f} GB/s  {:.2f} of copying  {}", title(name), seconds * 1e3,
+         times.bytes / seconds * 1e-9, share, verdict(share, 0.8));
+  }
+
+  // name.dtype is the link here.
+  void int8_communication(const Name& name, const Times& times) {
+    const auto float16 = median(name.with("float16"));
+    if (!float16) return;
+    const bool slow = name.dtype[0] < '4' && name.dtype != "memory";  // slower than 4 GB/s
+    line("{:62} {:8.2f} ms", title(name), times.median() * 1e3);
+    compare("as float16", float16, times.median(), slow ? 1 : 0);
+  }
+
+  void conversions(const Name& name, const Times& times) {
+    const auto call = median(name.with("int8"));
+    if (!call) return;
+    line("{:62} {:8.2f} ms: {:.2f} of the call  {}", title(name), times.median() * 1e3,
+         times.median() / *call, verdict(times.median() / *call, 0.25, true));
   }
 
   void decode(const Name& name, const Times& times) {
@@ -169,7 +246,7 @@ class Table {
     constexpr int kRanks = 8;
     const int cores = std::min(kRanks, report_.machine.cores);
     // Bytes of all ranks go through the cores there are.
-    const double gemms = *one * kRanks / cores, bytes = byte_bound(name) * kRanks / cores;
+    const double gemms = *one * kRanks / cores, bytes = byte_bound(times) * kRanks / cores;
     line(
         "    gemms alone / cores {:.2f} ms, byte bound {:.2f} ms: {:.2f} of 1.15 x gemms + bytes  "
         "{}",
@@ -177,7 +254,7 @@ class Table {
         verdict(seconds / (1.15 * gemms + bytes), 1, true));
   }
 
-  void compare(const char* with, std::optional<double> theirs, double ours, double target) {
+  void compare(std::string_view with, std::optional<double> theirs, double ours, double target) {
     if (!theirs) return;
     line("    {} {:.2f} ms: {:.2f} x  {}", with, *theirs * 1e3, *theirs / ours,
          verdict(*theirs / ours, target));
@@ -218,7 +295,8 @@ nlohmann::json Report::json() const {
     out["results"].push_back({{"name", name},
                               {"median_s", times.median()},
                               {"seconds", times.seconds},
-                              {"flops", times.flops}});
+                              {"flops", times.flops},
+                              {"bytes", times.bytes}});
   out["peers"] = peers;
   return out;
 }

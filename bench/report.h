@@ -19,7 +19,7 @@ isa::Set isa_in_use();
 /// Times of one benchmark, one per repetition.
 struct Times {
   std::vector<double> seconds;
-  double flops = 0;
+  double flops = 0, bytes = 0;  ///< of one rank; bytes beside the product
   double median() const;
 };
 

@@ -8,6 +8,8 @@
 #include <cstring>
 
 #include "kernels/peak/peak.h"
+#include "operators/args.h"
+#include "operators/operator.h"
 
 namespace weft::bench {
 
@@ -61,86 +63,158 @@ double Team::run(const std::function<void(int)>& body) {
   return static_cast<double>(*std::ranges::max_element(end_ns_) - begin) * 1e-9;
 }
 
-Job::Job(Team& team, const tools::OperandSource& source, Options options)
+namespace {
+
+using tools::OperandId;
+
+ops::MatmulOperands matmul_operands(const tools::Operands& from) {
+  ops::MatmulOperands o;
+  o.x1 = from.tensor(OperandId::kX1);
+  o.x2 = from.tensor(OperandId::kX2);
+  o.bias = from.tensor(OperandId::kBias);
+  const bool scatter = from.tensor(OperandId::kX2Scale).given();
+  o.dequant_scale = from.tensor(scatter ? OperandId::kX2Scale : OperandId::kDequantScale);
+  o.pertoken_scale = from.tensor(scatter ? OperandId::kX1Scale : OperandId::kPertokenScale);
+  o.antiquant_scale = from.tensor(OperandId::kAntiquantScale);
+  o.antiquant_offset = from.tensor(OperandId::kAntiquantOffset);
+  o.antiquant_group_size = from.group_size;
+  o.x3 = from.tensor(OperandId::kX3);
+  return o;
+}
+
+}  // namespace
+
+Job::Job(Team& team, const tools::Case& c, Options options)
     : team_(team), options_(options), ranks_(static_cast<size_t>(team.ranks())) {
-  team_.run([&](int rank) { prepare(rank, source, options); });
-  const MatmulAllReduceAddRmsNormArgs args = ranks_[0].operands.args();
-  flops_ =
-      2.0 * static_cast<double>(args.residual.elements()) * static_cast<double>(args.x2.dim(0));
+  if (options.link_bytes_per_s > 0)
+    link_ = std::make_unique<ThrottledLink>(team.ranks(), options.link_bytes_per_s);
+  team_.run([&](int rank) { prepare(rank, c); });
+  const tools::Extents e = c.op().extents(of(0).operands, team.ranks());
+  flops_ = 2.0 * static_cast<double>(e.m) * static_cast<double>(e.k) * static_cast<double>(e.n);
+  bytes_ = c.op().bytes_moved(of(0).operands, team.ranks());
   // Two calls fault in the memory and fill the caches.
   for (int i = 0; i < 2; ++i) {
     if (options.fused) fused();
+    if (options.gemm) gemm();
     if (options.unfused) unfused();
   }
 }
 
-void Job::prepare(int rank, const tools::OperandSource& source, Options options) {
-  RankJob& job = ranks_[static_cast<size_t>(rank)];
-  job.operands = require(source.make(rank, team_.ranks()));
-  require(job.operands.make_outputs(false));
-  const MatmulAllReduceAddRmsNormArgs args = job.operands.args();
-  const std::int64_t weight_bytes = bytes_of(args.x2.dtype(), args.x2.elements());
-  job.weights = require(Buffer::allocate(options.weights * weight_bytes, "weights"));
-  for (int i = 0; i < options.weights; ++i)
-    std::memcpy(job.weights.data() + i * weight_bytes, args.x2.data(),
-                static_cast<size_t>(weight_bytes));
+void Job::prepare(int rank, const tools::Case& c) {
+  RankJob& job = of(rank);
   Context& context = team_.context(rank);
   Group& group = team_.group(rank);
-  if (options.fused)
-    job.fused = std::make_unique<MatmulAllReduceAddRmsNorm>(
-        require(MatmulAllReduceAddRmsNorm::plan(context, group, args)));
-  if (options.unfused)
-    job.unfused = std::make_unique<Unfused>(require(Unfused::plan(context, group, args)));
+  job.operands = require(tools::RandomSource(c).make(rank, team_.ranks()));
+  if (options_.nz) require(job.operands.store_x2_as_nz(context));
+  require(job.operands.make_outputs(
+      c.op().outputs(job.operands, team_.ranks(), tools::OutputForm::kSeparate)));
+  if (options_.weights > 1) {
+    const std::int64_t bytes = weight_bytes(job);
+    job.weights = require(Buffer::allocate(options_.weights * bytes, "weights"));
+    for (int i = 0; i < options_.weights; ++i)
+      std::memcpy(job.weights.data() + i * bytes, job.operands.tensor(OperandId::kX2).data(),
+                  static_cast<size_t>(bytes));
+  }
+  if (options_.fused) job.fused = require(c.op().plan(context, group, job.operands, nullptr));
+  if (options_.gemm)
+    job.gemm = std::make_unique<LocalGemm>(
+        require(LocalGemm::plan(context, matmul_operands(job.operands), job.operands.io)));
+  if (options_.unfused)
+    job.unfused = std::make_unique<Unfused>(
+        require(Unfused::plan(context, group, job.operands.args<MatmulAllReduceAddRmsNormArgs>())));
 }
 
-MatmulAllReduceAddRmsNormArgs Job::args_of(int rank, int weight) const {
-  const RankJob& job = ranks_[static_cast<size_t>(rank)];
-  MatmulAllReduceAddRmsNormArgs args = job.operands.args();
-  const std::int64_t bytes = bytes_of(args.x2.dtype(), args.x2.elements());
-  args.x2 = args.x2.with_data(job.weights.data() + weight * bytes);
-  return args;
+std::int64_t Job::weight_bytes(const RankJob& job) {
+  const ConstTensorRef& x2 = job.operands.tensor(OperandId::kX2);
+  return bytes_of(x2.dtype(), x2.elements());
 }
 
-double Job::fused() { return fused_steps(1); }
+void Job::choose_weight(RankJob& job, int i) const {
+  if (options_.weights == 1) return;
+  ConstTensorRef& x2 = job.operands[OperandId::kX2].tensor;
+  x2 = x2.with_data(job.weights.data() + i % options_.weights * weight_bytes(job));
+}
 
 double Job::fused_steps(int count) {
   return team_.run([&](int rank) {
-    for (int i = 0; i < count; ++i)
-      require(ranks_[static_cast<size_t>(rank)].fused->run(args_of(rank, i % options_.weights)));
+    team_.group(rank).state().set_link(link_.get());
+    for (int i = 0; i < count; ++i) {
+      choose_weight(of(rank), i);
+      require(of(rank).fused->run(of(rank).operands));
+    }
+    team_.group(rank).state().set_link(nullptr);
   }) / count;
 }
 
 double Job::unfused() {
   return team_.run([&](int rank) {
-    RankJob& job = ranks_[static_cast<size_t>(rank)];
-    require(job.unfused->run(job.operands.args()));
+    require(of(rank).unfused->run(of(rank).operands.args<MatmulAllReduceAddRmsNormArgs>()));
   });
 }
 
-double Job::gemm() {
+double Job::gemm_steps(int count) {
   return team_.run([&](int rank) {
-    RankJob& job = ranks_[static_cast<size_t>(rank)];
-    job.unfused->gemm(job.operands.args());
-  });
+    for (int i = 0; i < count; ++i) {
+      choose_weight(of(rank), i);
+      of(rank).gemm->run(matmul_operands(of(rank).operands));
+    }
+  }) / count;
 }
 
 double Job::gemm_of(int wanted) {
   return team_.run([&](int rank) {
-    RankJob& job = ranks_[static_cast<size_t>(rank)];
-    if (rank == wanted) job.unfused->gemm(job.operands.args());
+    if (rank == wanted) of(rank).gemm->run(matmul_operands(of(rank).operands));
   });
 }
 
 double Job::read_weight() {
   std::vector<double> seconds(ranks_.size());
   team_.run([&](int rank) {
-    const RankJob& job = ranks_[static_cast<size_t>(rank)];
-    const ConstTensorRef x2 = job.operands.args().x2;
-    const std::int64_t bytes = options_.weights * bytes_of(x2.dtype(), x2.elements());
     seconds[static_cast<size_t>(rank)] =
-        peak::measure_read_of(job.weights.data(), bytes) / options_.weights;
+        peak::measure_read_of(of(rank).weights.data(), options_.weights * weight_bytes(of(rank))) /
+        options_.weights;
   });
   return *std::ranges::max_element(seconds);
+}
+
+double Job::conversions() {
+  const double as_float16 = team_.run([&](int rank) { store_product(rank, false); });
+  return team_.run([&](int rank) {
+    store_product(rank, true);
+    requantise(rank);
+  }) - as_float16;
+}
+
+void Job::store_product(int rank, bool as_int8) {
+  constexpr int kRows = 32, kColumns = 512;  // of a tile: 64 KiB
+  const LocalGemm& gemm = *of(rank).gemm;
+  const std::vector<float> scale(kColumns, 0.37f);
+  const std::vector<std::int32_t> product(kRows * kColumns, 1234567);
+  std::vector<std::uint16_t> tile(kRows * kColumns);
+  rows::StoreTile store{};
+  store.m = kRows;
+  store.n = kColumns;
+  store.acc = product.data();
+  store.acc_stride_bytes = kColumns * 4;
+  store.dst = tile.data();
+  store.dst_stride_bytes = kColumns * 2;
+  store.scale = scale.data();
+  store.scale_step = 1;
+  store.quant_scale = as_int8 ? scale.data() : nullptr;
+  for (std::int64_t i = 0; i < gemm.local().m() * gemm.local().n(); i += kRows * kColumns)
+    gemm.local().row_kernels().store_tile_s32(store);
+}
+
+void Job::requantise(int rank) {
+  const rows::Kernels& kernels = of(rank).gemm->local().row_kernels();
+  const std::int64_t m = of(rank).gemm->local().m(), n = of(rank).gemm->local().n();
+  const std::vector<float> scale(static_cast<size_t>(n), 0.37f);
+  const std::vector<std::int8_t> row(static_cast<size_t>(n), 77);
+  const std::vector<const void*> partials(static_cast<size_t>(team_.ranks()), row.data());
+  std::vector<std::int8_t> sum(static_cast<size_t>(n));
+  for (std::int64_t i = 0; i < m / team_.ranks(); ++i)
+    kernels.requant_row(
+        {partials.data(), team_.ranks(), n, scale.data(), sum.data(), rows::Store::kPlain});
 }
 
 }  // namespace weft::bench

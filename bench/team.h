@@ -8,11 +8,13 @@
 #include <thread>
 #include <vector>
 
-#include "operands.h"
+#include "cases.h"
+#include "link.h"
+#include "operators/args.h"
+#include "operators/operator.h"
 #include "unfused/unfused.h"
 #include "weft/context.h"
 #include "weft/group.h"
-#include "weft/ops/matmul_allreduce_add_rmsnorm.h"
 
 namespace weft::bench {
 
@@ -52,44 +54,58 @@ T require(Result<T> result) {
   return std::move(result).value();
 }
 
-/// One problem on a team: operands, the fused operator and the separate passes, planned and warmed
+/// One problem on a team: operands, an operator, and what it is compared with, planned and warmed
 /// up.
 class Job {
  public:
   struct Options {
-    bool unfused = false;  ///< plan the separate passes too (they also give the gemm alone)
     bool fused = true;
-    /// Weights that the fused calls take turns with. A decode step meets each layer's weight once
-    /// and then hundreds of MiB of others, so it finds its weight in memory, not in a cache.
+    bool gemm = false;     ///< the local product alone too
+    bool unfused = false;  ///< matmul_allreduce_add_rmsnorm: the separate passes too
+    /// Weights that the calls take turns with. A decode step meets each layer's weight once and
+    /// then hundreds of MiB of others, so it finds its weight in memory, not in a cache.
     int weights = 1;
+    bool nz = false;              ///< x2 is stored as FRACTAL_NZ
+    double link_bytes_per_s = 0;  ///< of a slower link between the ranks; 0: memory
   };
-  Job(Team& team, const tools::OperandSource& source, Options options);
+  Job(Team& team, const tools::Case& c, Options options);
 
-  double fused();
+  double fused() { return fused_steps(1); }
   /// Calls that follow each other at once, as decode steps do, each with the next weight: seconds
   /// of one.
   double fused_steps(int count);
   double unfused();
-  double gemm();             ///< all ranks at once, the first of the separate passes
+  double gemm() { return gemm_steps(1); }  ///< all ranks at once
+  double gemm_steps(int count);
   double gemm_of(int rank);  ///< one rank, the others idle
   double read_weight();      ///< every rank reads its weights once: seconds for one of them
+  /// What int8 communication adds to the numbers of one call of a rank: its partials quantised, the
+  /// tiles it owns requantised; from and to L2. The way back to float16 takes the place of a copy.
+  double conversions();
   double flops_per_rank() const { return flops_; }
+  double bytes_per_rank() const { return bytes_; }  ///< that a call moves beside its product
 
  private:
   struct RankJob {
     tools::Operands operands;
     Buffer weights;  ///< one after the other
-    std::unique_ptr<MatmulAllReduceAddRmsNorm> fused;
+    std::unique_ptr<tools::PlannedCall> fused;
+    std::unique_ptr<LocalGemm> gemm;
     std::unique_ptr<Unfused> unfused;
   };
-  void prepare(int rank, const tools::OperandSource& source, Options options);
-
-  MatmulAllReduceAddRmsNormArgs args_of(int rank, int weight) const;
+  void prepare(int rank, const tools::Case& c);
+  RankJob& of(int rank) { return ranks_[static_cast<size_t>(rank)]; }
+  /// Weight i becomes x2.
+  void choose_weight(RankJob& job, int i) const;
+  void store_product(int rank, bool as_int8);
+  void requantise(int rank);
+  static std::int64_t weight_bytes(const RankJob& job);
 
   Team& team_;
-  Options options_;
+  const Options options_;
+  std::unique_ptr<ThrottledLink> link_;
   std::vector<RankJob> ranks_;
-  double flops_ = 0;
+  double flops_ = 0, bytes_ = 0;
 };
 
 }  // namespace weft::bench

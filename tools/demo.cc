@@ -58,7 +58,7 @@ class Step {
 Case demo_case() {
   CaseArguments arguments;
   arguments.shape = kShape;
-  Case made = *make_case(arguments);
+  Case made = *make_case(matmul_allreduce_add_rmsnorm_operator(), arguments);
   // Ranks with the same residual and gamma must hold the same bits in y and norm_out.
   made.equal_tail = true;
   return made;
@@ -66,7 +66,7 @@ Case demo_case() {
 
 void print_job(const Case& made) {
   const std::int64_t k = made.shape.k_of(0), n = made.shape.n;
-  fmt::print("{}: {} rank processes on {} usable core(s)\n", kOperator, kRanks,
+  fmt::print("{}: {} rank processes on {} usable core(s)\n", made.op().name(), kRanks,
              topology().usable_cpus);
   fmt::print(
       "  y        = sum over ranks of (x1 x2) + residual\n"
@@ -78,22 +78,13 @@ void print_job(const Case& made) {
       k, n);
 }
 
-Status same_bits(const std::vector<RankReport>& reports) {
-  for (std::size_t rank = 1; rank < reports.size(); ++rank) {
-    if (reports[rank].y_digest == reports[0].y_digest &&
-        reports[rank].norm_digest == reports[0].norm_digest)
-      continue;
-    return Status(StatusCode::kInternal,
-                  fmt::format("rank {} and rank 0 hold different bits.", rank));
-  }
-  return {};
-}
-
 Status check_results(const RandomSource& source, const Job& job,
                      const std::vector<RankReport>& reports) {
   const Step step(2, "checking the results");
-  WEFT_RETURN_IF_ERROR(same_bits(reports));
-  WEFT_ASSIGN_OR_RETURN(const Verdict verdict, verify(source, reports, job.rows, false));
+  if (const std::string output = first_difference(reports); !output.empty())
+    return Status(StatusCode::kInternal,
+                  fmt::format("the ranks hold different bits in {}.", output));
+  WEFT_ASSIGN_OR_RETURN(const Verdict verdict, verify(*job.op, source, reports, job.rows, false));
   if (!verdict.ok())
     return Status(StatusCode::kInternal,
                   fmt::format("{} is {:.2f} times its bound from the reference.", verdict.where,
@@ -114,7 +105,7 @@ Status print_speed(const std::vector<RankReport>& reports, isa::Set isa) {
                         flops_text(peak.ops_per_second), peak.name, cores,
                         machine.bandwidth.copy * 1e-9));
   const double fused = median(call_seconds(reports));
-  const double separate = median(call_seconds(reports, &RankReport::unfused_calls));
+  const double separate = median(call_seconds(reports, &RankReport::separate_calls));
   const double gemm = median(call_seconds(reports, &RankReport::gemm_calls));
   const double flops = total_flops(reports);
   fmt::print("\n  fused call        {}   (median of {})\n", seconds_text(fused), kRepeat);
@@ -140,11 +131,12 @@ Status demo(const Arguments& arguments) {
   print_job(made);
   const RandomSource source(made);
   Job job;
+  job.op = &made.op();
   job.operands = &source;
   job.warmup = kWarmup;
   job.repeat = kRepeat;
-  job.trace = job.digests = job.unfused = true;
-  job.rows = rows_to_check(made.shape, kRanks, kBudget);
+  job.trace = job.digests = job.separate = true;
+  job.rows = rows_to_check(made.op(), made.shape, kRanks, kBudget);
   std::vector<RankReport> reports;
   {
     const Step step(1, fmt::format("running {} ranks, {} + {} calls, fused and as separate passes",
@@ -155,7 +147,7 @@ Status demo(const Arguments& arguments) {
   WEFT_RETURN_IF_ERROR(check_results(source, job, reports));
   WEFT_RETURN_IF_ERROR(print_speed(reports, isa));
   const Step step(4, "drawing the timeline");
-  WEFT_RETURN_IF_ERROR(write_trace_files(files, launch, reports));
+  WEFT_RETURN_IF_ERROR(write_trace_files(files, made.op(), launch, reports));
   step.done(
       fmt::format("wrote {} (open it in a browser)\n      and {} (open it in "
                   "ui.perfetto.dev)",

@@ -3,17 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/float16.h"
 
 namespace weft::tools {
 namespace {
 
 Status bad(std::string text) { return Status(StatusCode::kInvalidArgument, std::move(text)); }
-
-/// Operands whose dtype may be the io dtype, so that float32 can be rounded to it.
-bool can_be_io(OperandId id, DType io) {
-  return id != OperandId::kDequantScale || io == DType::kBFloat16;
-}
 
 void round_floats(const float* from, DType to_dtype, std::int64_t count, void* to) {
   auto* out = static_cast<std::uint16_t*>(to);
@@ -32,11 +29,28 @@ std::string FileSource::path(OperandId id, int rank) const {
   return path;
 }
 
+bool FileSource::takes(OperandId id, DType dtype, DType io) const {
+  return std::ranges::any_of(op_.traits().rows, [&](const DTypeRow& row) {
+    return row.io == io && op_.dtype(row, id) == dtype;
+  });
+}
+
 Result<DType> FileSource::io_dtype(int rank) const {
   if (options_.dtype) return *options_.dtype;
-  WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(OperandId::kResidual, rank)));
+  for (OperandId id :
+       {OperandId::kResidual, OperandId::kX3, OperandId::kX1, OperandId::kCommQuantScale1}) {
+    if (path(id, rank).empty()) continue;
+    WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
+    if (id != OperandId::kX1 || header.dtype != DType::kInt8) return io_dtype_of(header, id);
+  }
+  return io_dtype_of_int8(rank);
+}
+
+Result<DType> FileSource::io_dtype_of(const NpyHeader& header, OperandId id) const {
   if (header.dtype == DType::kFloat16 || (header.dtype == DType::kFloat32 && options_.round))
     return DType::kFloat16;
+  if (header.dtype == DType::kFloat32 && takes(id, DType::kFloat32, DType::kFloat32))
+    return DType::kFloat32;
   if (header.dtype == DType::kFloat32) {
     return bad(
         fmt::format("{}: holds float32, the operator computes in float16 or bfloat16.\nPass "
@@ -48,16 +62,34 @@ Result<DType> FileSource::io_dtype(int rank) const {
                            header.path));
   }
   return bad(
-      fmt::format("{}: holds {}, residual must be float16, uint16 (bfloat16 bits, with "
+      fmt::format("{}: holds {}, {} must be float16, uint16 (bfloat16 bits, with "
                   "--dtype bf16) or float32 (with --round).",
-                  header.path, header.numpy_name));
+                  header.path, header.numpy_name, to_string(id)));
+}
+
+/// Nothing has the io dtype but perhaps the scale.
+Result<DType> FileSource::io_dtype_of_int8(int rank) const {
+  for (OperandId id : {OperandId::kDequantScale, OperandId::kX2Scale}) {
+    if (path(id, rank).empty()) continue;
+    WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
+    if (header.dtype == DType::kBFloat16 || header.dtype == DType::kFloat16)
+      return io_dtype_of(header, id);
+    if (takes(id, header.dtype, DType::kFloat16) && takes(id, header.dtype, DType::kBFloat16)) {
+      return bad(
+          fmt::format("{}: with {} of {} the output can be float16 or bfloat16.\nPass --dtype "
+                      "fp16 or --dtype bf16.",
+                      header.path, to_string(id), header.numpy_name));
+    }
+  }
+  return DType::kFloat16;
 }
 
 Result<DType> FileSource::dtype_in_memory(const NpyHeader& header, OperandId id, DType io) const {
   const DType dtype = header.dtype;
-  if (dtype == DType::kFloat32) {
-    if (options_.round && can_be_io(id, io)) return io;
-    if (options_.round) {
+  if (dtype == DType::kFloat32 && !takes(id, dtype, io)) {
+    const bool can_be_io = takes(id, io, io);
+    if (options_.round && can_be_io) return io;
+    if (!can_be_io) {
       return bad(
           fmt::format("{}: holds float32, {} must be uint64 or int64 (packed) where the io "
                       "dtype is {}.\nPack the scales: bits(float32(scale)) & 0xffffe000 | "
@@ -121,6 +153,7 @@ Result<Operands> FileSource::make(int rank, int) const {
     if (id == OperandId::kX2 && options_.transpose_x2) operand.tensor = operand.tensor.transposed();
     operands[id] = std::move(operand);
   }
+  operands.io = io;
   operands.epsilon = options_.epsilon;
   operands.group_size = options_.group_size;
   return operands;

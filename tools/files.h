@@ -8,6 +8,7 @@
 
 #include "npy.h"
 #include "operands.h"
+#include "operators/operator.h"
 
 namespace weft::tools {
 
@@ -22,17 +23,21 @@ struct FileOptions {
 
 class FileSource : public OperandSource {
  public:
-  explicit FileSource(FileOptions options) : options_(std::move(options)) {}
+  FileSource(const Operator& op, FileOptions options) : op_(op), options_(std::move(options)) {}
   Result<Operands> make(int rank, int ranks) const override;
   /// Reads the headers of all files of all ranks: what can be refused without loading is refused.
   Status check(int ranks) const;
-  /// The io dtype: --dtype, else what the residual of this rank says.
+  /// The io dtype: --dtype, else what the files of this rank say.
   Result<DType> io_dtype(int rank) const;
 
  private:
   std::string path(OperandId id, int rank) const;
+  bool takes(OperandId id, DType dtype, DType io) const;
+  Result<DType> io_dtype_of(const NpyHeader& header, OperandId id) const;
+  Result<DType> io_dtype_of_int8(int rank) const;
   Result<DType> dtype_in_memory(const NpyHeader& header, OperandId id, DType io) const;
 
+  const Operator& op_;
   FileOptions options_;
 };
 

@@ -6,10 +6,9 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <optional>
+#include <memory>
 
 #include "npy.h"
-#include "unfused/unfused.h"
 
 namespace weft::tools {
 
@@ -29,18 +28,6 @@ std::uint64_t digest(const void* data, std::int64_t bytes) {
   return state ^ (state >> 32);
 }
 
-json to_binary(const std::vector<std::uint16_t>& values) {
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(values.data());
-  return json::binary(std::vector<std::uint8_t>(bytes, bytes + values.size() * 2));
-}
-
-std::vector<std::uint16_t> from_binary(const json& value) {
-  const auto& bytes = value.get_binary();
-  std::vector<std::uint16_t> values(bytes.size() / 2);
-  std::copy(bytes.begin(), bytes.end(), reinterpret_cast<std::uint8_t*>(values.data()));
-  return values;
-}
-
 json to_json(const std::vector<Span>& spans) {
   json list = json::array();
   for (const Span& span : spans) list.push_back({span.begin_ns, span.end_ns});
@@ -54,67 +41,64 @@ std::vector<Span> spans_of(const json& list) {
 }
 
 json to_json(const RankReport& report) {
-  json events = json::array();
+  json events = json::array(), outputs = json::array();
   for (const TraceEvent& e : report.events)
     events.push_back({static_cast<int>(e.kind), e.tile, e.peer, e.begin_ns, e.end_ns});
+  for (const OutputReport& o : report.outputs)
+    outputs.push_back({o.name, o.tensor, o.digest, json::binary(o.rows)});
+  const Extents& e = report.extents;
   return {{"plan", report.plan},
-          {"x1", report.x1},
-          {"x2", report.x2},
-          {"residual", report.residual},
+          {"operands", report.operands},
           {"io", static_cast<int>(report.io)},
-          {"mkn", {report.m, report.k, report.n}},
+          {"extents", {e.m, e.k, e.n, e.rows}},
+          {"bytes_moved", report.bytes_moved},
           {"threads", report.threads},
           {"calls", to_json(report.calls)},
-          {"unfused_calls", to_json(report.unfused_calls)},
+          {"separate_calls", to_json(report.separate_calls)},
           {"gemm_calls", to_json(report.gemm_calls)},
           {"events", std::move(events)},
           {"events_dropped", report.events_dropped},
-          {"y_digest", report.y_digest},
-          {"norm_digest", report.norm_digest},
-          {"y_rows", to_binary(report.y_rows)},
-          {"norm_rows", to_binary(report.norm_rows)}};
+          {"outputs", std::move(outputs)}};
 }
 
 RankReport report_of(const json& value) {
   RankReport report;
   report.plan = value["plan"];
-  report.x1 = value["x1"];
-  report.x2 = value["x2"];
-  report.residual = value["residual"];
+  for (const json& operand : value["operands"]) report.operands.push_back({operand[0], operand[1]});
   report.io = static_cast<DType>(value["io"].get<int>());
-  report.m = value["mkn"][0], report.k = value["mkn"][1], report.n = value["mkn"][2];
+  const json& e = value["extents"];
+  report.extents = {e[0], e[1], e[2], e[3]};
+  report.bytes_moved = value["bytes_moved"];
   report.threads = value["threads"];
   report.calls = spans_of(value["calls"]);
-  report.unfused_calls = spans_of(value["unfused_calls"]);
+  report.separate_calls = spans_of(value["separate_calls"]);
   report.gemm_calls = spans_of(value["gemm_calls"]);
-  for (const json& e : value["events"])
-    report.events.push_back({static_cast<TraceKind>(e[0].get<int>()), e[1], e[2], e[3], e[4]});
+  for (const json& event : value["events"])
+    report.events.push_back(
+        {static_cast<TraceKind>(event[0].get<int>()), event[1], event[2], event[3], event[4]});
   report.events_dropped = value["events_dropped"];
-  report.y_digest = value["y_digest"];
-  report.norm_digest = value["norm_digest"];
-  report.y_rows = from_binary(value["y_rows"]);
-  report.norm_rows = from_binary(value["norm_rows"]);
+  for (const json& o : value["outputs"])
+    report.outputs.push_back({o[0], o[1], o[2], o[3].get_binary()});
   return report;
 }
 
 /// What one rank does.
 class RankJob {
  public:
-  RankJob(const Job& job, Rank& rank) : job_(job), rank_(rank) {}
+  RankJob(const Job& job, Rank& rank) : job_(job), op_(*job.op), rank_(rank) {}
 
   Result<json> run() {
     rank_.progress("reading the operands");
     WEFT_ASSIGN_OR_RETURN(operands_, job_.operands->make(rank_.rank, rank_.ranks));
-    const Operand& residual = operands_[OperandId::kResidual];
-    if (residual.given()) WEFT_RETURN_IF_ERROR(operands_.make_outputs(job_.in_place));
-    MatmulAllReduceAddRmsNormOptions options;
-    if (job_.trace) options.trace = &trace_;
-    Result<MatmulAllReduceAddRmsNorm> plan =
-        MatmulAllReduceAddRmsNorm::plan(rank_.context, rank_.group, operands_.args(), options);
+    if (job_.nz_x2) WEFT_RETURN_IF_ERROR(with_operands(operands_.store_x2_as_nz(rank_.context)));
+    specs_ = op_.outputs(operands_, rank_.ranks, job_.outputs);
+    WEFT_RETURN_IF_ERROR(with_operands(operands_.make_outputs(specs_)));
+    Result<std::unique_ptr<PlannedCall>> plan =
+        op_.plan(rank_.context, rank_.group, operands_, job_.trace ? &trace_ : nullptr);
     if (!plan.ok()) return with_operands(plan.status());
-    describe(*plan);
-    WEFT_RETURN_IF_ERROR(time_calls(*plan));
-    if (job_.digests || !job_.rows.empty()) keep_results();
+    describe(**plan);
+    WEFT_RETURN_IF_ERROR(time_calls(**plan));
+    keep_results();
     if (!job_.out.empty()) WEFT_RETURN_IF_ERROR(write_results());
     report_.events = trace_.events();
     report_.events_dropped = static_cast<std::int64_t>(trace_.dropped());
@@ -131,40 +115,39 @@ class RankJob {
                                              rank_.rank, operands_.describe()));
   }
 
-  void describe(const MatmulAllReduceAddRmsNorm& plan) {
-    const ConstTensorRef x2 = operands_[OperandId::kX2].tensor;
-    const ConstTensorRef residual = operands_[OperandId::kResidual].tensor;
+  void describe(const PlannedCall& plan) {
     report_.plan = plan.describe();
-    report_.x1 = weft::to_string(operands_[OperandId::kX1].tensor);
-    report_.x2 = weft::to_string(x2);
-    report_.residual = weft::to_string(residual);
-    report_.io = residual.dtype();
-    report_.m = residual.dim(0) * residual.dim(1);
-    report_.k = x2.dim(0), report_.n = x2.dim(1);
+    for (int i = 0; i < kOperands; ++i) {
+      const auto id = static_cast<OperandId>(i);
+      if (operands_[id].given())
+        report_.operands.emplace_back(to_string(id), weft::to_string(operands_.tensor(id)));
+    }
+    report_.io = operands_.io;
+    report_.extents = op_.extents(operands_, rank_.ranks);
+    report_.bytes_moved = op_.bytes_moved(operands_, rank_.ranks);
     report_.threads = rank_.context.threads();
   }
 
   /// Fused and separate calls take turns, so that a machine whose speed drifts cannot change their
   /// ratio. The fused one comes last: its results and its trace are those that are kept.
-  Status time_calls(MatmulAllReduceAddRmsNorm& plan) {
-    std::optional<bench::Unfused> unfused;
-    if (job_.unfused) {
-      WEFT_ASSIGN_OR_RETURN(unfused,
-                            bench::Unfused::plan(rank_.context, rank_.group, operands_.args()));
+  Status time_calls(PlannedCall& plan) {
+    std::unique_ptr<SeparatePasses> separate;
+    if (job_.separate) {
+      WEFT_ASSIGN_OR_RETURN(separate, op_.separate_passes(rank_.context, rank_.group, operands_));
     }
     for (int call = -job_.warmup; call < job_.repeat; ++call) {
       rank_.progress(call < 0 ? std::string("warming up")
                               : fmt::format("call {} of {}", call + 1, job_.repeat));
-      if (unfused) {
+      if (separate) {
         WEFT_RETURN_IF_ERROR(time(call, &report_.gemm_calls, [&] {
-          unfused->gemm(operands_.args());
+          separate->gemm(operands_);
           return Status();
         }));
         WEFT_RETURN_IF_ERROR(
-            time(call, &report_.unfused_calls, [&] { return unfused->run(operands_.args()); }));
+            time(call, &report_.separate_calls, [&] { return separate->run(operands_); }));
       }
       trace_.clear();
-      WEFT_RETURN_IF_ERROR(time(call, &report_.calls, [&] { return plan.run(operands_.args()); }));
+      WEFT_RETURN_IF_ERROR(time(call, &report_.calls, [&] { return plan.run(operands_); }));
     }
     return {};
   }
@@ -180,31 +163,38 @@ class RankJob {
   }
 
   void keep_results() {
-    const TensorRef tensors[2] = {operands_.y(), operands_.norm_out()};
-    std::uint64_t* const digests[2] = {&report_.y_digest, &report_.norm_digest};
-    std::vector<std::uint16_t>* const kept[2] = {&report_.y_rows, &report_.norm_rows};
-    for (int i = 0; i < 2; ++i) {
-      if (job_.digests)
-        *digests[i] = digest(tensors[i].data(), bytes_of(report_.io, tensors[i].elements()));
-      const auto* values = static_cast<const std::uint16_t*>(tensors[i].data());
+    for (int i = 0; i < operands_.outputs(); ++i) {
+      const TensorRef tensor = operands_.output(i);
+      if (!tensor.given()) continue;
+      OutputReport& kept = report_.outputs.emplace_back();
+      kept.name = specs_[static_cast<std::size_t>(i)].name;
+      kept.tensor = weft::to_string(tensor);
+      const std::int64_t bytes = bytes_of(tensor.dtype(), tensor.elements());
+      if (job_.digests) kept.digest = digest(tensor.data(), bytes);
+      const auto* from = static_cast<const std::uint8_t*>(tensor.data());
+      const std::int64_t row_bytes = bytes / std::max<std::int64_t>(report_.extents.rows, 1);
       for (std::int64_t row : job_.rows)
-        kept[i]->insert(kept[i]->end(), values + row * report_.n, values + (row + 1) * report_.n);
+        kept.rows.insert(kept.rows.end(), from + row * row_bytes, from + (row + 1) * row_bytes);
     }
   }
 
   Status write_results() {
     rank_.progress("writing the results");
-    const auto write = [&](const char* name, const TensorRef& tensor) {
-      return write_npy(fmt::format("{}/{}_{}.npy", job_.out, name, rank_.rank), tensor.dtype(),
-                       tensor.dims(), tensor.data());
-    };
-    WEFT_RETURN_IF_ERROR(write("y", operands_.y()));
-    return write("norm_out", operands_.norm_out());
+    for (int i = 0; i < operands_.outputs(); ++i) {
+      const TensorRef tensor = operands_.output(i);
+      WEFT_RETURN_IF_ERROR(
+          write_npy(fmt::format("{}/{}_{}.npy", job_.out, specs_[static_cast<std::size_t>(i)].name,
+                                rank_.rank),
+                    tensor.dtype(), tensor.dims(), tensor.data()));
+    }
+    return {};
   }
 
   const Job& job_;
+  const Operator& op_;
   Rank& rank_;
   Operands operands_;
+  std::vector<OutputSpec> specs_;
   Trace trace_;
   RankReport report_;
 };
@@ -243,8 +233,16 @@ double median(std::vector<double> values) {
 double total_flops(const std::vector<RankReport>& reports) {
   double flops = 0;
   for (const RankReport& r : reports)
-    flops += 2.0 * static_cast<double>(r.m) * static_cast<double>(r.k) * static_cast<double>(r.n);
+    flops += 2.0 * static_cast<double>(r.extents.m) * static_cast<double>(r.extents.k) *
+             static_cast<double>(r.extents.n);
   return flops;
+}
+
+std::string first_difference(const std::vector<RankReport>& reports) {
+  for (const RankReport& report : reports)
+    for (std::size_t i = 0; i < report.outputs.size(); ++i)
+      if (report.outputs[i].digest != reports[0].outputs[i].digest) return report.outputs[i].name;
+  return {};
 }
 
 }  // namespace weft::tools

@@ -1,27 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operator run on all ranks of a launch, timed, and what each rank has to say about it.
+// An operator run on all ranks of a launch, timed, and what each rank has to say about it.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "operands.h"
+#include "operators/operator.h"
 #include "ranks.h"
 #include "weft/trace.h"
 
 namespace weft::tools {
 
 struct Job {
+  const Operator* op = nullptr;
   const OperandSource* operands = nullptr;
   int warmup = 0;  ///< calls before those that are timed
   int repeat = 1;
-  bool in_place = false;
+  OutputForm outputs = OutputForm::kSeparate;
+  bool nz_x2 = false;              ///< x2 is stored as FRACTAL_NZ before the call is planned
   bool trace = false;              ///< of the last call
-  bool digests = false;            ///< of all of y and norm_out
-  bool unfused = false;            ///< also time the same job as separate passes
-  std::vector<std::int64_t> rows;  ///< rows of y and norm_out to bring home
-  std::string out;                 ///< folder for y_{rank}.npy and norm_out_{rank}.npy
+  bool digests = false;            ///< of all of the outputs
+  bool separate = false;           ///< also time the same job as separate passes, where there are
+  std::vector<std::int64_t> rows;  ///< rows of the outputs to bring home
+  std::string out;                 ///< folder for {output}_{rank}.npy
 };
 
 /// Begin and end of one call, CLOCK_MONOTONIC, which all ranks share.
@@ -29,17 +32,24 @@ struct Span {
   std::int64_t begin_ns = 0, end_ns = 0;
 };
 
+/// One output of one rank.
+struct OutputReport {
+  std::string name, tensor;  ///< "y", "float16 (1, 4, 8)"
+  std::uint64_t digest = 0;
+  std::vector<std::uint8_t> rows;  ///< Job::rows one after the other
+};
+
 struct RankReport {
-  std::string plan;  ///< describe()
-  std::string x1, x2, residual;
+  std::string plan;                                           ///< describe()
+  std::vector<std::pair<std::string, std::string>> operands;  ///< name and tensor of the given ones
   DType io = DType::kFloat16;
-  std::int64_t m = 0, k = 0, n = 0;
+  Extents extents;
+  double bytes_moved = 0;  ///< beside the product
   int threads = 1;
-  std::vector<Span> calls, unfused_calls, gemm_calls;
+  std::vector<Span> calls, separate_calls, gemm_calls;
   std::vector<TraceEvent> events;
   std::int64_t events_dropped = 0;
-  std::uint64_t y_digest = 0, norm_digest = 0;
-  std::vector<std::uint16_t> y_rows, norm_rows;  ///< Job::rows one after the other
+  std::vector<OutputReport> outputs;  ///< those that the call had
 };
 
 Result<std::vector<RankReport>> run_job(const LaunchOptions& launch, const Job& job);
@@ -51,5 +61,7 @@ std::vector<double> call_seconds(const std::vector<RankReport>& reports,
 double median(std::vector<double> values);
 /// 2 m n k of all ranks.
 double total_flops(const std::vector<RankReport>& reports);
+/// Empty, or the name of an output that differs between the ranks. The job took digests.
+std::string first_difference(const std::vector<RankReport>& reports);
 
 }  // namespace weft::tools

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/isa.h"
-#include "cases.h"
 #include "kernels/peak/peak.h"
+#include "weft/dtype.h"
 #include "weft/status.h"
 
 namespace weft::tools {
@@ -28,9 +28,9 @@ struct GemmPeak {
 /// `type`: float16, bfloat16 or int8, as the kernel reads it.
 GemmPeak gemm_peak(const Machine& machine, DType type, isa::Set available);
 
-/// Bytes that a rank must move beside its gemm, for m rows of n columns: its partials written,
-/// those of the rows it owns read, the reduced rows written or read, the residual read, y and
-/// norm_out written.
+/// Bytes that a rank of matmul_allreduce_add_rmsnorm must move beside its gemm, for m rows of n
+/// columns: its partials written, those of the rows it owns read, the reduced rows written or read,
+/// the residual read, y and norm_out written.
 double bytes_moved(double m, double n);
 
 }  // namespace weft::tools

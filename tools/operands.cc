@@ -6,17 +6,26 @@
 #include <algorithm>
 #include <cstring>
 
+#include "weft/weights.h"
+
 namespace weft::tools {
-
-std::string_view to_string(OperandId id) {
-  constexpr std::string_view kNames[] = {
-      "x1",       "x2",   "bias", "dequant_scale", "antiquant_scale", "antiquant_offset",
-      "residual", "gamma"};
-  static_assert(std::size(kNames) == kOperands);
-  return kNames[static_cast<int>(id)];
-}
-
 namespace {
+
+constexpr std::string_view kNames[] = {"x1",
+                                       "x2",
+                                       "bias",
+                                       "x3",
+                                       "dequant_scale",
+                                       "pertoken_scale",
+                                       "antiquant_scale",
+                                       "antiquant_offset",
+                                       "comm_quant_scale_1",
+                                       "comm_quant_scale_2",
+                                       "x1_scale",
+                                       "x2_scale",
+                                       "residual",
+                                       "gamma"};
+static_assert(std::size(kNames) == kOperands);
 
 std::int64_t bytes_of_tensor(const ConstTensorRef& tensor) {
   return bytes_of(tensor.dtype(), tensor.elements());
@@ -29,6 +38,22 @@ Result<Buffer> allocate(std::int64_t bytes, std::string_view name) {
 
 }  // namespace
 
+std::string_view to_string(OperandId id) { return kNames[static_cast<int>(id)]; }
+
+std::string option_name(OperandId id) {
+  std::string name = "--" + std::string(to_string(id));
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+std::optional<OperandId> operand_from_name(std::string_view name) {
+  for (int i = 0; i < kOperands; ++i) {
+    const auto id = static_cast<OperandId>(i);
+    if (name == to_string(id) || "--" + std::string(name) == option_name(id)) return id;
+  }
+  return std::nullopt;
+}
+
 Result<Operand> Operands::make(OperandId id, DType dtype, std::vector<std::int64_t> dims) {
   Operand operand;
   operand.tensor = ConstTensorRef(nullptr, dtype, dims);
@@ -37,45 +62,56 @@ Result<Operand> Operands::make(OperandId id, DType dtype, std::vector<std::int64
   return operand;
 }
 
-Status Operands::make_outputs(bool in_place) {
-  const Operand& residual = (*this)[OperandId::kResidual];
-  const ConstTensorRef& like = residual.tensor;
-  const std::int64_t bytes = bytes_of_tensor(like);
-  WEFT_ASSIGN_OR_RETURN(norm_memory_, allocate(bytes, "norm_out"));
-  norm_out_ = TensorRef(norm_memory_.data(), like.dtype(), like.dims());
-  if (in_place) {
-    WEFT_ASSIGN_OR_RETURN(saved_residual_, allocate(bytes, "a copy of residual"));
-    std::memcpy(saved_residual_.data(), residual.memory.data(), static_cast<std::size_t>(bytes));
-    y_ = TensorRef(residual.memory.data(), like.dtype(), like.dims());
-  } else {
-    WEFT_ASSIGN_OR_RETURN(y_memory_, allocate(bytes, "y"));
-    y_ = TensorRef(y_memory_.data(), like.dtype(), like.dims());
+Status Operands::store_x2_as_nz(Context& context) {
+  Operand& x2 = (*this)[OperandId::kX2];
+  const ConstTensorRef plain = x2.tensor;
+  if (plain.rank() != 2) return {};  // the operator refuses it
+  // Two axes may both have stride 1; the memory then is the same either way.
+  const bool transposed = !plain.dense();
+  const ConstTensorRef stored = transposed ? plain.transposed() : plain;
+  WEFT_ASSIGN_OR_RETURN(const std::int64_t elements,
+                        calculate_matmul_weight_size(stored.dims(), stored.dtype()));
+  WEFT_ASSIGN_OR_RETURN(Buffer image, allocate(bytes_of(stored.dtype(), elements), "x2"));
+  const TensorRef view =
+      TensorRef::fractal_nz(image.data(), stored.dtype(), stored.dim(0), stored.dim(1));
+  WEFT_RETURN_IF_ERROR(pack_fractal_nz(context, stored, view));
+  x2.memory = std::move(image);
+  x2.tensor = transposed ? view.transposed() : view;
+  return {};
+}
+
+Status Operands::make_outputs(const std::vector<OutputSpec>& specs) {
+  outputs_.clear();
+  for (const OutputSpec& spec : specs) {
+    OutputMemory& made = outputs_.emplace_back();
+    if (!spec.like.given()) continue;
+    const std::int64_t bytes = bytes_of_tensor(spec.like);
+    WEFT_ASSIGN_OR_RETURN(made.memory, allocate(bytes, spec.name));
+    void* data = made.memory.data();
+    if (spec.in_place) {
+      const Operand& shared = (*this)[*spec.in_place];
+      if (!shared.given() || bytes_of_tensor(shared.tensor) != bytes) {
+        return Status(StatusCode::kInvalidArgument,
+                      fmt::format("{} cannot have the memory of {}: it is {}, {} is {}.\nLeave "
+                                  "--inplace out.",
+                                  spec.name, to_string(*spec.in_place), weft::to_string(spec.like),
+                                  to_string(*spec.in_place), weft::to_string(shared.tensor)));
+      }
+      made.in_place = true;
+      std::memcpy(data, shared.memory.data(), static_cast<std::size_t>(bytes));
+      data = shared.memory.data();
+    }
+    made.tensor = TensorRef(data, spec.like.dtype(), spec.like.dims());
   }
   return {};
 }
 
 void Operands::restore() {
-  if (saved_residual_.data() == nullptr) return;
-  std::memcpy(y_.data(), saved_residual_.data(),
-              static_cast<std::size_t>(bytes_of_tensor(ConstTensorRef(y_))));
-}
-
-MatmulAllReduceAddRmsNormArgs Operands::args() const {
-  const auto tensor = [this](OperandId id) { return (*this)[id].tensor; };
-  MatmulAllReduceAddRmsNormArgs args;
-  args.x1 = tensor(OperandId::kX1);
-  args.x2 = tensor(OperandId::kX2);
-  args.bias = tensor(OperandId::kBias);
-  args.dequant_scale = tensor(OperandId::kDequantScale);
-  args.antiquant_scale = tensor(OperandId::kAntiquantScale);
-  args.antiquant_offset = tensor(OperandId::kAntiquantOffset);
-  args.antiquant_group_size = group_size;
-  args.residual = tensor(OperandId::kResidual);
-  args.gamma = tensor(OperandId::kGamma);
-  args.epsilon = epsilon;
-  args.y = y_;
-  args.norm_out = norm_out_;
-  return args;
+  for (const OutputMemory& output : outputs_) {
+    if (!output.in_place) continue;
+    std::memcpy(output.tensor.data(), output.memory.data(),
+                static_cast<std::size_t>(bytes_of_tensor(output.tensor)));
+  }
 }
 
 std::string Operands::describe() const {
@@ -84,7 +120,7 @@ std::string Operands::describe() const {
     const auto id = static_cast<OperandId>(i);
     if (!(*this)[id].given()) continue;
     if (!text.empty()) text += "; ";
-    text += fmt::format("{} {} from {}", to_string(id), weft::to_string((*this)[id].tensor),
+    text += fmt::format("{} {} from {}", to_string(id), weft::to_string(tensor(id)),
                         (*this)[id].source);
   }
   return text;

@@ -3,19 +3,28 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/isa.h"
 
 namespace weft::tools {
 
-Status check_operator(const std::string& name) {
-  if (name == kOperator) return {};
-  return Status(StatusCode::kInvalidArgument,
-                fmt::format("unknown operator '{}'.\nKnown operators: {}.", name, kOperator));
+void add_operator(CLI::App& command, std::string& name) {
+  std::string names;
+  for (const Operator* op : operators())
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", op->name());
+  command.add_option("operator", name, "Name of the operator: " + names)->type_name("OP");
 }
 
-void add_operator(CLI::App& command, std::string& name) {
-  command.add_option("operator", name, "Name of the operator: " + std::string(kOperator))
-      ->type_name("OP");
+std::string operators_help() {
+  std::string text = "\nOperators (formula, operands, rows of dtypes):\n";
+  for (const Operator* op : operators()) {
+    text += fmt::format("  {}\n      {}\n      {}\n     ", op->name(), op->traits().formula,
+                        op->operands_text());
+    for (const DTypeRow& row : op->traits().rows) text += fmt::format(" {}", row.name);
+    text += "\n";
+  }
+  return text;
 }
 
 void add_launch_options(CLI::App& command, LaunchArguments& arguments, bool with_ranks) {
@@ -59,43 +68,106 @@ Result<LaunchOptions> launch_options(const LaunchArguments& arguments) {
   return launch;
 }
 
+Status check_trace(const Operator& op, bool wanted) {
+  if (!wanted || op.traits().matmul) return {};
+  return Status(StatusCode::kInvalidArgument,
+                fmt::format("{} sends nothing and records nothing: leave --trace and --timeline "
+                            "out.",
+                            op.name()));
+}
+
+void add_attribute_options(CLI::App& command, CaseArguments& arguments) {
+  command.add_flag("--transpose-x2", arguments.transpose_x2, "x2 is stored as (n, k)");
+  command
+      .add_option("--format", arguments.format,
+                  "How x2 lies in memory: 'nd', as it is, or 'nz', packed as FRACTAL_NZ first")
+      ->check(CLI::IsMember({"nd", "nz"}))
+      ->capture_default_str();
+  command.add_option("--antiquant-group-size", arguments.group_size,
+                     "Rows of k that share a scale; 0: not per group");
+  command.add_option("--epsilon", arguments.epsilon, "Added to the mean square (1e-6)");
+}
+
+void add_random_options(CLI::App& command, CaseArguments& arguments) {
+  command.add_option("--row", arguments.row,
+                     "Combination of dtypes of random operands (the operator's first); an unknown "
+                     "name lists them");
+  command
+      .add_option("--with", arguments.with,
+                  "Optional operands to make: bias, x3, comm-quant-scale-1, …")
+      ->delimiter(',')
+      ->type_name("OPERAND,...");
+  command.add_option("--seed", arguments.seed, "Seed of random operands")->capture_default_str();
+}
+
 void add_case_options(CLI::App& command, CaseArguments& arguments) {
   command
       .add_option("shape,--random", arguments.shape,
-                  "Shape of random operands: MxK:KxN or BxSxK:KxN, K of one rank")
+                  "Shape of random operands: MxK:KxN or BxSxK:KxN, K of one rank; of a norm MxN")
       ->type_name("SHAPE");
-  command.add_option("--row", arguments.row, "Combination of dtypes, A1 to A9")
-      ->capture_default_str();
-  command.add_option("--seed", arguments.seed, "Seed of random operands")->capture_default_str();
-  command.add_flag("--transpose-x2", arguments.transpose_x2, "x2 is stored as (n, k)");
-  command.add_option("--antiquant-group-size", arguments.group_size,
-                     "Rows of k that share a scale; 0: a scale per column");
-  command.add_option("--epsilon", arguments.epsilon, "Added to the mean square")
-      ->capture_default_str();
+  add_random_options(command, arguments);
+  add_attribute_options(command, arguments);
 }
 
-Result<Case> make_case(const CaseArguments& arguments) {
-  Case made;
-  WEFT_ASSIGN_OR_RETURN(made.shape, parse_shape(arguments.shape));
-  WEFT_ASSIGN_OR_RETURN(made.row, find_dtype_row(arguments.row));
-  made.seed = arguments.seed;
-  made.transpose_x2 = arguments.transpose_x2;
-  made.epsilon = arguments.epsilon;
+Status check_attributes(const Operator& op, const CaseArguments& arguments) {
+  const auto without = [&op](std::string_view option, std::string_view what) {
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("{} has no {}: leave {} out.", op.name(), what, option));
+  };
+  const bool weight = op.traits().matmul;
+  if (!weight && arguments.transpose_x2) return without("--transpose-x2", "weight");
+  if (!weight && arguments.nz_x2()) return without("--format nz", "weight");
+  if (!op.has(OperandId::kAntiquantScale) && arguments.group_size != 0)
+    return without("--antiquant-group-size", "antiquant_scale");
+  if (!op.has(OperandId::kGamma) && arguments.epsilon) return without("--epsilon", "norm");
   if (arguments.group_size < 0)
     return Status(
         StatusCode::kInvalidArgument,
         fmt::format("--antiquant-group-size is {}, it must be 0 or more.", arguments.group_size));
+  return {};
+}
+
+namespace {
+
+Status add_choice(const Operator& op, const std::string& name, Case* made) {
+  const std::vector<OperandId> choices = op.row_choices(*made->row);
+  const std::optional<OperandId> id = operand_from_name(name);
+  if (id && std::ranges::count(choices, *id) > 0) {
+    made->with.add(*id);
+    return {};
+  }
+  std::string names;
+  for (OperandId choice : choices)
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", to_string(choice));
+  return Status(StatusCode::kInvalidArgument,
+                fmt::format("--with {}: it is not an optional operand of {}, row {}.\nThese are: "
+                            "{}.",
+                            name, op.name(), made->row->name, names.empty() ? "none" : names));
+}
+
+}  // namespace
+
+Result<Case> make_case(const Operator& op, const CaseArguments& arguments,
+                       std::optional<DType> io) {
+  WEFT_RETURN_IF_ERROR(check_attributes(op, arguments));
+  Case made;
+  WEFT_ASSIGN_OR_RETURN(made.shape, op.parse_shape(arguments.shape));
+  made.row = &op.traits().rows[0];
+  if (!arguments.row.empty()) {
+    WEFT_ASSIGN_OR_RETURN(made.row, op.find_row(arguments.row));
+  } else if (io) {
+    const auto of_io = std::ranges::find(op.traits().rows, *io, &DTypeRow::io);
+    if (of_io != op.traits().rows.end()) made.row = &*of_io;
+  }
+  for (const std::string& name : arguments.with) WEFT_RETURN_IF_ERROR(add_choice(op, name, &made));
+  made.seed = arguments.seed;
+  made.transpose_x2 = arguments.transpose_x2;
+  made.epsilon = arguments.epsilon_or_default();
   if (arguments.group_size > 0) {
     made.scale = ScaleShape::kGroup;
     made.group_size = arguments.group_size;
   }
   return made;
-}
-
-std::optional<DType> io_dtype_from_text(const std::string& text) {
-  if (text == "fp16" || text == "float16") return DType::kFloat16;
-  if (text == "bf16" || text == "bfloat16") return DType::kBFloat16;
-  return std::nullopt;
 }
 
 int report_failure(const Status& status) {

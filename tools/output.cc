@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include "file_io.h"
-#include "options.h"
 #include "text.h"
 #include "timeline.h"
 
@@ -16,15 +15,23 @@ std::string_view transport(const LaunchOptions& launch) {
 }
 
 /// "m 4096, k 1024 per rank, n 8192", or the list of k when they differ.
-std::string extents(const std::vector<RankReport>& reports) {
+std::string extents_text(const std::vector<RankReport>& reports) {
+  const Extents& first = reports[0].extents;
   std::string k;
   bool equal = true;
   for (const RankReport& report : reports) {
-    k += fmt::format("{}{}", k.empty() ? "" : ", ", report.k);
-    equal = equal && report.k == reports[0].k;
+    k += fmt::format("{}{}", k.empty() ? "" : ", ", report.extents.k);
+    equal = equal && report.extents.k == first.k;
   }
-  if (equal) k = fmt::format("{} per rank", reports[0].k);
-  return fmt::format("m {}, k {}, n {}", reports[0].m, k, reports[0].n);
+  if (equal) k = fmt::format("{} per rank", first.k);
+  if (total_flops(reports) == 0) return fmt::format("m {}, n {}", first.m, first.n);
+  return fmt::format("m {}, k {}, n {}", first.m, k, first.n);
+}
+
+double total_bytes(const std::vector<RankReport>& reports) {
+  double bytes = 0;
+  for (const RankReport& report : reports) bytes += report.bytes_moved;
+  return bytes;
 }
 
 }  // namespace
@@ -43,14 +50,14 @@ Status check_trace_files(const TraceFiles& files) {
   return {};
 }
 
-Status write_trace_files(const TraceFiles& files, const LaunchOptions& launch,
+Status write_trace_files(const TraceFiles& files, const Operator& op, const LaunchOptions& launch,
                          const std::vector<RankReport>& reports) {
   if (!files.wanted()) return {};
   const double seconds = call_seconds(reports).back();
   const std::string title =
-      fmt::format("{}, {} ranks: {}", kOperator, launch.ranks, seconds_text(seconds));
+      fmt::format("{}, {} ranks: {}", op.name(), launch.ranks, seconds_text(seconds));
   const std::string subtitle =
-      fmt::format("{}, {}; ranks are {}, {} thread(s) each; one call", extents(reports),
+      fmt::format("{}, {}; ranks are {}, {} thread(s) each; one call", extents_text(reports),
                   weft::to_string(reports[0].io), transport(launch), reports[0].threads);
   const Timeline timeline = make_timeline(reports, title, subtitle);
   if (!files.trace.empty())
@@ -60,26 +67,35 @@ Status write_trace_files(const TraceFiles& files, const LaunchOptions& launch,
   return {};
 }
 
-nlohmann::ordered_json job_json(const LaunchOptions& launch,
+nlohmann::ordered_json job_json(const Operator& op, const LaunchOptions& launch,
                                 const std::vector<RankReport>& reports) {
   const std::vector<double> seconds = call_seconds(reports);
   const double typical = median(seconds);
   std::vector<std::int64_t> k;
-  for (const RankReport& report : reports) k.push_back(report.k);
-  return {{"operator", kOperator},
-          {"ranks", launch.ranks},
-          {"transport", transport(launch)},
-          {"threads_per_rank", reports[0].threads},
-          {"x1", reports[0].x1},
-          {"x2", reports[0].x2},
-          {"residual", reports[0].residual},
-          {"m", reports[0].m},
-          {"k", k},
-          {"n", reports[0].n},
-          {"seconds", seconds},
-          {"median_seconds", typical},
-          {"gflops", total_flops(reports) / typical * 1e-9},
-          {"gflops_per_rank", total_flops(reports) / typical * 1e-9 / launch.ranks}};
+  for (const RankReport& report : reports) k.push_back(report.extents.k);
+  nlohmann::ordered_json all = {{"operator", op.name()},
+                                {"ranks", launch.ranks},
+                                {"transport", transport(launch)},
+                                {"threads_per_rank", reports[0].threads}};
+  for (const auto& [name, tensor] : reports[0].operands) all[name] = tensor;
+  all["m"] = reports[0].extents.m;
+  all["k"] = k;
+  all["n"] = reports[0].extents.n;
+  all["seconds"] = seconds;
+  all["median_seconds"] = typical;
+  if (const double flops = total_flops(reports); flops > 0) {
+    all["gflops"] = flops / typical * 1e-9;
+    all["gflops_per_rank"] = flops / typical * 1e-9 / launch.ranks;
+  } else {
+    all["bytes_per_second"] = total_bytes(reports) / typical;
+  }
+  return all;
+}
+
+std::string rate_text(const std::vector<RankReport>& reports, double seconds) {
+  const double flops = total_flops(reports);
+  if (flops > 0) return flops_text(flops / seconds);
+  return fmt::format("{:.1f} GB/s", total_bytes(reports) / seconds * 1e-9);
 }
 
 }  // namespace weft::tools

@@ -19,10 +19,13 @@ void add_trace_options(CLI::App& command, TraceFiles& files);
 /// Refuses now what could not be written after a long run.
 Status check_trace_files(const TraceFiles& files);
 /// Writes what was asked for, of the last call of a job that traced.
-Status write_trace_files(const TraceFiles& files, const LaunchOptions& launch,
+Status write_trace_files(const TraceFiles& files, const Operator& op, const LaunchOptions& launch,
                          const std::vector<RankReport>& reports);
 
-nlohmann::ordered_json job_json(const LaunchOptions& launch,
+nlohmann::ordered_json job_json(const Operator& op, const LaunchOptions& launch,
                                 const std::vector<RankReport>& reports);
+/// What all ranks do in a second, when a call takes so long: "1.2 TFLOP/s", or "12.3 GB/s" of an
+/// operator without a product.
+std::string rate_text(const std::vector<RankReport>& reports, double seconds);
 
 }  // namespace weft::tools

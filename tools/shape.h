@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shapes on the command line: "4x1024x1024:1024x8192" is x1 (b, s, k) and x2 (k, n).
+// Shapes on the command line: "4x1024x1024:1024x8192" is x1 (b, s, k) and x2 (k, n);
+// "4x1024x8192:8192" is x1 and gamma of a norm.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +14,14 @@ namespace weft::tools {
 
 struct Shape {
   std::vector<std::int64_t> rows;  ///< (m) or (b, s): x1 without its last axis
-  std::vector<std::int64_t> k;     ///< rank r holds k[r % k.size()] of the reduction
+  std::vector<std::int64_t> k;     ///< rank r holds k[r % k.size()] of the reduction; or empty
   std::int64_t n = 0;
+  std::vector<std::int64_t> gamma;  ///< without k: the axes of x1 that make up n
 
   std::int64_t m() const;
-  std::int64_t k_of(int rank) const { return k[static_cast<std::size_t>(rank) % k.size()]; }
+  std::int64_t k_of(int rank) const {
+    return k.empty() ? 0 : k[static_cast<std::size_t>(rank) % k.size()];
+  }
   std::int64_t k_total(int ranks) const;
   double flops(int ranks) const;  ///< of all ranks: 2 m n k_total
   std::string text() const;
@@ -25,5 +29,7 @@ struct Shape {
 
 /// MxK:KxN or BxSxK:KxN; K may be a list of what each rank holds: 48x100,70,30:100,70,30x64.
 Result<Shape> parse_shape(std::string_view text);
+/// ...xN, or ...xN:N and ...xMxN:MxN with the axes of gamma behind the colon; 1 to 8 axes.
+Result<Shape> parse_norm_shape(std::string_view text);
 
 }  // namespace weft::tools

@@ -9,49 +9,34 @@
 #include <thread>
 
 #include "base/topology.h"
-#include "ops/matmul_allreduce_add_rmsnorm/reference.h"
 
 namespace weft::tools {
 namespace {
 
-/// The operands and results of one rank, of the rows that are checked only.
-class Rows {
- public:
-  Status make(const OperandSource& source, const RankReport& report, int rank, int ranks,
-              const std::vector<std::int64_t>& rows) {
-    WEFT_ASSIGN_OR_RETURN(operands_, source.make(rank, ranks));
-    const auto count = static_cast<std::int64_t>(rows.size());
-    const ConstTensorRef x1 = operands_[OperandId::kX1].tensor;
-    const ConstTensorRef residual = operands_[OperandId::kResidual].tensor;
-    gather(x1, report.k, rows, &x1_);
-    gather(residual, report.n, rows, &residual_);
-    args_ = operands_.args();
-    args_.x1 = ConstTensorRef(x1_.data(), x1.dtype(), {count, report.k});
-    args_.residual = ConstTensorRef(residual_.data(), report.io, {1, count, report.n});
-    y_ = report.y_rows, norm_out_ = report.norm_rows;
-    args_.y = TensorRef(y_.data(), report.io, {1, count, report.n});
-    args_.norm_out = TensorRef(norm_out_.data(), report.io, {1, count, report.n});
-    return {};
+/// The operands of one rank and its results, of which only the rows at home hold anything. Pages of
+/// the others are never touched, so they cost no memory.
+Status restore_rank(const Operator& op, const OperandSource& source, const RankReport& report,
+                    int rank, int ranks, const std::vector<std::int64_t>& rows,
+                    Operands* operands) {
+  WEFT_ASSIGN_OR_RETURN(*operands, source.make(rank, ranks));
+  std::vector<OutputSpec> specs = op.outputs(*operands, ranks, OutputForm::kSeparate);
+  std::vector<const OutputReport*> kept;
+  for (OutputSpec& spec : specs) {
+    const auto found = std::ranges::find(report.outputs, spec.name, &OutputReport::name);
+    kept.push_back(found == report.outputs.end() ? nullptr : &*found);
+    if (kept.back() == nullptr) spec.like = {};
   }
-  const MatmulAllReduceAddRmsNormArgs& args() const { return args_; }
-
- private:
-  static void gather(const ConstTensorRef& from, std::int64_t width,
-                     const std::vector<std::int64_t>& rows, std::vector<std::byte>* to) {
-    const auto bytes = static_cast<std::size_t>(bytes_of(from.dtype(), width));
-    to->resize(bytes * rows.size());
-    for (std::size_t i = 0; i < rows.size(); ++i)
-      std::memcpy(
-          to->data() + i * bytes,
-          static_cast<const std::byte*>(from.data()) + static_cast<std::size_t>(rows[i]) * bytes,
-          bytes);
+  WEFT_RETURN_IF_ERROR(operands->make_outputs(specs));
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    if (kept[i] == nullptr || rows.empty()) continue;
+    const std::size_t row_bytes = kept[i]->rows.size() / rows.size();
+    auto* to = static_cast<std::byte*>(operands->output(static_cast<int>(i)).data());
+    for (std::size_t j = 0; j < rows.size(); ++j)
+      std::memcpy(to + static_cast<std::size_t>(rows[j]) * row_bytes,
+                  kept[i]->rows.data() + j * row_bytes, row_bytes);
   }
-
-  Operands operands_;
-  std::vector<std::byte> x1_, residual_;
-  std::vector<std::uint16_t> y_, norm_out_;
-  MatmulAllReduceAddRmsNormArgs args_;
-};
+  return {};
+}
 
 /// Calls body(i) for i < count on all usable cores.
 template <typename Body>
@@ -68,10 +53,11 @@ void on_all_cores(int count, const Body& body) {
 
 }  // namespace
 
-std::vector<std::int64_t> rows_to_check(const Shape& shape, int ranks, double multiplies) {
-  const double of_a_row = static_cast<double>(shape.k_total(ranks)) *
+std::vector<std::int64_t> rows_to_check(const Operator& op, const Shape& shape, int ranks,
+                                        double multiplies) {
+  const double of_a_row = static_cast<double>(std::max<std::int64_t>(shape.k_total(ranks), 1)) *
                           static_cast<double>(std::max<std::int64_t>(shape.n, 1));
-  const std::int64_t m = shape.m();
+  const std::int64_t m = op.result_rows(shape, ranks);
   std::int64_t count = m;
   if (of_a_row * static_cast<double>(m) * ranks > multiplies)
     count = std::min(
@@ -82,20 +68,17 @@ std::vector<std::int64_t> rows_to_check(const Shape& shape, int ranks, double mu
   return rows;
 }
 
-Result<Verdict> verify(const OperandSource& source, const std::vector<RankReport>& reports,
+Result<Verdict> verify(const Operator& op, const OperandSource& source,
+                       const std::vector<RankReport>& reports,
                        const std::vector<std::int64_t>& rows, bool every_rank) {
   const int ranks = static_cast<int>(reports.size());
-  std::vector<Rows> made(reports.size());
+  std::vector<Operands> made(reports.size());
   std::vector<Status> statuses(reports.size());
   on_all_cores(ranks, [&](int rank) {
     const auto index = static_cast<std::size_t>(rank);
-    statuses[index] = made[index].make(source, reports[index], rank, ranks, rows);
+    statuses[index] = restore_rank(op, source, reports[index], rank, ranks, rows, &made[index]);
   });
-  std::vector<MatmulAllReduceAddRmsNormArgs> args;
-  for (std::size_t rank = 0; rank < made.size(); ++rank) {
-    WEFT_RETURN_IF_ERROR(statuses[rank]);
-    args.push_back(made[rank].args());
-  }
+  for (const Status& status : statuses) WEFT_RETURN_IF_ERROR(status);
   const int per_row = every_rank ? ranks : 1;
   std::vector<ops::RowError> errors(rows.size() * static_cast<std::size_t>(per_row));
   const auto rank_of = [&](std::size_t i) {
@@ -105,17 +88,16 @@ Result<Verdict> verify(const OperandSource& source, const std::vector<RankReport
   };
   on_all_cores(static_cast<int>(errors.size()), [&](int i) {
     const auto index = static_cast<std::size_t>(i);
-    errors[index] = ops::check_row(args, rank_of(index), i / per_row);
+    errors[index] = op.check_row(made, rank_of(index), rows[static_cast<std::size_t>(i / per_row)]);
   });
   Verdict verdict;
   verdict.rows = static_cast<std::int64_t>(rows.size());
   for (std::size_t i = 0; i < errors.size(); ++i) {
     // Also true for nan, which no comparison accepts.
-    if (errors[i].worst() <= verdict.worst) continue;
-    verdict.worst = errors[i].worst();
-    verdict.where =
-        fmt::format("{}, rank {}, row {}", errors[i].y >= errors[i].norm_out ? "y" : "norm_out",
-                    rank_of(i), rows[i / static_cast<std::size_t>(per_row)]);
+    if (errors[i].worst <= verdict.worst) continue;
+    verdict.worst = errors[i].worst;
+    verdict.where = fmt::format("{}, rank {}, row {}", errors[i].where, rank_of(i),
+                                rows[i / static_cast<std::size_t>(per_row)]);
   }
   return verdict;
 }

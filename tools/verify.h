@@ -11,9 +11,10 @@
 
 namespace weft::tools {
 
-/// Rows of the result to check. All of them if the reference needs at most `multiplies`; else as
-/// many as fit, at least one per rank, spread over the rows, first and last included.
-std::vector<std::int64_t> rows_to_check(const Shape& shape, int ranks, double multiplies);
+/// Rows of the results of a rank to check. All of them if the reference needs at most `multiplies`;
+/// else as many as fit, at least one per rank, spread over the rows, first and last included.
+std::vector<std::int64_t> rows_to_check(const Operator& op, const Shape& shape, int ranks,
+                                        double multiplies);
 
 struct Verdict {
   double worst = 0;   ///< largest error as a share of its bound: at most 1 is right
@@ -24,8 +25,9 @@ struct Verdict {
 };
 
 /// `reports` hold `rows` of every rank. Row rows[i] is checked on rank i modulo their number, and
-/// on every rank if `every_rank`. The operands are made again.
-Result<Verdict> verify(const OperandSource& source, const std::vector<RankReport>& reports,
+/// on every rank if `every_rank`. The operands are made again, row-major.
+Result<Verdict> verify(const Operator& op, const OperandSource& source,
+                       const std::vector<RankReport>& reports,
                        const std::vector<std::int64_t>& rows, bool every_rank);
 
 }  // namespace weft::tools

@@ -12,6 +12,7 @@ import os
 import statistics
 import tempfile
 import time
+import warnings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -33,7 +34,7 @@ def arguments():
     parser.add_argument("--gemm", type=shape, nargs="*", metavar="MxKxN",
                         default=[shape("1024x4096x4096"), shape("4096x1024x8192")], help="matmul alone")
     parser.add_argument("--fused", type=shape, nargs="*", metavar="MxKxN",
-                        default=[shape("4096x1024x8192")], help="per rank: matmul, all-reduce, add, rms_norm")
+                        default=[shape("4096x1024x8192")], help="per rank: matmul, then all-reduce, add, rms_norm; all-reduce; or reduce-scatter")
     parser.add_argument("--decode", type=shape, nargs="*", metavar="MxKxN",
                         default=[shape("1x2048x4096"), shape("8x2048x4096")], help="the same, weights as (n, k)")
     parser.add_argument("--dtypes", nargs="+", choices=[*FLOATS, "int8"], default=[*FLOATS, "int8"])
@@ -99,14 +100,30 @@ def measure_fused(what, dtype, mkn, order, args):
     residual, gamma = torch.randn(m, n).to(io), torch.randn(n).to(io)
     scale = torch.rand(n) * 1e-4  # int8 only: one for each column
 
-    def call():
+    row_scale = torch.rand(m, 1)  # int8 without a norm: one for each row
+    own_rows = torch.empty(m // args.ranks, n, dtype=io)
+
+    def product():
         y = multiply(dtype)(x1, x2)
-        if dtype == "int8":
-            y = (y * scale).to(io)
+        return (y * scale).to(io) if dtype == "int8" else y
+
+    def call():
+        y = product()
         dist.all_reduce(y)
         y += residual
         return y, torch.nn.functional.rms_norm(y, (n,), gamma, 1e-6)
 
+    def product_per_token():
+        y = multiply(dtype)(x1, x2)
+        return (y * scale * row_scale).to(io) if dtype == "int8" else y
+
+    def allreduce():
+        dist.all_reduce(product_per_token())
+
+    def reduce_scatter():
+        dist.reduce_scatter_tensor(own_rows, product_per_token())
+
+    call = {"allreduce": allreduce, "reduce scatter": reduce_scatter}.get(what, call)
     seconds = median_seconds(call, args.repeat, args.ranks)
     return result(what, dtype, mkn, order, args.ranks, args.repeat, seconds)
 
@@ -131,8 +148,10 @@ def gemm_main(rank, args):
 def fused_main(rank, args, store):
     one_core(rank)
     torch.manual_seed(rank)
+    warnings.filterwarnings("ignore", category=FutureWarning)  # PyTorch renames reduce_scatter_tensor
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=args.ranks)
-    cases = [("fused", mkn, order) for mkn in args.fused for order in ("row-major", "transposed")]
+    cases = [(what, mkn, order) for mkn in args.fused for order in ("row-major", "transposed")
+             for what in ("fused", "allreduce", "reduce scatter")]
     cases += [("decode", mkn, "transposed") for mkn in args.decode]
     with torch.inference_mode():
         for what, mkn, order in cases:

@@ -4,14 +4,12 @@
 #include <algorithm>
 #include <cstring>
 
-#include "ops/matmul_allreduce_add_rmsnorm/contract.h"
-
 namespace weft::bench {
 namespace {
 
 // Rows that travel at once: the slots of a ring of three stay within a few MiB, which was the
 // fastest all-reduce of 64 MiB between two ranks
-// (docs/measurements/matmul_allreduce_add_rmsnorm.md).
+// (docs/measurements/matmul_collectives.md).
 constexpr std::int64_t kRingRows = 256;
 constexpr std::int64_t kBatch = 8;
 
@@ -30,37 +28,30 @@ void for_rows(ThreadPool& pool, tile::Rows rows, const Body& body) {
 Result<Unfused> Unfused::plan(Context& context, Group& group,
                               const MatmulAllReduceAddRmsNormArgs& args) {
   Unfused unfused(context, group);
-  const ops::MatmulOperands operands = ops::operands_of(args);
-  const std::int64_t m = ops::rows_of(args.x1), n = operands.weight_n();
-  unfused.row_bytes_ = round_up(n * 2, kCacheLine);
+  WEFT_ASSIGN_OR_RETURN(unfused.gemm_,
+                        LocalGemm::plan(context, ops::operands_of(args), args.residual.dtype()));
+  const std::int64_t m = ops::rows_of(args.x1), row_bytes = unfused.gemm_.row_bytes();
   WEFT_ASSIGN_OR_RETURN(
-      unfused.local_, ops::LocalMatmul::plan(context.state(), operands, args.residual.dtype(), m));
-  WEFT_ASSIGN_OR_RETURN(unfused.layout_,
-                        tile::Layout::make(tile::Pattern::kTwoShot, m, group.ranks(),
-                                           unfused.row_bytes_, kRingRows, group.window_bytes()));
-  WEFT_ASSIGN_OR_RETURN(unfused.partial_, Buffer::allocate(m * unfused.row_bytes_, "the product"));
-  unfused.scratch_bytes_ = unfused.row_bytes_ + round_up(group.ranks() * 8, kCacheLine);
+      unfused.layout_,
+      tile::Layout::make(tile::Collective::kAllReduce, tile::Pattern::kRing, m, group.ranks(),
+                         row_bytes, kRingRows, group.window_bytes()));
+  unfused.scratch_bytes_ = row_bytes + round_up(group.ranks() * 8, kCacheLine);
   WEFT_ASSIGN_OR_RETURN(unfused.scratch_,
                         Buffer::allocate(unfused.scratch_bytes_ * context.threads(), "rows"));
   return unfused;
 }
 
-void Unfused::gemm(const MatmulAllReduceAddRmsNormArgs& args) {
-  local_.bind(ops::operands_of(args));
-  local_.compute(0, local_.m(), partial_.data(), row_bytes_, rows::Store::kStream);
-  rows::stream_fence();
-}
-
 Status Unfused::allreduce() {
+  const ops::LocalMatmul& local = gemm_.local();
   internal::CallHeader header("unfused allreduce");
-  header.add("m", local_.m()).add("n", local_.n());
+  header.add("m", local.m()).add("n", local.n());
   WEFT_RETURN_IF_ERROR(group_->begin_call(header));
   tile::TileComm tiles(*group_, layout_);
-  const auto bytes = static_cast<size_t>(local_.n() * 2);
+  const auto bytes = static_cast<size_t>(local.n() * 2);
   const auto send = [&](std::int64_t s) -> Status {
     WEFT_RETURN_IF_ERROR(tiles.acquire(s));
     for_rows(context_->pool, tiles.grid().super_block(s), [&](std::int64_t i, int) {
-      std::memcpy(tiles.partial(s, tiles.rank(), i), row(i), bytes);
+      std::memcpy(tiles.partial(s, tiles.rank(), i), gemm_.row(i), bytes);
     });
     tiles.publish_partials(s);
     return {};
@@ -69,13 +60,13 @@ Status Unfused::allreduce() {
     if (s == 0) WEFT_RETURN_IF_ERROR(group_->check_peers());
     WEFT_RETURN_IF_ERROR(tiles.wait_partials(s));
     for_rows(context_->pool, tiles.grid().tile(s, tiles.rank()), [&](std::int64_t i, int thread) {
-      auto** partials =
-          reinterpret_cast<const void**>(scratch_.data() + thread * scratch_bytes_ + row_bytes_);
+      auto** partials = reinterpret_cast<const void**>(scratch_.data() + thread * scratch_bytes_ +
+                                                       gemm_.row_bytes());
       for (int r = 0; r < tiles.ranks(); ++r) partials[r] = tiles.partial(s, r, i);
       std::byte* reduced = tiles.reduced(s, tiles.rank(), i);
-      local_.row_kernels().sum_rows(
-          {partials, tiles.ranks(), local_.n(), reduced, rows::Store::kPlain});
-      std::memcpy(row(i), reduced, bytes);
+      local.row_kernels().sum_rows(
+          {partials, tiles.ranks(), local.n(), reduced, rows::Store::kPlain});
+      std::memcpy(gemm_.row(i), reduced, bytes);
     });
     tiles.publish_reduced(s);
     return {};
@@ -85,7 +76,7 @@ Status Unfused::allreduce() {
       const int owner = (tiles.rank() + i) % tiles.ranks();
       WEFT_RETURN_IF_ERROR(tiles.wait_reduced(s, owner));
       for_rows(context_->pool, tiles.grid().tile(s, owner), [&](std::int64_t j, int) {
-        std::memcpy(row(j), tiles.reduced(s, owner, j), bytes);
+        std::memcpy(gemm_.row(j), tiles.reduced(s, owner, j), bytes);
       });
     }
     tiles.consumed(s);
@@ -101,11 +92,12 @@ Status Unfused::allreduce() {
 }
 
 void Unfused::add_rmsnorm(const MatmulAllReduceAddRmsNormArgs& args) {
-  const std::int64_t tensor_row = local_.n() * 2;
-  for_rows(context_->pool, {0, local_.m()}, [&](std::int64_t i, int thread) {
+  const ops::LocalMatmul& local = gemm_.local();
+  const std::int64_t tensor_row = local.n() * 2;
+  for_rows(context_->pool, {0, local.m()}, [&](std::int64_t i, int thread) {
     rows::AddRmsNormRow norm{};
-    norm.n = local_.n();
-    norm.m = row(i);
+    norm.n = local.n();
+    norm.m = gemm_.row(i);
     norm.residual = static_cast<const std::byte*>(args.residual.data()) + i * tensor_row;
     norm.gamma = args.gamma.data();
     norm.epsilon = static_cast<float>(args.epsilon);
@@ -113,11 +105,11 @@ void Unfused::add_rmsnorm(const MatmulAllReduceAddRmsNormArgs& args) {
     norm.out = static_cast<std::byte*>(args.norm_out.data()) + i * tensor_row;
     norm.scratch = scratch_.data() + thread * scratch_bytes_;
     norm.store = rows::Store::kStream;
-    const void* next[] = {
-        row(i + 1), static_cast<const std::byte*>(args.residual.data()) + (i + 1) * tensor_row};
+    const void* next[] = {gemm_.row(i + 1), static_cast<const std::byte*>(args.residual.data()) +
+                                                (i + 1) * tensor_row};
     norm.ahead = next;
-    norm.ahead_count = i + 1 < local_.m() ? 2 : 0;
-    local_.row_kernels().add_rmsnorm_row(norm);
+    norm.ahead_count = i + 1 < local.m() ? 2 : 0;
+    local.row_kernels().add_rmsnorm_row(norm);
   });
 }
 

@@ -8,8 +8,9 @@
 
 #include "base/memory.h"
 #include "comm/group_state.h"
-#include "ops/local_matmul/local_matmul.h"
+#include "ops/matmul_allreduce_add_rmsnorm/contract.h"
 #include "tile/tile_comm.h"
+#include "unfused/local_gemm.h"
 #include "weft/context.h"
 #include "weft/group.h"
 #include "weft/ops/matmul_allreduce_add_rmsnorm.h"
@@ -22,22 +23,19 @@ class Unfused {
   static Result<Unfused> plan(Context& context, Group& group,
                               const MatmulAllReduceAddRmsNormArgs& args);
   /// Collective. All three steps.
-  Status run(const MatmulAllReduceAddRmsNormArgs& args);
-  /// Local: the first step alone.
-  void gemm(const MatmulAllReduceAddRmsNormArgs& args);
+  Status run(const MatmulAllReduceAddRmsNormArgs& args);  /// Local: the first step alone.
+  void gemm(const MatmulAllReduceAddRmsNormArgs& args) { gemm_.run(ops::operands_of(args)); }
 
  private:
   Unfused(Context& context, Group& group) : context_(&context.state()), group_(&group.state()) {}
   Status allreduce();
   void add_rmsnorm(const MatmulAllReduceAddRmsNormArgs& args);
-  std::byte* row(std::int64_t i) const { return partial_.data() + i * row_bytes_; }
 
   internal::ContextState* context_;
   internal::GroupState* group_;
-  ops::LocalMatmul local_;
-  tile::Layout layout_{tile::Pattern::kTwoShot, tile::Grid(0, 1, 1), 0, 0};
-  std::int64_t row_bytes_ = 0;
-  Buffer partial_;  ///< the product, then the all-reduced sum, in place
+  LocalGemm gemm_;  ///< its product becomes the all-reduced sum, in place
+  tile::Layout layout_{tile::Collective::kAllReduce, tile::Pattern::kRing,
+                       tile::Grid(tile::Deal::kWithinBlocks, 0, 1, 1), 0, 0};
   Buffer scratch_;  ///< per thread: a row, and the ranks' row pointers
   std::int64_t scratch_bytes_ = 0;
 };

@@ -26,19 +26,22 @@ class WEFT_API PackedWeight {
   /// FRACTAL_NZ. Errors: kInvalidArgument, kUnimplemented, kOutOfMemory.
   static Result<PackedWeight> pack(Context& context, const ConstTensorRef& x2);
 
-  /// Writes a file that load() reads: version, kernel, shape, a checksum, the panels. The file is
-  /// written beside `path` and renamed, so a file of that name is always whole. Errors:
-  /// kInvalidArgument (the path).
+  /// Writes a file that load() reads: version, kernel, shape, checksums, the panels. It is written
+  /// beside `path` and renamed, so a file of that name is always whole; an earlier one is replaced.
+  /// Errors: kInvalidArgument (the path, or the disk is full).
   Status save(const std::string& path) const;
-  /// Reads what save() wrote. Errors: kInvalidArgument (not such a file, another version, damaged,
-  /// packed for a kernel that this Context does not use), kOutOfMemory.
+  /// Reads what save() wrote. Everything is checked before it is used. Errors: kInvalidArgument
+  /// (not such a file, another version, damaged, packed for a kernel that this weft does not have
+  /// or this Context may not use), kOutOfMemory.
   static Result<PackedWeight> load(Context& context, const std::string& path);
 
   std::int64_t k() const;
   std::int64_t n() const;
   DType dtype() const;
+  /// Of the panels.
   std::int64_t bytes() const;
-  /// What it was packed from: "float16 (1024, 8192) strides (1, 1024)".
+  /// What it was packed from: "float16 (1024, 8192) strides (1, 1024)". A loaded weight knows it,
+  /// too.
   const std::string& source() const;
 
   PackedWeight(PackedWeight&&) noexcept;

@@ -32,16 +32,21 @@ WEFT_API std::string_view to_string(StatusCode code);
 class [[nodiscard]] WEFT_API Status {
  public:
   Status() = default;
-  Status(StatusCode code, std::string message) : code_(code), message_(std::move(message)) {}
+  Status(StatusCode code, std::string message, int rule = 0)
+      : code_(code), rule_(rule), message_(std::move(message)) {}
 
   bool ok() const { return code_ == StatusCode::kOk; }
   StatusCode code() const { return code_; }
   const std::string& message() const { return message_; }
+  /// Which rule of an operator's contract was broken (src/ops/rules.inc), for front ends that have
+  /// codes of their own; 0 if none.
+  int rule() const { return rule_; }
   /// "invalid argument: matmul_allreduce: …", or "ok".
   std::string to_string() const;
 
  private:
   StatusCode code_ = StatusCode::kOk;
+  int rule_ = 0;
   std::string message_;
 };
 

@@ -17,6 +17,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "comm/link.h"
 #include "comm/transport/transport.h"
 #include "weft/group.h"
 #include "weft/status.h"
@@ -110,6 +111,10 @@ class GroupState {
   /// wait() for every other rank.
   Status wait_all(CounterId id, std::uint64_t value, const WaitFor& what);
 
+  /// Measurements only: tiles take as long as this link needs for them. Null: as fast as memory.
+  void set_link(Link* link) { link_ = link; }
+  Link* link() const { return link_; }
+
   /// Makes the group unusable on every rank: later calls and current waits return this status. The
   /// first poison wins; returns the one in force.
   Status poison(const Status& status);
@@ -160,6 +165,7 @@ class GroupState {
   std::vector<Segment> segments_;
   std::uint64_t call_ = 0;
   std::int64_t deadline_ns_;
+  Link* link_ = nullptr;
   std::mutex poison_mutex_;
   bool poison_written_ = false;  // guarded by poison_mutex_
 };

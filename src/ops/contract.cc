@@ -6,12 +6,20 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/fractal_nz.h"
+
 namespace weft::ops {
 namespace {
 
 struct ByteRange {
   std::uintptr_t begin = 0, end = 0;
 };
+
+std::uintptr_t fractal_nz_bytes(const ConstTensorRef& tensor) {
+  const int rows_axis = tensor.fractal_nz_transposed() ? 1 : 0;
+  return static_cast<std::uintptr_t>(
+      FractalNz(tensor.dtype(), tensor.dim(rows_axis), tensor.dim(1 - rows_axis)).bytes());
+}
 
 ByteRange bytes_touched(const ConstTensorRef& tensor) {
   if (!tensor.given() || !tensor.data() || tensor.elements() == 0) return {};
@@ -21,6 +29,7 @@ ByteRange bytes_touched(const ConstTensorRef& tensor) {
     (reach < 0 ? low : high) += reach;
   }
   const auto base = reinterpret_cast<std::uintptr_t>(tensor.data());
+  if (tensor.format() == Format::kFractalNz) return {base, base + fractal_nz_bytes(tensor)};
   const int bits = info(tensor.dtype()).bits;
   return {base + static_cast<std::uintptr_t>(low * bits / 8),
           base + static_cast<std::uintptr_t>(((high + 1) * bits + 7) / 8)};
@@ -40,12 +49,51 @@ bool overlap(const ConstTensorRef& a, const ConstTensorRef& b) {
 bool same_layout(const ConstTensorRef& a, const ConstTensorRef& b) {
   if (a.given() != b.given()) return false;
   if (!a.given()) return true;
-  return a.dtype() == b.dtype() && std::ranges::equal(a.dims(), b.dims()) &&
-         std::ranges::equal(a.strides(), b.strides());
+  return a.dtype() == b.dtype() && a.format() == b.format() &&
+         std::ranges::equal(a.dims(), b.dims()) && std::ranges::equal(a.strides(), b.strides());
+}
+
+bool is_empty(const ConstTensorRef& tensor) {
+  return std::ranges::any_of(tensor.dims(), [](std::int64_t extent) { return extent == 0; });
 }
 
 bool same_view(const ConstTensorRef& a, const ConstTensorRef& b) {
   return a.given() && a.data() == b.data() && same_layout(a, b);
+}
+
+void check_extents(Contract& c, std::span<const NamedTensor> tensors) {
+  for (const auto& [name, tensor] : tensors) {
+    c.rule(Rule::kNoAxes, !tensor.given() || tensor.rank() > 0, "{} has no dimensions", name);
+    if (std::ranges::any_of(tensor.dims(), [](std::int64_t extent) { return extent < 0; }))
+      c.rule(Rule::kShape, false, "{} is {} but no extent can be negative", name,
+             shape_text(tensor));
+  }
+}
+
+void check_as_planned(Contract& c, std::span<const NamedTensor> planned,
+                      std::span<const NamedTensor> now) {
+  for (size_t i = 0; i < now.size(); ++i) {
+    const auto& [name, tensor] = now[i];
+    // The texts are made only when they are needed: a run that is right allocates nothing.
+    if (!same_layout(tensor, planned[i].tensor))
+      c.rule(false, "{} is {} but {} was planned; plan again for another layout", name,
+             to_string(tensor), to_string(planned[i].tensor));
+    c.rule(Rule::kMissing, !tensor.given() || tensor.data() || tensor.elements() == 0,
+           "{} has no data (null pointer)", name);
+  }
+}
+
+void check_apart(Contract& c, const NamedTensor& output, std::span<const NamedTensor> others,
+                 std::string_view may_share) {
+  for (const auto& [name, tensor] : others) {
+    if (name == output.name || !overlap(output.tensor, tensor)) continue;
+    if (name == may_share)
+      c.rule(same_view(output.tensor, tensor),
+             "{} overlaps {}; only exactly {}'s memory may be shared with {}", output.name, name,
+             name, output.name);
+    else
+      c.rule(false, "{} overlaps {}; give it memory of its own", output.name, name);
+  }
 }
 
 }  // namespace weft::ops

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/dense.h"
 
+#include <array>
 #include <cstring>
 
 namespace weft::ops {
@@ -12,13 +13,17 @@ void copy_dense(const ConstTensorRef& from, std::byte* to) {
     std::memcpy(to, base, static_cast<size_t>(from.elements() * size));
     return;
   }
-  const int last = from.rank() - 1;
-  const std::int64_t rows = last == 1 ? from.dim(0) : 1,
-                     row_stride = last == 1 ? from.stride(0) : 0;
-  for (std::int64_t i = 0; i < rows; ++i)
-    for (std::int64_t j = 0; j < from.dim(last); ++j, to += size)
-      std::memcpy(to, base + (i * row_stride + j * from.stride(last)) * size,
-                  static_cast<size_t>(size));
+  std::array<std::int64_t, kMaxDims> at{};
+  std::int64_t offset = 0;
+  for (std::int64_t i = 0; i < from.elements(); ++i, to += size) {
+    std::memcpy(to, base + offset * size, static_cast<size_t>(size));
+    for (int axis = from.rank() - 1; axis >= 0; --axis) {
+      offset += from.stride(axis);
+      if (++at[static_cast<size_t>(axis)] < from.dim(axis)) break;
+      offset -= from.dim(axis) * from.stride(axis);
+      at[static_cast<size_t>(axis)] = 0;
+    }
+  }
 }
 
 }  // namespace weft::ops

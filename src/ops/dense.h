@@ -8,7 +8,7 @@
 
 namespace weft::ops {
 
-/// Copies a vector or matrix to dense row-major memory. Elements of whole bytes.
+/// Copies a tensor to dense row-major memory. Elements of whole bytes.
 void copy_dense(const ConstTensorRef& from, std::byte* to);
 
 }  // namespace weft::ops

@@ -13,25 +13,27 @@ namespace {
 
 constexpr std::int64_t kRingOffset = 2 * Layout::kOneShotBytes;
 
-std::int64_t slot_bytes_of(Pattern pattern, const Grid& grid, std::int64_t row_bytes) {
-  const std::int64_t partial_rows = grid.max_super_block_rows();
-  const std::int64_t reduced_rows = pattern == Pattern::kTwoShot ? grid.max_tile_rows() : 0;
-  return round_up((partial_rows + reduced_rows) * row_bytes, 4096);
+Layout layout_of(Collective collective, Pattern pattern, std::int64_t m, int ranks,
+                 std::int64_t row_bytes, std::int64_t rows) {
+  const Deal deal = collective == Collective::kAllReduce ? Deal::kWithinBlocks : Deal::kByRank;
+  Layout layout{collective, pattern, Grid(deal, m, ranks, rows), row_bytes, 0};
+  const bool publishes_sums = collective == Collective::kAllReduce && pattern == Pattern::kRing;
+  const std::int64_t slot_rows =
+      layout.grid.max_super_block_rows() + (publishes_sums ? layout.grid.max_tile_rows() : 0);
+  layout.slot_bytes = round_up(slot_rows * row_bytes, 4096);
+  return layout;
 }
 
 }  // namespace
 
-Result<Layout> Layout::make(Pattern pattern, std::int64_t m, int ranks, std::int64_t row_bytes,
-                            std::int64_t wanted_rows, std::int64_t window_bytes) {
-  if (pattern == Pattern::kOneShot) {
-    Layout layout{pattern, Grid(m, ranks, std::max<std::int64_t>(m, 1)), row_bytes, 0};
-    layout.slot_bytes = slot_bytes_of(pattern, layout.grid, row_bytes);
-    return layout;
-  }
-  for (std::int64_t rows = std::min(wanted_rows, std::max<std::int64_t>(m, 1)); rows >= 1;
+Result<Layout> Layout::make(Collective collective, Pattern pattern, std::int64_t m, int ranks,
+                            std::int64_t row_bytes, std::int64_t wanted_rows,
+                            std::int64_t window_bytes) {
+  const std::int64_t all = std::max<std::int64_t>(m, 1);
+  if (pattern == Pattern::kOneShot) return layout_of(collective, pattern, m, ranks, row_bytes, all);
+  for (std::int64_t rows = std::min(wanted_rows, all); rows >= 1;
        rows = rows == 1 ? 0 : ceil_div(rows, 2)) {
-    Layout layout{pattern, Grid(m, ranks, rows), row_bytes, 0};
-    layout.slot_bytes = slot_bytes_of(pattern, layout.grid, row_bytes);
+    const Layout layout = layout_of(collective, pattern, m, ranks, row_bytes, rows);
     if (kRingOffset + kSlots * layout.slot_bytes <= window_bytes) return layout;
   }
   return Status(
@@ -73,16 +75,40 @@ Status TileComm::acquire(std::int64_t s) {
 }
 
 std::byte* TileComm::partial(std::int64_t s, int rank, std::int64_t row) const {
-  return slot(s, rank) + (row - grid().super_block(s).begin) * layout_.row_bytes;
+  return slot(s, rank) + grid().place(s, row) * layout_.row_bytes;
+}
+
+void TileComm::send(CounterId id, std::uint64_t value, std::int64_t rows) {
+  if (internal::Link* link = group_.link()) link->send(rank(), id, value, rows * row_bytes());
+  group_.publish(id, value);
+}
+
+Status TileComm::receive(int peer, CounterId id, std::uint64_t value,
+                         const internal::WaitFor& what) {
+  WEFT_RETURN_IF_ERROR(group_.wait(peer, id, value, what));
+  if (internal::Link* link = group_.link()) link->receive(peer, id, value);
+  return {};
 }
 
 void TileComm::publish_partials(std::int64_t s) {
-  group_.publish(CounterId::kPartial, partial_base_ + static_cast<std::uint64_t>(s) + 1);
+  std::int64_t rows = 0;  // that others read: their tiles, or all of them all
+  const bool whole = layout_.pattern == Pattern::kOneShot && collective() == Collective::kAllReduce;
+  for (int owner = 0; owner < ranks(); ++owner) {
+    const std::int64_t tile = grid().tile(s, owner).count();
+    if (whole)
+      rows += tile * (ranks() - 1);
+    else if (owner != rank())
+      rows += tile;
+  }
+  send(CounterId::kPartial, partial_base_ + static_cast<std::uint64_t>(s) + 1, rows);
 }
 
 Status TileComm::wait_partials(std::int64_t s) {
-  return group_.wait_all(CounterId::kPartial, partial_base_ + static_cast<std::uint64_t>(s) + 1,
-                         {"the partial sums", s});
+  for (int i = 1; i < ranks(); ++i)
+    WEFT_RETURN_IF_ERROR(receive((rank() + i) % ranks(), CounterId::kPartial,
+                                 partial_base_ + static_cast<std::uint64_t>(s) + 1,
+                                 {"the partial sums", s}));
+  return {};
 }
 
 std::byte* TileComm::reduced(std::int64_t s, int owner, std::int64_t row) const {
@@ -91,12 +117,13 @@ std::byte* TileComm::reduced(std::int64_t s, int owner, std::int64_t row) const 
 }
 
 void TileComm::publish_reduced(std::int64_t s) {
-  group_.publish(CounterId::kReduced, reduced_base_ + static_cast<std::uint64_t>(s) + 1);
+  send(CounterId::kReduced, reduced_base_ + static_cast<std::uint64_t>(s) + 1,
+       grid().tile(s, rank()).count() * (ranks() - 1));
 }
 
 Status TileComm::wait_reduced(std::int64_t s, int owner) {
-  return group_.wait(owner, CounterId::kReduced, reduced_base_ + static_cast<std::uint64_t>(s) + 1,
-                     {"the reduced rows", s});
+  return receive(owner, CounterId::kReduced, reduced_base_ + static_cast<std::uint64_t>(s) + 1,
+                 {"the reduced rows", s});
 }
 
 void TileComm::consumed(std::int64_t s) {

@@ -19,9 +19,16 @@
 
 namespace weft::tile {
 
+/// Who needs the rows of the sum.
+enum class Collective {
+  kAllReduce,      ///< every rank needs all rows
+  kReduceScatter,  ///< rank r needs the r-th part of the rows
+};
+
 enum class Pattern {
-  kTwoShot,  ///< the owner of a tile adds its partials, then everybody reads the reduced rows
-  kOneShot,  ///< few rows: everybody adds everybody's partials of all rows; one super-block
+  kRing,     ///< the owner of a tile adds its partials; all-reduce: and publishes the reduced rows
+  kOneShot,  ///< few rows: every rank adds everybody's partials of the rows it needs; one
+             ///< super-block
 };
 
 /// Sizes decided by the plan. Local; the same on every rank because it follows from what ranks
@@ -33,15 +40,17 @@ struct Layout {
   /// A one-shot call may use this much of the window, twice.
   static constexpr std::int64_t kOneShotBytes = 4 << 20;
 
+  Collective collective;
   Pattern pattern;
   Grid grid;
-  std::int64_t row_bytes;   ///< bytes between rows in a slot: n elements of T, whole cache lines
+  std::int64_t row_bytes;   ///< bytes between rows in a slot, whole cache lines
   std::int64_t slot_bytes;  ///< of one ring slot, or of the one-shot half
 
   /// Picks super-blocks of at most wanted_rows such that kSlots fit the window.
   /// kInvalidArgument if not even one row per slot fits, naming the bytes and HCCL_BUFFSIZE.
-  static Result<Layout> make(Pattern pattern, std::int64_t m, int ranks, std::int64_t row_bytes,
-                             std::int64_t wanted_rows, std::int64_t window_bytes);
+  static Result<Layout> make(Collective collective, Pattern pattern, std::int64_t m, int ranks,
+                             std::int64_t row_bytes, std::int64_t wanted_rows,
+                             std::int64_t window_bytes);
   /// Bytes of the window that the layout touches.
   std::int64_t window_bytes_used() const;
 };
@@ -54,13 +63,15 @@ class TileComm {
   int rank() const { return group_.rank(); }
   int ranks() const { return group_.ranks(); }
   const Grid& grid() const { return layout_.grid; }
+  Collective collective() const { return layout_.collective; }
   std::int64_t row_bytes() const { return layout_.row_bytes; }
 
   /// Waits until the slot of super-block s may be overwritten: every peer has consumed its last
   /// content.
   Status acquire(std::int64_t s);
-  /// Row `row` (of the whole problem) of rank's partial sums. Own: to be written between acquire
-  /// and publish_partials. Others': to be read between wait_partials and consumed.
+  /// Row `row` (of the whole problem) of rank's partial sums. The rows of a tile, and tiles of
+  /// owners that follow each other, lie row_bytes() apart without gaps. Own: to be written between
+  /// acquire and publish_partials. Others': to be read between wait_partials and consumed.
   std::byte* partial(std::int64_t s, int rank, std::int64_t row) const;
   void publish_partials(std::int64_t s);
   Status wait_partials(std::int64_t s);
@@ -73,6 +84,10 @@ class TileComm {
 
  private:
   std::byte* slot(std::int64_t s, int rank) const;
+  /// With a Link: tells it what leaves this rank, and waits for what comes in.
+  void send(internal::CounterId id, std::uint64_t value, std::int64_t rows);
+  Status receive(int peer, internal::CounterId id, std::uint64_t value,
+                 const internal::WaitFor& what);
 
   internal::GroupState& group_;
   const Layout& layout_;

@@ -41,7 +41,7 @@ TEST_P(AllocationTest, RunAsksForNothing) {
   std::vector<Group> groups = make_groups(transport, kRanks, operator_group_options());
   for (const char* row : {"A1", "A2", "A3", "A5", "A6", "A9"}) {
     OperatorCase c = plain_case(row, "4x16x100:100x72");
-    c.operands.bias = c.operands.offset = true;
+    c.operands.with = {tools::OperandId::kBias, tools::OperandId::kAntiquantOffset};
     c.layout = {.x1_padded = true, .vectors_strided = true};
     SCOPED_TRACE(c.text(kRanks));
     const Ranks data = make_ranks(c, kRanks);

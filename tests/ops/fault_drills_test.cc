@@ -25,7 +25,7 @@ using ::testing::StartsWith;
 constexpr std::int64_t kSecond = 1'000'000'000;
 constexpr const char* kOp = "matmul_allreduce_add_rmsnorm";
 
-// One shot, and two shots with several super-blocks.
+// One shot, and ring with several super-blocks.
 constexpr const char* kSmall = "2x64:64x32";
 constexpr const char* kLarge = "48x32:32x640";
 
@@ -180,7 +180,7 @@ INSTANTIATE_TEST_SUITE_P(Operator, Drill,
                                             ::testing::Values(kSmall, kLarge)),
                          [](const auto& test) {
                            return "ranks" + std::to_string(std::get<0>(test.param)) +
-                                  (std::get<1>(test.param) == kSmall ? "_one_shot" : "_two_shots");
+                                  (std::get<1>(test.param) == kSmall ? "_one_shot" : "_ring");
                          });
 
 TEST(FaultDrills, RankThatExitsAfterItsLastCallDisturbsNobody) {
@@ -224,10 +224,10 @@ std::vector<Difference> differences() {
       {"super_block_rows", [](OperatorCase& c) { c.super_block_rows = 2; },
        "super-block rows is 4 on rank 0 but 2 on rank 1"},
       {"pattern", [](OperatorCase& c) { c.super_block_rows = 4; },
-       "pattern is one shot on rank 0 but two shots on rank 1"},
-      {"epsilon_in_two_shots", [](OperatorCase& c) { c.operands.epsilon = 1e-5; },
+       "pattern is one shot on rank 0 but ring on rank 1"},
+      {"epsilon_in_ring", [](OperatorCase& c) { c.operands.epsilon = 1e-5; },
        "epsilon is 1e-06 on rank 0 but 1e-05 on rank 1", 2},
-      {"m_in_two_shots", shape("3x64:64x32"), "m is 4 on rank 0 but 3 on rank 1", 1},
+      {"m_in_ring", shape("3x64:64x32"), "m is 4 on rank 0 but 3 on rank 1", 1},
   };
 }
 

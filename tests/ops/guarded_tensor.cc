@@ -58,11 +58,14 @@ GuardedTensor::GuardedTensor(const ConstTensorRef& from, const std::vector<std::
 void GuardedTensor::allocate(DType dtype, const std::vector<std::int64_t>& dims,
                              const std::vector<std::int64_t>& strides) {
   tensor_ = TensorRef(nullptr, dtype, dims, strides);
-  std::int64_t most = -1;
-  for_elements(tensor_, [&](std::int64_t, std::int64_t at) { most = std::max(most, at); });
+  std::int64_t least = 0, most = -1;
+  for_elements(tensor_, [&](std::int64_t, std::int64_t at) {
+    least = std::min(least, at);
+    most = std::max(most, at);
+  });
   // One element behind an aligned address: kernels must not need more than the type's alignment.
   const int bits = info(dtype).bits;
-  offset_ = kGuardBytes + (bits + 7) / 8;
+  offset_ = kGuardBytes + (bits + 7) / 8 - least * bits / 8;
   const auto bytes = static_cast<std::size_t>(offset_ + ((most + 1) * bits + 7) / 8 + kGuardBytes);
   memory_.assign(bytes, kCanary);
   owned_.assign(bytes, false);

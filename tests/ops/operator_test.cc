@@ -16,7 +16,7 @@ namespace {
 constexpr const char* kRowNames[] = {"A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9"};
 
 // m = 1, m below and beside the rank counts, n = 1, odd, beside 16 and 32, k = 1, odd, uneven over
-// ranks, longer than a block, 3-D; the last is large enough for two shots with two ranks.
+// ranks, longer than a block, 3-D; the last is large enough for the ring with two ranks.
 constexpr const char* kShapes[] = {
     "1x64:64x32",           "3x17:17x1",      "5x1:1x33",    "2x3x100,70,34:100,70,34x64",
     "7x33,1,64:33,1,64x31", "13x40:40x100",   "1x1:1x1",     "4x5x96:96x47",

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // PackedWeight: what it refuses, what it holds, and that it gives the bits that x2 gives.
+#include "ops/weights/packed_weight.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <numeric>
+#include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "operator_case.h"
 #include "thread_ranks.h"
+#include "weft/weights.h"
 
 namespace weft::testing {
 namespace {
@@ -40,6 +46,8 @@ TEST(PackedWeight, RefusesWhatItCannotPack) {
   EXPECT_EQ(refusal({data, kF16, dims, strides}),
             "PackedWeight::pack: x2 has strides (8, 2) but one axis must be adjacent; make it "
             "contiguous");
+  const std::int64_t backwards[] = {-4, 1};
+  EXPECT_THAT(refusal({data, kF16, dims, backwards}), HasSubstr("x2 has strides (-4, 1) but"));
   for (DType dtype : {DType::kFloat32, DType::kInt4, DType::kInt32, DType::kBool})
     EXPECT_THAT(refusal({data, dtype, {4, 4}}), HasSubstr("must be float16, bfloat16 or int8"));
 }
@@ -59,6 +67,58 @@ TEST(PackedWeight, KnowsWhatItHolds) {
   }
 }
 
+std::string panels(const PackedWeight& weight) {
+  return {reinterpret_cast<const char*>(weight.state().panels.data()),
+          static_cast<std::size_t>(weight.bytes())};
+}
+
+TEST(PackedWeight, PacksFractalNzToTheSamePanels) {
+  std::mt19937 random(3);
+  std::vector<std::uint16_t> bits(2300 * 70), image(2304 * 96);
+  for (auto& b : bits) b = static_cast<std::uint16_t>(random());
+  for (const char* isa : {"", "scalar", "avx2", "avx512"})
+    for (const int threads : {1, 3}) {
+      auto context = Context::create({.threads = threads, .isa = isa});
+      if (!context.ok()) continue;
+      for (const DType dtype : {kF16, DType::kBFloat16, DType::kInt8})
+        for (const auto& [k, n] : {std::pair{2300, 70}, {70, 2300}, {1, 33}, {33, 1}, {1, 1}})
+          for (const bool transposed : {false, true}) {
+            // Stored as (rows, columns): (k, n), or (n, k) seen as (k, n).
+            const std::int64_t rows = transposed ? n : k, columns = transposed ? k : n;
+            const ConstTensorRef stored(bits.data(), dtype, {rows, columns});
+            const TensorRef nz = TensorRef::fractal_nz(image.data(), dtype, rows, columns);
+            ASSERT_TRUE(pack_fractal_nz(*context, stored, nz).ok());
+            const ConstTensorRef x2 = transposed ? stored.transposed() : stored;
+            const ConstTensorRef nz_x2 = transposed ? nz.transposed() : nz;
+            SCOPED_TRACE(to_string(nz_x2) + " " + isa);
+            const PackedWeight one = PackedWeight::pack(*context, x2).value();
+            const PackedWeight other = PackedWeight::pack(*context, nz_x2).value();
+            EXPECT_TRUE(panels(one) == panels(other));
+            EXPECT_EQ(one.source(), to_string(x2));
+            EXPECT_EQ(other.source(), to_string(nz_x2));
+          }
+    }
+}
+
+// The stride of an axis with one element says nothing.
+TEST(PackedWeight, TakesAnyStrideOfASingleColumnOrRow) {
+  std::vector<std::uint16_t> bits(300);
+  std::iota(bits.begin(), bits.end(), std::uint16_t{1});
+  Context context = one_thread();
+  const std::int64_t column[] = {50, 1}, row[] = {1, 50}, strides[] = {3, 5};
+  std::vector<std::uint16_t> by_three, by_five;
+  for (std::size_t i = 0; i < 50; ++i) {
+    by_three.push_back(bits[3 * i]);
+    by_five.push_back(bits[5 * i]);
+  }
+  const auto same = [&](const ConstTensorRef& a, const ConstTensorRef& b) {
+    return panels(PackedWeight::pack(context, a).value()) ==
+           panels(PackedWeight::pack(context, b).value());
+  };
+  EXPECT_TRUE(same({bits.data(), kF16, column, strides}, {by_three.data(), kF16, column}));
+  EXPECT_TRUE(same({bits.data(), kF16, row, strides}, {by_five.data(), kF16, row}));
+}
+
 // row, ISA
 class PackedWeightUse
     : public ::testing::TestWithParam<std::tuple<const char*, const char*, bool>> {};
@@ -69,7 +129,7 @@ TEST_P(PackedWeightUse, GivesTheBitsOfX2) {
   for (const char* shape :
        {"1x64:64x32", "3x70,1:70,1x33", "40x100:100x1", "17x2200,30:2200,30x50", "130x64:64x300"}) {
     OperatorCase c = plain_case(row, shape, 5);
-    c.operands.bias = true;
+    c.operands.with = {tools::OperandId::kBias};
     c.operands.transpose_x2 = transpose;
     c.layout.x2_padded = true;
     SCOPED_TRACE(c.text(2));

@@ -53,7 +53,7 @@ class BitsTest : public ::testing::TestWithParam<const char*> {
   // 37 rows: super-blocks and tiles of uneven size.
   OperatorCase small() const {
     OperatorCase c = plain_case(GetParam(), "37x150,70,96:150,70,96x80", 77);
-    c.operands.bias = c.operands.offset = true;
+    c.operands.with = {tools::OperandId::kBias, tools::OperandId::kAntiquantOffset};
     return c;
   }
   bool can_be_packed() const {
@@ -69,7 +69,7 @@ TEST_P(BitsTest, DoNotDependOnHowTheCallIsRun) {
   for (int threads : {2, 3}) {
     EXPECT_EQ(run_case(c, 3, {.threads = threads}), want) << threads << " threads";
     EXPECT_EQ(run_case(c, 3, {.super_block_rows = 12, .threads = threads}), want)
-        << threads << " threads, two shots";
+        << threads << " threads, ring";
   }
   EXPECT_EQ(run_case(c, 3, {.transport = "shm"}), want);
   EXPECT_EQ(run_case(c, 3, {.super_block_rows = 5, .transport = "shm"}), want);

@@ -58,5 +58,43 @@ TEST(ShapeTest, EveryMistakeHasItsMessage) {
   }
 }
 
+TEST(ShapeTest, NormsHaveTheAxesOfGammaBehindTheColon) {
+  const Result<Shape> last = parse_norm_shape("4x6x8");
+  ASSERT_TRUE(last.ok()) << last.status().to_string();
+  EXPECT_EQ(last->rows, (std::vector<std::int64_t>{4, 6}));
+  EXPECT_EQ(last->n, 8);
+  EXPECT_EQ(last->m(), 24);
+  EXPECT_EQ(last->k_total(3), 0);
+  EXPECT_EQ(last->text(), "4x6x8:8");
+  const Result<Shape> two = parse_norm_shape("4x6x8:6x8");
+  ASSERT_TRUE(two.ok()) << two.status().to_string();
+  EXPECT_EQ(two->rows, std::vector<std::int64_t>{4});
+  EXPECT_EQ(two->gamma, (std::vector<std::int64_t>{6, 8}));
+  EXPECT_EQ(two->n, 48);
+  EXPECT_EQ(parse_norm_shape("6x8:6x8")->m(), 1);
+  EXPECT_EQ(parse_norm_shape("1x2x3x4x5x6x7x8")->m(), 5040);
+}
+
+TEST(ShapeTest, EveryMistakeInTheShapeOfANormHasItsMessage) {
+  const std::string hint =
+      ".\nWrite the axes of x1, for example 4096x8192; behind ':' those of gamma, if they are more "
+      "than one: 4x1024x64x128:64x128.";
+  const std::pair<const char*, const char*> cases[] = {
+      {"", "'' is not an extent"},
+      {"4x8:8:8", "there must be at most one ':', between x1 and gamma"},
+      {"4x8:4", "the axes of gamma are not the last ones of x1"},
+      {"8:4x8", "the axes of gamma are not the last ones of x1"},
+      {"4x8:", "'' is not an extent"},
+      {"1x1x1x1x1x1x1x1x1", "x1 has 9 axes, it has at most 8"},
+      {"65536x65536x2", "x1 has more than 4294967296 elements"},
+      {"1073741824x1073741824x1073741824x1073741824", "x1 has more than 4294967296 elements"},
+  };
+  for (const auto& [text, what] : cases) {
+    const Result<Shape> shape = parse_norm_shape(text);
+    ASSERT_FALSE(shape.ok()) << text;
+    EXPECT_EQ(shape.status().message(), std::string("shape '") + text + "': " + what + hint);
+  }
+}
+
 }  // namespace
 }  // namespace weft::tools

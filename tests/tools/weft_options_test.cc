@@ -31,7 +31,8 @@ TEST(WeftOptionsTest, MistakesAreOneMessageAndCodeTwo) {
       {{"frobnicate"},
        "weft: unknown command 'frobnicate'.\nCommands: info, run, check, bench, explain, demo.\n"},
       {{"run", "matmul"},
-       "weft: unknown operator 'matmul'.\nKnown operators: matmul_allreduce_add_rmsnorm.\n"},
+       "weft: unknown operator 'matmul'.\nKnown operators: matmul_allreduce, "
+       "matmul_allreduce_add_rmsnorm, matmul_reduce_scatter, add_rmsnorm.\n"},
       {{"bench", "matmul", "1x1:1x1"}, "weft: unknown operator 'matmul'.\nKnown operators: "},
       {{"run"}, "weft: name an operator, or a program behind '--'.\nSee weft run --help.\n"},
       {{"run", kOp, "--", "true"}, "weft: name an operator or a program behind '--', not both.\n"},
@@ -54,6 +55,44 @@ TEST(WeftOptionsTest, MistakesAreOneMessageAndCodeTwo) {
       {{"run", kOp, "--random", "4x8:8x2", "--transport", "pigeon"}, "weft: --transport: pigeon "},
       {{"run", kOp, "--random", "4x8:8x2", "--trace", "/nowhere/t.json"},
        "weft: /nowhere/t.json: cannot be written: No such file or directory.\nCheck the path.\n"},
+      {{"run", kOp, "--x1", "a.npy", "--x3", "b.npy"},
+       "weft: matmul_allreduce_add_rmsnorm has no operand x3.\nIts operands: --x1 --x2 --residual "
+       "--gamma [--bias] [--dequant-scale] [--antiquant-scale] [--antiquant-offset].\n"},
+      {{"run", "add_rmsnorm", "--x1", "a.npy", "--bias", "b.npy"},
+       "weft: add_rmsnorm has no operand bias.\nIts operands: --x1 --x2 --gamma.\n"},
+      {{"run", "matmul_reduce_scatter", "--x1", "a.npy"}, "weft: --x2 is missing.\nPass --x2 "},
+      {{"run", "matmul_allreduce", "--x1", "a.npy", "--with", "x3"},
+       "weft: --row and --with describe random operands: pass --random SHAPE.\n"},
+      {{"run", "matmul_allreduce", "--random", "4x8:8x2", "--with", "gamma"},
+       "weft: --with gamma: it is not an optional operand of matmul_allreduce, row N1.\nThese are: "
+       "bias, x3.\n"},
+      {{"bench", "add_rmsnorm", "4x8", "--with", "bias"},
+       "weft: --with bias: it is not an optional operand of add_rmsnorm, row F16.\nThese are: "
+       "none.\n"},
+      {{"run", "matmul_allreduce", "--random", "4x8:8x2", "--row", "A1"},
+       "weft: there is no row 'A1'. The rows are:\n  N1  x1 float16, "},
+      {{"run", "matmul_allreduce", "--random", "4x8:8x2", "--epsilon", "1e-5"},
+       "weft: matmul_allreduce has no norm: leave --epsilon out.\n"},
+      {{"run", "matmul_reduce_scatter", "--random", "4x8:8x2", "--inplace"},
+       "weft: matmul_reduce_scatter has no in-place form: leave --inplace out.\n"},
+      {{"run", "matmul_allreduce", "--random", "4x8:8x2", "--inplace"},
+       "weft: output cannot have the memory of x3: it is float16 (4, 2), x3 is none.\nLeave "
+       "--inplace out.\n"},
+      {{"explain", "matmul_reduce_scatter", "4x8:8x2", "--antiquant-group-size", "32"},
+       "weft: matmul_reduce_scatter has no antiquant_scale: leave --antiquant-group-size out.\n"},
+      {{"run", "add_rmsnorm", "--random", "4x8", "--transpose-x2"},
+       "weft: add_rmsnorm has no weight: leave --transpose-x2 out.\n"},
+      {{"run", "add_rmsnorm", "--random", "4x8", "--format", "nz"},
+       "weft: add_rmsnorm has no weight: leave --format nz out.\n"},
+      {{"run", "add_rmsnorm", "--random", "4x8", "--trace", "t.json"},
+       "weft: add_rmsnorm sends nothing and records nothing: leave --trace and --timeline out.\n"},
+      {{"run", "add_rmsnorm", "--random", "4x8", "--dtype", "fp8"},
+       "weft: --dtype is 'fp8', it must be fp16 or bf16 or fp32.\n"},
+      {{"run", "matmul_allreduce", "--random", "4x8:8x2", "--format", "nhwc"},
+       "weft: --format: nhwc "},
+      {{"check", "--all", "add_rmsnorm"},
+       "weft: --all checks every row of every operator: leave the operator and --row out.\n"},
+      {{"check"}, "weft: name an operator, or pass --all.\n"},
       {{"bench", kOp, "4x8:8x2", "--repeat", "3"}, "weft: --repeat: Value 3 not in range "},
   };
   for (const auto& [arguments, message] : cases) {
@@ -88,6 +127,31 @@ TEST(WeftOptionsTest, ExplainSaysWhatWasRefused) {
   EXPECT_THAT(ran.out, HasSubstr("_scalar"));
   EXPECT_THAT(ran.out, HasSubstr("\nrefused "));
   EXPECT_THAT(ran.out, HasSubstr("\ntime "));
+}
+
+TEST(WeftOptionsTest, ExplainKnowsEveryOperator) {
+  const Ran comm = weft({"explain", "matmul_allreduce", "64x128:128x256", "--ranks", "2", "--row",
+                         "Q3", "--with", "comm-quant-scale-1,comm_quant_scale_2"});
+  ASSERT_EQ(comm.exit_code, 0) << comm.err;
+  EXPECT_THAT(comm.out, HasSubstr("matmul_allreduce 64x128:128x256, row Q3\n"));
+  EXPECT_THAT(comm.out, HasSubstr("travelling as int8"));
+  const Ran scatter = weft({"explain", "matmul_reduce_scatter", "64x128:128x256", "--ranks", "2"});
+  ASSERT_EQ(scatter.exit_code, 0) << scatter.err;
+  EXPECT_THAT(scatter.out, HasSubstr("\nrefused "));
+  const Ran norm = weft({"explain", "add_rmsnorm", "4x64x256:64x256", "--row", "F32"});
+  ASSERT_EQ(norm.exit_code, 0) << norm.err;
+  EXPECT_THAT(norm.out, HasSubstr("add_rmsnorm 4x64x256:64x256, row F32\n"));
+  EXPECT_THAT(norm.out, ::testing::Not(HasSubstr("refused")));
+  EXPECT_THAT(norm.out, HasSubstr("\ntime      at least "));
+}
+
+TEST(WeftOptionsTest, HelpListsEveryOperatorWithItsOperands) {
+  for (const char* command : {"run", "bench", "explain"}) {
+    const std::string help = weft({command, "--help"}).out;
+    EXPECT_THAT(help, HasSubstr("\n  matmul_reduce_scatter\n      output = this rank's rows of "));
+    EXPECT_THAT(help, HasSubstr("\n      --x1 --x2 --gamma\n"));
+  }
+  EXPECT_THAT(weft({"run", "--help"}).out, HasSubstr("--comm-quant-scale-2 FILE.npy"));
 }
 
 }  // namespace

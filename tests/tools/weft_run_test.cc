@@ -104,7 +104,7 @@ class WeftRunTest : public ::testing::Test {
     double worst = 0;
     for (int rank = 0; rank < kRanks; ++rank)
       for (std::int64_t row = 0; row < 6; ++row)
-        worst = std::max(worst, ops::check_row(args, rank, row).worst());
+        worst = std::max(worst, ops::check_row(args, rank, row).worst);
     return worst;
   }
 
@@ -208,7 +208,8 @@ TEST_F(WeftRunTest, CheckPrintsOneLinePerCase) {
   const Ran ran = weft({"check", kOp, "5x33,64:33,64x24", "--ranks", "1,2", "--row", "A2,A8"});
   EXPECT_EQ(ran.exit_code, 0) << ran.out << ran.err;
   EXPECT_THAT(ran.out, StartsWith("ok "));
-  EXPECT_THAT(ran.out, HasSubstr("  A8 5x33,64:33,64x24 ranks 2, scale per group, offset, bias"));
+  EXPECT_THAT(ran.out,
+              HasSubstr("  A8 5x33,64:33,64x24 ranks 2, scale per group, bias, antiquant_offset"));
   EXPECT_THAT(ran.out, HasSubstr("\n10 cases, 0 failed; largest error "));
 }
 

@@ -25,7 +25,7 @@ struct MatmulAllReduceAddRmsNormPlan;
 struct MatmulAllReduceAddRmsNormArgs {
   /// (m, k) or (b, s, k): T or int8. Strides along k must be 1 or are gathered.
   ConstTensorRef x1;
-  /// (k, n): T, int8 or int4; row-major or the transposed view of (n, k)
+  /// (k, n): T, int8 or int4; row-major, the transposed view of (n, k), or FRACTAL_NZ of either
   ConstTensorRef x2 = {};
   const PackedWeight* packed_x2 = nullptr;  ///< instead of x2: packed once by the caller
   /// (n): T, or int32 with int8·int8; added on every rank before the sum

@@ -53,6 +53,7 @@ class Columns {
         panels_(ceil_div(nc_, kernel_.nr)) {}
 
   void run() {
+    if (g_.k == 0) return bias_alone();
     for (std::int64_t k0 = 0; k0 < g_.k; k0 += g_.blocking.ks) {
       const std::int64_t ks = std::min(g_.blocking.ks, g_.k - k0);
       if (!g_.weight.packed) pack(k0, ks);
@@ -120,6 +121,22 @@ class Columns {
         tile.ahead = tile.ahead_bytes ? next + j * tile.ahead_bytes : nullptr;
         kernel_.tile(tile);
       }
+    }
+  }
+
+  // An empty sum: C is the bias, or zero.
+  void bias_alone() {
+    for (std::int64_t i = 0; i < ceil_div(g_.m, kernel_.mr); ++i) {
+      for (std::int64_t j = 0; j < panels_ * kernel_.mr; ++j) {
+        std::byte* row = acc(i) + j * kernel_.nr * kAccBytes;
+        const std::int64_t column = n0_ + j / kernel_.mr * kernel_.nr;
+        const auto bytes = static_cast<size_t>(kernel_.nr * kAccBytes);
+        if (g_.bias)
+          std::memcpy(row, static_cast<const std::byte*>(g_.bias) + column * kAccBytes, bytes);
+        else
+          std::memset(row, 0, bytes);
+      }
+      finish(i);
     }
   }
 
@@ -196,22 +213,31 @@ std::int64_t gather_bytes(const Kernel& kernel, std::int64_t k) {
 
 namespace {
 
-// Rows [row, row + m) as one strided block with adjacent k, brought together in `gather` if they
-// are not one.
+// Row i of A, which is the i-th row of all runs: its place in src, and how many rows from there on
+// are row_stride apart.
+struct SourceRows {
+  const std::byte* address;
+  std::int64_t count;
+};
+SourceRows source_rows(const PackRows& args, std::int64_t i) {
+  const RowRun* run = args.runs.data();
+  for (; i >= run->count(); ++run) i -= run->count();
+  const std::int64_t row = run->begin + i, in_batch = row % args.rows_per_batch;
+  const std::int64_t element =
+      row / args.rows_per_batch * args.batch_stride + in_batch * args.row_stride;
+  return {args.src + element * info(args.kernel->a).bits / 8,
+          std::min(run->end - row, args.rows_per_batch - in_batch)};
+}
+
+// Rows [row, row + m) of A as one strided block with adjacent k, brought together in `gather` if
+// they are not one.
 PackA one_block(const PackRows& args, std::int64_t row, int m, std::byte* gather) {
   const std::int64_t size = info(args.kernel->a).bits / 8;
-  const auto address = [&](std::int64_t i) {
-    i += args.first_row;
-    return args.src + (i / args.rows_per_batch * args.batch_stride +
-                       i % args.rows_per_batch * args.row_stride) *
-                          size;
-  };
-  const std::int64_t left_in_batch =
-      args.rows_per_batch - (row + args.first_row) % args.rows_per_batch;
-  if (args.k_stride == 1 && m <= left_in_batch)
-    return {address(row), args.row_stride * size, m, args.k, nullptr};
+  const SourceRows first = source_rows(args, row);
+  if (args.k_stride == 1 && m <= first.count)
+    return {first.address, args.row_stride * size, m, args.k, nullptr};
   for (int i = 0; i < m; ++i) {
-    const std::byte* from = address(row + i);
+    const std::byte* from = source_rows(args, row + i).address;
     std::byte* to = gather + i * args.k * size;
     if (args.k_stride == 1) {
       std::memcpy(to, from, static_cast<size_t>(args.k * size));

@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "base/thread_pool.h"
 #include "kernels/gemm/gemm.h"
@@ -82,6 +83,12 @@ void run_blocked(ThreadPool& pool, const Blocked& gemm);
 bool narrow_applies(const Kernel& kernel, const Weight& weight, std::int64_t m);
 bool run_narrow(ThreadPool& pool, const Blocked& gemm, const std::byte* packed_x);
 
+/// Rows [begin, end) of a matrix.
+struct RowRun {
+  std::int64_t begin, end;
+  std::int64_t count() const { return end - begin; }
+};
+
 /// Packs rows of A (strides in elements) into panels, the panels dealt out to the threads. `gather`
 /// is per-thread scratch of mr * k elements, used only where k is not adjacent (k_stride != 1).
 struct PackRows {
@@ -91,7 +98,7 @@ struct PackRows {
   std::int64_t
       rows_per_batch;  ///< row i lies at (i / rows_per_batch) * batch_stride + (i % …) * row_stride
   std::int64_t batch_stride, row_stride, k_stride;
-  std::int64_t first_row;  ///< row of src that becomes row 0
+  std::span<const RowRun> runs;  ///< rows of src, one after the other: m rows of A
   std::byte* packed_a;
   std::byte* gather;
   std::int64_t gather_bytes;  ///< per thread

@@ -3,6 +3,7 @@
 // of rows do not change a bit.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -99,10 +100,13 @@ struct Problem {
     return gemm;
   }
 
-  PackRows pack_arguments(std::int64_t rows_wanted) const {
+  PackRows pack_arguments(std::int64_t rows_wanted, std::array<RowRun, 2>& runs) const {
     PackRows pack{};
     pack.kernel = &kernel;
     pack.m = rows_wanted;
+    // In two runs whose seam is inside of a panel: what operators do with rotated tiles.
+    runs = {{{0, rows_wanted / 3}, {rows_wanted / 3, rows_wanted}}};
+    pack.runs = runs;
     pack.k = k;
     pack.src = static_cast<const std::byte*>(a_data());
     pack.rows_per_batch = m;
@@ -116,7 +120,11 @@ struct Problem {
   std::vector<std::uint32_t> run_narrow_form(int threads, std::int64_t rows_wanted) const {
     ThreadPool pool(threads, false);
     Buffer x = Buffer::allocate(kernel.x_panel_bytes(k), "x").value();
-    pack_few_rows(pack_arguments(rows_wanted), x.data());
+    std::array<RowRun, 2> runs;
+    PackRows pack = pack_arguments(rows_wanted, runs);
+    Buffer gather = Buffer::allocate(pack.gather_bytes, "gather").value();
+    pack.gather = gather.data();
+    pack_few_rows(pack, x.data());
     Out out(rows_wanted, n);
     Blocked gemm =
         blocked(out, weight(), rows::select(DType::kFloat16, isa::available()), rows_wanted);
@@ -133,7 +141,8 @@ struct Problem {
     const std::int64_t a_bytes = ceil_div(rows_wanted, kernel.mr) * kernel.a_panel_bytes(k);
     Buffer packed = Buffer::allocate(a_bytes, "a").value();
     Buffer gather = Buffer::allocate(threads * gather_bytes(kernel, k), "gather").value();
-    PackRows pack = pack_arguments(rows_wanted);
+    std::array<RowRun, 2> runs;
+    PackRows pack = pack_arguments(rows_wanted, runs);
     pack.packed_a = packed.data();
     pack.gather = gather.data();
     pack_rows(pool, pack);

@@ -79,7 +79,7 @@ std::uint16_t ordinary(DType type, std::mt19937& random) {
 }
 
 // All exponents a sum can hold, subnormals among them, no inf and no nan.
-std::uint16_t wide(DType type, std::mt19937& random) {
+[[maybe_unused]] std::uint16_t wide(DType type, std::mt19937& random) {
   if (type == DType::kInt8) return random() % 2 ? 0x80 : random() & 0xff;
   const int lowest = type == DType::kFloat16 ? -26 : -135;
   const int exponent = lowest + static_cast<int>(random() % (12 - lowest));
@@ -101,7 +101,8 @@ struct Shape {
   bool at_end = true;
 };
 
-Operands make(const Kernel& kernel, const Shape& shape, const Fill& fill, std::mt19937& random) {
+[[maybe_unused]] Operands make(const Kernel& kernel, const Shape& shape, const Fill& fill,
+                               std::mt19937& random) {
   static const Guarded memory[3];
   const std::int64_t bytes = bytes_of(kernel.a, 1);
   const auto dense = [&](std::int64_t rows, std::int64_t cols) {
@@ -211,7 +212,7 @@ Panels pack_b_block(const Kernel& kernel, const Operands& x, const Way& way, std
 }
 
 /// m x n words.
-Words multiply(const Kernel& kernel, const Operands& x, const Way& way) {
+[[maybe_unused]] Words multiply(const Kernel& kernel, const Operands& x, const Way& way) {
   Panels a = pack_whole_a(kernel, x);
   const std::int64_t acc_stride = kernel.nr * 4 + 64;
   std::vector<std::int64_t> cuts{0};

@@ -8,14 +8,21 @@
 
 #include "kernels/gemm/gemm.h"
 #include "kernels/rows/rows.h"
+#include "weft/tensor.h"
 
 namespace weft::gemm {
 
-/// A (k, n) weight in the caller's memory. Exactly one of the strides is 1 (or its extent is 1).
+/// A (k, n) weight in the caller's memory. By strides exactly one of them is 1 (or its extent is
+/// 1).
 struct Weight {
   DType stored = DType::kFloat16;  ///< the kernel's type, or int8 / int4 to be restored to it
   const void* data = nullptr;
-  std::int64_t k_stride = 0, n_stride = 1;  ///< elements (int4: nibbles)
+  std::int64_t k_stride = 0, n_stride = 1;  ///< elements (int4: nibbles); unused with nz_rows
+
+  /// FRACTAL_NZ (base/fractal_nz.h), float16, bfloat16 or int8: rows of a chunk, padding included.
+  /// 0: by strides. What the padding holds does not matter.
+  std::int64_t nz_rows = 0;
+  bool nz_transposed = false;  ///< the image is that of the (n, k) matrix: chunks run along k
 
   /// Restoring (stored differs from the kernel's type): element (p, j) uses scale
   /// [p / group_size][j] of a dense [groups][n] matrix of T, or the single value if per_tensor.
@@ -30,8 +37,13 @@ struct Weight {
   const std::byte* packed = nullptr;
   std::int64_t packed_kc = 0;
 
-  bool k_is_adjacent() const { return k_stride == 1 && n_stride != 1; }
+  /// By strides, and k is the adjacent axis: a column can be read in place. Never for FRACTAL_NZ.
+  bool k_is_adjacent() const { return !nz_rows && k_stride == 1 && n_stride != 1; }
 };
+
+/// How and where a (k, n) view lies: stored, data and strides or the FRACTAL_NZ fields, the rest as
+/// by default. An axis of extent 1 may have any stride.
+Weight weight_of(const ConstTensorRef& x2);
 
 /// Bytes of scratch that pack_block needs for a block of kc x nc.
 std::int64_t pack_scratch_bytes(const Kernel& kernel, const Weight& weight, std::int64_t kc,

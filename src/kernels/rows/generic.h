@@ -7,19 +7,25 @@
 // lanes that the RMSNorm sum is defined over. A line that is not whole has a count of 1..31.
 //
 // V provides
+//   Element               what a T is stored as: its bits (U16), or float
 //   F, kRegs              a register of floats, and how many hold a line
 //   Line                  {F v[kRegs]}: 32 floats. In element order, unless V says otherwise
 //   Packed                the same 32 elements as T
 //   add, mul, fma         on F, each rounded once
 //   broadcast(float)      all elements of an F
 //   load(p, count)        32 elements of T widened; what count leaves out reads as zero, unread
-//   fill(p)               one element of T, widened, in all places
 //   pack, unpack          Line to Packed (rounds) and back (exact)
-//   store(p, packed, count), stream(p, packed)   stream: p is 64-byte aligned
+//   load_packed(p, count), store(p, packed, count), stream(p, packed)   stream: p is aligned
+//   kStreams              stream goes past the cache; else nothing is gained by aligning for it
 //   lanes(line, float[32])   the floats in element order
-// and, where the order is that of the elements,
+// and, where the order is that of the elements and T has 16 bits,
+//   fill(p)               one element of T, widened, in all places
+//   div                   on F
 //   load_f32, load_s32, load_s8, load_s4 (p, count): numbers converted to float
 //   store_f32(p, line, count)
+//   Bytes                 32 int8
+//   to_bytes(line)        to_int8 of rows.h
+//   store(p, bytes, count), stream(p, bytes)
 //   kRoundEachStep: T's own arithmetic rounds after every operation (float16)
 #pragma once
 
@@ -36,6 +42,28 @@ constexpr std::int64_t kLine = 32;
 // The count of a whole line, as a type: the usual case has no masks and no branches.
 struct Whole {};
 
+// T = float32 over the floats of V: packing is nothing. Who derives from it has stream to add.
+template <class V>
+struct InFloats : V {
+  using Element = float;
+  using typename V::Line;
+  using Packed = Line;
+  static Packed pack(const Line& x) { return x; }
+  static Line unpack(const Packed& x) { return x; }
+  template <class Count>
+  static Line load(const float* p, Count count) {
+    return V::load_f32(p, count);
+  }
+  template <class Count>
+  static Packed load_packed(const float* p, Count count) {
+    return V::load_f32(p, count);
+  }
+  template <class Count>
+  static void store(float* p, const Packed& x, Count count) {
+    V::store_f32(p, x, count);
+  }
+};
+
 template <class V>
 inline typename V::Line add(const typename V::Line& a, const typename V::Line& b) {
   typename V::Line r;
@@ -51,6 +79,13 @@ inline typename V::Line mul(const typename V::Line& a, const typename V::Line& b
 }
 
 template <class V>
+inline typename V::Line div(const typename V::Line& a, const typename V::Line& b) {
+  typename V::Line r;
+  for (int i = 0; i < V::kRegs; ++i) r.v[i] = V::div(a.v[i], b.v[i]);
+  return r;
+}
+
+template <class V>
 inline typename V::Line mul(const typename V::Line& a, typename V::F b) {
   typename V::Line r;
   for (int i = 0; i < V::kRegs; ++i) r.v[i] = V::mul(a.v[i], b);
@@ -58,15 +93,18 @@ inline typename V::Line mul(const typename V::Line& a, typename V::F b) {
 }
 
 // dst[j ...] = make(j, count) for lines that cover n elements. A streamed row starts with the
-// elements before the first cache line boundary, so that every other line can go past the cache.
-template <class V, class Make>
-inline void each_line(void* dst_bytes, std::int64_t n, Store store, const Make& make) {
-  auto* dst = static_cast<U16*>(dst_bytes);
+// elements before the first boundary, so that every other line can go past the cache. The boundary
+// is that of a cache line; a line of int8 fills half of one, and its neighbour the other half.
+template <class V, class E, class Make>
+inline void each_line(E* dst, std::int64_t n, Store store, const Make& make) {
+  constexpr std::int64_t kBoundary = kLine * sizeof(E) < 64 ? kLine * sizeof(E) : 64;
   std::int64_t j = 0;
-  if (store == Store::kStream) {
-    const auto past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(dst) % 64 / 2);
+  if (V::kStreams && store == Store::kStream) {
+    const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(dst));
+    const std::int64_t past = address % kBoundary;
     if (past != 0) {
-      j = kLine - past < n ? kLine - past : n;
+      const auto before = (kBoundary - past) / static_cast<std::int64_t>(sizeof(E));
+      j = before < n ? before : n;
       V::store(dst, make(0, static_cast<int>(j)), static_cast<int>(j));
     }
     for (; j + kLine <= n; j += kLine) V::stream(dst + j, make(j, Whole{}));
@@ -79,47 +117,110 @@ inline void each_line(void* dst_bytes, std::int64_t n, Store store, const Make& 
   }
 }
 
-// store(acc, dst, first column, columns) for every piece of a row that lies in one panel of acc.
-template <class Piece>
-inline void each_piece(const StoreTile& a, const Piece& store) {
+// Where row i starts that has `stride_bytes` from row to row.
+template <class E>
+inline E* row_of(void* base, std::int64_t stride_bytes, int i) {
+  return static_cast<E*>(static_cast<void*>(static_cast<char*>(base) + i * stride_bytes));
+}
+template <class E>
+inline const E* row_of(const void* base, std::int64_t stride_bytes, int i) {
+  return static_cast<const E*>(
+      static_cast<const void*>(static_cast<const char*>(base) + i * stride_bytes));
+}
+
+// What a tile asks for, as a type: the loops over its elements have no choices left.
+struct TileForm {
+  bool row_scale, addend, quant;
+};
+
+// load(acc, first column, j, count) gives the elements j ... of a piece of a row, a piece being
+// what lies in one panel of acc. The tile comes by value, because no store can change a copy.
+template <class V, TileForm kForm, class Load>
+inline void store_tile_as(const StoreTile a, const Load load) {
   const int panel = a.panel_columns != 0 ? a.panel_columns : a.n;
   for (int i = 0; i < a.m; ++i) {
-    const auto* acc = static_cast<const char*>(a.acc) + i * a.acc_stride_bytes;
-    auto* dst =
-        static_cast<U16*>(static_cast<void*>(static_cast<char*>(a.dst) + i * a.dst_stride_bytes));
-    for (int j = 0; j < a.n; j += panel, acc += a.panel_stride_bytes)
-      store(static_cast<const void*>(acc), dst + j, j, a.n - j < panel ? a.n - j : panel);
+    const char* acc = row_of<char>(a.acc, a.acc_stride_bytes, i);
+    char* dst = row_of<char>(a.dst, a.dst_stride_bytes, i);
+    const U16* addend = kForm.addend ? row_of<U16>(a.addend, a.addend_stride_bytes, i) : nullptr;
+    const auto row_scale = V::broadcast(kForm.row_scale ? a.row_scale[i] : 1.0f);
+    for (int first = 0; first < a.n; first += panel, acc += a.panel_stride_bytes) {
+      const int n = a.n - first < panel ? a.n - first : panel;
+      const auto partial = [&](std::int64_t j, auto count) {
+        auto v = load(static_cast<const void*>(acc), first, j, count);
+        if constexpr (kForm.row_scale) v = mul<V>(v, row_scale);
+        auto p = V::pack(v);
+        if constexpr (kForm.addend)
+          p = V::pack(add<V>(V::unpack(p), V::load(addend + first + j, count)));
+        return p;
+      };
+      if constexpr (kForm.quant) {
+        each_line<V>(row_of<std::int8_t>(dst, 1, first), n, a.store,
+                     [&](std::int64_t j, auto count) {
+                       const auto scale = V::load_f32(a.quant_scale + first + j, count);
+                       return V::to_bytes(div<V>(V::unpack(partial(j, count)), scale));
+                     });
+      } else {
+        each_line<V>(row_of<U16>(dst, sizeof(U16), first), n, a.store, partial);
+      }
+    }
   }
+}
+
+template <class V, bool kRowScale, class Load>
+inline void store_tile(const StoreTile& a, const Load& load) {
+  if (a.addend && a.quant_scale) return store_tile_as<V, TileForm{kRowScale, true, true}>(a, load);
+  if (a.addend) return store_tile_as<V, TileForm{kRowScale, true, false}>(a, load);
+  if (a.quant_scale) return store_tile_as<V, TileForm{kRowScale, false, true}>(a, load);
+  store_tile_as<V, TileForm{kRowScale, false, false}>(a, load);
 }
 
 template <class V>
 void store_tile_f32(const StoreTile& a) {
-  each_piece(a, [&](const void* acc, U16* dst, int, int n) {
-    each_line<V>(dst, n, a.store, [&](std::int64_t j, auto count) {
-      return V::pack(V::load_f32(static_cast<const float*>(acc) + j, count));
-    });
+  store_tile<V, false>(a, [](const void* acc, int, std::int64_t j, auto count) {
+    return V::load_f32(static_cast<const float*>(acc) + j, count);
   });
 }
 
 template <class V>
 void store_tile_s32(const StoreTile& a) {
-  const auto one_scale = V::broadcast(a.scale[0]);
-  each_piece(a, [&](const void* acc, U16* dst, int first, int n) {
-    each_line<V>(dst, n, a.store, [&](std::int64_t j, auto count) {
-      const auto x = V::load_s32(static_cast<const std::int32_t*>(acc) + j, count);
-      if (a.scale_step == 0) return V::pack(mul<V>(x, one_scale));
-      return V::pack(mul<V>(x, V::load_f32(a.scale + first + j, count)));
-    });
-  });
+  const float* scale = a.scale;
+  const bool per_column = a.scale_step != 0;
+  const auto one_scale = V::broadcast(*scale);
+  const auto load = [=](const void* acc, int first, std::int64_t j, auto count) {
+    const auto x = V::load_s32(static_cast<const std::int32_t*>(acc) + j, count);
+    if (per_column) return mul<V>(x, V::load_f32(scale + first + j, count));
+    return mul<V>(x, one_scale);
+  };
+  if (a.row_scale) return store_tile<V, true>(a, load);
+  store_tile<V, false>(a, load);
 }
 
 template <class V>
 void sum_rows(const SumRows& a) {
   const auto* src = reinterpret_cast<const U16* const*>(a.src);
-  each_line<V>(a.dst, a.n, a.store, [&](std::int64_t j, auto count) {
+  each_line<V>(static_cast<U16*>(a.dst), a.n, a.store, [&](std::int64_t j, auto count) {
     auto sum = V::load(src[0] + j, count);
     for (int r = 1; r < a.count; ++r) sum = add<V>(sum, V::load(src[r] + j, count));
     return V::pack(sum);
+  });
+}
+
+// Floats hold the sum of up to 2^17 int8 exactly.
+template <class V>
+void requant_row(const RequantRow& a) {
+  const auto* src = reinterpret_cast<const std::int8_t* const*>(a.src);
+  each_line<V>(static_cast<std::int8_t*>(a.dst), a.n, a.store, [&](std::int64_t j, auto count) {
+    auto sum = V::load_s8(src[0] + j, count);
+    for (int r = 1; r < a.count; ++r) sum = add<V>(sum, V::load_s8(src[r] + j, count));
+    return V::to_bytes(mul<V>(sum, V::load_f32(a.ratio + j, count)));
+  });
+}
+
+template <class V>
+void dequant_row(const DequantRow& a) {
+  const auto* src = static_cast<const std::int8_t*>(a.src);
+  each_line<V>(static_cast<U16*>(a.dst), a.n, a.store, [&](std::int64_t j, auto count) {
+    return V::pack(mul<V>(V::load_s8(src + j, count), V::load_f32(a.scale + j, count)));
   });
 }
 
@@ -136,9 +237,10 @@ inline float sum_of_lanes(const typename V::Line& line) {
 // First pass: y goes to the scratch row and to put_y; returns the mean of its squares.
 template <class V, class PutY>
 inline float add_and_mean_square(const AddRmsNormRow& a, const PutY& put_y) {
-  const auto* m = static_cast<const U16*>(a.m);
-  const auto* residual = static_cast<const U16*>(a.residual);
-  auto* scratch = static_cast<U16*>(a.scratch);
+  using E = typename V::Element;
+  const auto* m = static_cast<const E*>(a.m);
+  const auto* residual = static_cast<const E*>(a.residual);
+  auto* scratch = static_cast<E*>(a.scratch);
   const auto per_n = V::broadcast(1.0f / static_cast<float>(a.n));
   typename V::Line acc;
   for (int i = 0; i < V::kRegs; ++i) acc.v[i] = V::broadcast(0.0f);
@@ -157,13 +259,19 @@ inline float add_and_mean_square(const AddRmsNormRow& a, const PutY& put_y) {
 
 inline bool line_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 64 == 0; }
 
+template <class E>
+inline void fetch_line(const E* p) {
+  for (std::int64_t at = 0; at < kLine; at += 64 / sizeof(E)) __builtin_prefetch(p + at, 0, 2);
+}
+
 template <class V>
 void add_rmsnorm_row(const AddRmsNormRow& a) {
-  auto* y = static_cast<U16*>(a.y);
-  const auto* scratch = static_cast<const U16*>(a.scratch);
-  const auto* gamma = static_cast<const U16*>(a.gamma);
+  using E = typename V::Element;
+  auto* y = static_cast<E*>(a.y);
+  const auto* scratch = static_cast<const E*>(a.scratch);
+  const auto* gamma = static_cast<const E*>(a.gamma);
   float mean_square;
-  if (a.store == Store::kPlain) {
+  if (!V::kStreams || a.store == Store::kPlain) {
     mean_square = add_and_mean_square<V>(
         a, [&](std::int64_t j, const auto& packed, auto count) { V::store(y + j, packed, count); });
   } else if (line_aligned(y) && a.n % kLine == 0) {
@@ -176,11 +284,13 @@ void add_rmsnorm_row(const AddRmsNormRow& a) {
     each_line<V>(y, a.n, Store::kStream,
                  [&](std::int64_t j, auto count) { return V::load_packed(scratch + j, count); });
   }
-  const auto rstd = V::broadcast(1.0f / __builtin_sqrtf(mean_square + a.epsilon));
-  each_line<V>(a.out, a.n, a.store, [&](std::int64_t j, auto count) {
+  const float rstd = 1.0f / __builtin_sqrtf(mean_square + a.epsilon);
+  if (a.rstd) *a.rstd = rstd;
+  const auto all_rstd = V::broadcast(rstd);
+  each_line<V>(static_cast<E*>(a.out), a.n, a.store, [&](std::int64_t j, auto count) {
     for (int r = 0; r < a.ahead_count; ++r)
-      if (a.ahead[r]) __builtin_prefetch(static_cast<const U16*>(a.ahead[r]) + j, 0, 2);
-    const auto h = V::unpack(V::pack(mul<V>(V::load(scratch + j, count), rstd)));
+      if (a.ahead[r]) fetch_line(static_cast<const E*>(a.ahead[r]) + j);
+    const auto h = V::unpack(V::pack(mul<V>(V::load(scratch + j, count), all_rstd)));
     return V::pack(mul<V>(h, V::load(gamma + j, count)));
   });
 }
@@ -240,21 +350,36 @@ void widen(const void* src_bytes, float* dst, std::int64_t n) {
 
 template <class V>
 void narrow(const float* src, void* dst, std::int64_t n) {
-  each_line<V>(dst, n, Store::kPlain,
+  each_line<V>(static_cast<U16*>(dst), n, Store::kPlain,
                [&](std::int64_t j, auto count) { return V::pack(V::load_f32(src + j, count)); });
 }
 
 }  // namespace
 }  // namespace weft::rows
 
-// Defines the eight functions of one line of kernels.inc. V keeps elements in order; W may not, for
-// what goes from T to T.
+// Defines the functions of one line WEFT_ROWS of kernels.inc. V keeps elements in order; W may not,
+// for what goes from T to T. Flattened: left to the compiler, the size of such a file decides which
+// of its conversions become calls within the loops, and a tile then takes up to a third longer.
 #define WEFT_ROWS_DEFINE(suffix, V, W)                                                        \
-  void store_tile_f32_##suffix(const StoreTile& a) { store_tile_f32<V>(a); }                  \
-  void store_tile_s32_##suffix(const StoreTile& a) { store_tile_s32<V>(a); }                  \
-  void sum_rows_##suffix(const SumRows& a) { sum_rows<W>(a); }                                \
-  void add_rmsnorm_row_##suffix(const AddRmsNormRow& a) { add_rmsnorm_row<W>(a); }            \
-  void antiquant_int8_row_##suffix(const AntiquantRow& a) { antiquant_int8_row<V>(a); }       \
-  void antiquant_int4_row_##suffix(const AntiquantRow& a) { antiquant_int4_row<V>(a); }       \
-  void widen_##suffix(const void* src, float* dst, std::int64_t n) { widen<V>(src, dst, n); } \
-  void narrow_##suffix(const float* src, void* dst, std::int64_t n) { narrow<V>(src, dst, n); }
+  [[gnu::flatten]] void store_tile_f32_##suffix(const StoreTile& a) { store_tile_f32<V>(a); } \
+  [[gnu::flatten]] void store_tile_s32_##suffix(const StoreTile& a) { store_tile_s32<V>(a); } \
+  [[gnu::flatten]] void sum_rows_##suffix(const SumRows& a) { sum_rows<W>(a); }               \
+  [[gnu::flatten]] void requant_row_##suffix(const RequantRow& a) { requant_row<V>(a); }      \
+  [[gnu::flatten]] void dequant_row_##suffix(const DequantRow& a) { dequant_row<V>(a); }      \
+  [[gnu::flatten]] void antiquant_int8_row_##suffix(const AntiquantRow& a) {                  \
+    antiquant_int8_row<V>(a);                                                                 \
+  }                                                                                           \
+  [[gnu::flatten]] void antiquant_int4_row_##suffix(const AntiquantRow& a) {                  \
+    antiquant_int4_row<V>(a);                                                                 \
+  }                                                                                           \
+  [[gnu::flatten]] void widen_##suffix(const void* src, float* dst, std::int64_t n) {         \
+    widen<V>(src, dst, n);                                                                    \
+  }                                                                                           \
+  [[gnu::flatten]] void narrow_##suffix(const float* src, void* dst, std::int64_t n) {        \
+    narrow<V>(src, dst, n);                                                                   \
+  }                                                                                           \
+  WEFT_ROWS_DEFINE_NORM(suffix, W)
+
+// The same for a line WEFT_ROWS_NORM.
+#define WEFT_ROWS_DEFINE_NORM(suffix, W) \
+  [[gnu::flatten]] void add_rmsnorm_row_##suffix(const AddRmsNormRow& a) { add_rmsnorm_row<W>(a); }

@@ -17,6 +17,10 @@ void store(DType type, void* p, std::int64_t index, double value);
 void store_tile_f32(DType type, const StoreTile& args);
 void store_tile_s32(DType type, const StoreTile& args);
 void sum_rows(DType type, const SumRows& args);
+/// The conversion of StoreTile and RequantRow.
+std::int8_t to_int8(float x);
+void requant_row(const RequantRow& args);
+void dequant_row(DType type, const DequantRow& args);
 void add_rmsnorm_row(DType type, const AddRmsNormRow& args);
 void antiquant_int8_row(DType type, const AntiquantRow& args);
 void antiquant_int4_row(DType type, const AntiquantRow& args);

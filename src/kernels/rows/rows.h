@@ -14,9 +14,9 @@
 
 namespace weft::rows {
 
-/// How results are written. kStream writes past the cache (non-temporal) where dst is 64-byte
-/// aligned and falls back to plain stores elsewhere in the row; the caller ends a batch with
-/// stream_fence().
+/// How results are written. kStream writes past the cache (non-temporal) from the first 64-byte
+/// boundary of a row on (int8: 32) and with plain stores before it and at its end; the caller ends
+/// a batch with stream_fence().
 enum class Store { kPlain, kStream };
 
 /// A finished tile of a product becomes rows of partial sums:
@@ -99,8 +99,8 @@ struct AddRmsNormRow {
   float epsilon;
   void* y;
   void* out;
-  void* scratch;  // n elements of T, 64-byte aligned, rounded up to 64 bytes: keeps y hot between
-                  // the passes
+  void* scratch;  // n elements of T, rounded up to 32, 64-byte aligned: keeps y hot between the
+                  // passes
   Store store;
   float* rstd = nullptr;  // where rstd goes, or null
   /// Rows (n elements of T each) to fetch into L2 while this row is normalised, when memory is

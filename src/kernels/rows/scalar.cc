@@ -60,53 +60,23 @@ struct Bf16Bits {
 int size(Whole) { return static_cast<int>(kLine); }
 int size(int count) { return count; }
 
-template <class T>
-struct Scalar {
+// Lines of floats, whatever T is.
+struct Floats {
+  static constexpr bool kStreams = false;
   using F = float;
   static constexpr int kRegs = 32;
-  static constexpr bool kRoundEachStep = T::kRoundEachStep;
   struct Line {
     F v[kRegs];
   };
-  struct Packed {
-    U16 v[kRegs];
+  struct Bytes {
+    std::int8_t v[kRegs];
   };
 
   static F add(F a, F b) { return a + b; }
   static F mul(F a, F b) { return a * b; }
+  static F div(F a, F b) { return a / b; }
   static F fma(F a, F b, F c) { return std::fma(a, b, c); }
   static F broadcast(float f) { return f; }
-
-  static Packed pack(const Line& x) {
-    Packed r;
-    for (int i = 0; i < kRegs; ++i) r.v[i] = T::narrow(x.v[i]);
-    return r;
-  }
-  static Line unpack(const Packed& x) {
-    Line r;
-    for (int i = 0; i < kRegs; ++i) r.v[i] = T::widen(x.v[i]);
-    return r;
-  }
-  template <class Count>
-  static Packed load_packed(const U16* p, Count count) {
-    Packed r{};
-    for (int i = 0; i < size(count); ++i) r.v[i] = p[i];
-    return r;
-  }
-  template <class Count>
-  static Line load(const U16* p, Count count) {
-    return unpack(load_packed(p, count));
-  }
-  static Line fill(const U16* p) {
-    Line r;
-    for (int i = 0; i < kRegs; ++i) r.v[i] = T::widen(*p);
-    return r;
-  }
-  template <class Count>
-  static void store(U16* p, const Packed& x, Count count) {
-    for (int i = 0; i < size(count); ++i) p[i] = x.v[i];
-  }
-  static void stream(U16* p, const Packed& x) { store(p, x, Whole{}); }
   static void lanes(const Line& x, float* lane) {
     for (int i = 0; i < kRegs; ++i) lane[i] = x.v[i];
   }
@@ -142,11 +112,76 @@ struct Scalar {
   static void store_f32(float* p, const Line& x, Count count) {
     for (int i = 0; i < size(count); ++i) p[i] = x.v[i];
   }
+
+  static Bytes to_bytes(const Line& x) {
+    Bytes r;
+    for (int i = 0; i < kRegs; ++i) {
+      const float half = Fp16Bits::widen(Fp16Bits::narrow(x.v[i]));
+      // Comparisons with nan are false; the limits are integers, so they may come first.
+      const float above = half > -128.0f ? half : half <= -128.0f ? -128.0f : 0.0f;
+      const float within = above < 127.0f ? above : 127.0f;
+      // The last place of the sum is 1: the addition rounds to the nearest integer, ties to even.
+      r.v[i] = static_cast<std::int8_t>(std::bit_cast<std::int32_t>(within + 0x1.8p23f));
+    }
+    return r;
+  }
+  template <class Count>
+  static void store(std::int8_t* p, const Bytes& x, Count count) {
+    for (int i = 0; i < size(count); ++i) p[i] = x.v[i];
+  }
+  static void stream(std::int8_t* p, const Bytes& x) { store(p, x, Whole{}); }
+};
+
+template <class T>
+struct Scalar : Floats {
+  using Element = U16;
+  static constexpr bool kRoundEachStep = T::kRoundEachStep;
+  struct Packed {
+    U16 v[kRegs];
+  };
+  using Floats::store;
+  using Floats::stream;
+
+  static Packed pack(const Line& x) {
+    Packed r;
+    for (int i = 0; i < kRegs; ++i) r.v[i] = T::narrow(x.v[i]);
+    return r;
+  }
+  static Line unpack(const Packed& x) {
+    Line r;
+    for (int i = 0; i < kRegs; ++i) r.v[i] = T::widen(x.v[i]);
+    return r;
+  }
+  template <class Count>
+  static Packed load_packed(const U16* p, Count count) {
+    Packed r{};
+    for (int i = 0; i < size(count); ++i) r.v[i] = p[i];
+    return r;
+  }
+  template <class Count>
+  static Line load(const U16* p, Count count) {
+    return unpack(load_packed(p, count));
+  }
+  static Line fill(const U16* p) {
+    Line r;
+    for (int i = 0; i < kRegs; ++i) r.v[i] = T::widen(*p);
+    return r;
+  }
+  template <class Count>
+  static void store(U16* p, const Packed& x, Count count) {
+    for (int i = 0; i < size(count); ++i) p[i] = x.v[i];
+  }
+  static void stream(U16* p, const Packed& x) { store(p, x, Whole{}); }
+};
+
+struct Float32 : InFloats<Floats> {
+  static void stream(float* p, const Line& x) { store(p, x, Whole{}); }
 };
 
 }  // namespace
 
 WEFT_ROWS_DEFINE(float16_scalar, Scalar<Fp16Bits>, Scalar<Fp16Bits>)
 WEFT_ROWS_DEFINE(bfloat16_scalar, Scalar<Bf16Bits>, Scalar<Bf16Bits>)
+WEFT_ROWS_DEFINE_NORM(float32_scalar, Float32)
 
 }  // namespace weft::rows

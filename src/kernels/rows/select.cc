@@ -7,17 +7,21 @@
 
 namespace weft::rows {
 
+#define WEFT_ROWS_NORM(isa_bit, dtype, suffix) void add_rmsnorm_row_##suffix(const AddRmsNormRow&);
 #define WEFT_ROWS(isa_bit, dtype, suffix)                 \
+  WEFT_ROWS_NORM(isa_bit, dtype, suffix)                  \
   void store_tile_f32_##suffix(const StoreTile&);         \
   void store_tile_s32_##suffix(const StoreTile&);         \
   void sum_rows_##suffix(const SumRows&);                 \
-  void add_rmsnorm_row_##suffix(const AddRmsNormRow&);    \
+  void requant_row_##suffix(const RequantRow&);           \
+  void dequant_row_##suffix(const DequantRow&);           \
   void antiquant_int8_row_##suffix(const AntiquantRow&);  \
   void antiquant_int4_row_##suffix(const AntiquantRow&);  \
   void widen_##suffix(const void*, float*, std::int64_t); \
   void narrow_##suffix(const float*, void*, std::int64_t);
 #include "kernels/rows/kernels.inc"
 #undef WEFT_ROWS
+#undef WEFT_ROWS_NORM
 
 namespace {
 
@@ -30,12 +34,20 @@ constexpr Kernels kTable[] = {
    .store_tile_s32 = store_tile_s32_##suffix,         \
    .sum_rows = sum_rows_##suffix,                     \
    .add_rmsnorm_row = add_rmsnorm_row_##suffix,       \
+   .requant_row = requant_row_##suffix,               \
+   .dequant_row = dequant_row_##suffix,               \
    .antiquant_int8_row = antiquant_int8_row_##suffix, \
    .antiquant_int4_row = antiquant_int4_row_##suffix, \
    .widen = widen_##suffix,                           \
    .narrow = narrow_##suffix},
+#define WEFT_ROWS_NORM(isa_bit, dtype, suffix) \
+  {.name = "rows_" #suffix,                    \
+   .isa = isa::isa_bit,                        \
+   .type = DType::dtype,                       \
+   .add_rmsnorm_row = add_rmsnorm_row_##suffix},
 #include "kernels/rows/kernels.inc"
 #undef WEFT_ROWS
+#undef WEFT_ROWS_NORM
 };
 
 }  // namespace
@@ -49,7 +61,7 @@ const Kernels& select(DType type, isa::Set available) {
     best = &row;
     break;
   }
-  assert(best && "rows::select: the type is float16 or bfloat16");
+  assert(best && "rows::select: no kernels for this type");
   return *best;
 }
 

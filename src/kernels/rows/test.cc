@@ -1,166 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every line of kernels.inc against the reference, bit for bit (nan as nan): all lengths around a
-// line, sources that end where memory ends, destinations at several alignments between canaries.
-#include <gtest/gtest.h>
-
+// Sums of rows, restored weights, conversions, and the table: every line of kernels.inc against the
+// reference.
 #include <bit>
-#include <cmath>
-#include <cstring>
-#include <initializer_list>
-#include <random>
-#include <string>
-#include <vector>
 
-#include "base/float16.h"
-#include "kernels/rows/reference.h"
-#include "kernels/rows/rows.h"
-#include "kernels/rows/test_memory.h"
+#include "kernels/rows/test_support.h"
 
 namespace weft::rows {
 namespace {
 
-using U16 = std::uint16_t;
-constexpr Store kStores[] = {Store::kPlain, Store::kStream};
-
-enum class Data { kNormal, kWide, kAnyBits };
-
-class Rows : public testing::TestWithParam<int> {
- protected:
-  void SetUp() override {
-    for (const isa::Row& row : isa::rows())
-      if (row.bit == kernel().isa && !row.available) GTEST_SKIP() << row.reason;
-  }
-  const Kernels& kernel() const { return kernels()[GetParam()]; }
-  DType type() const { return kernel().type; }
-
-  static std::vector<std::int64_t> lengths() {
-    std::vector<std::int64_t> all;
-    for (int n = 1; n <= 130; ++n) all.push_back(n);
-    for (int n : {255, 1000, 8192, 65537}) all.push_back(n);
-    return all;
-  }
-  U16 narrow_one(double value) const {
-    return type() == DType::kFloat16 ? f64_to_fp16(value) : f64_to_bf16(value);
-  }
-  double widen_one(U16 bits) const { return reference::load(type(), &bits, 0); }
-
-  U16 random_value(Data data) {
-    if (data == Data::kAnyBits) return static_cast<U16>(rng_());
-    const double value = std::normal_distribution<double>()(rng_);
-    // Wide: exponents where sums cancel and lose bits, squares do not overflow, some subnormals.
-    const int spread = type() == DType::kFloat16 ? 26 : 60;
-    return narrow_one(data == Data::kNormal
-                          ? value
-                          : std::ldexp(value, static_cast<int>(rng_() % spread) - spread + 10));
-  }
-  std::vector<U16> random_row(std::int64_t n, Data data) {
-    std::vector<U16> row(n);
-    for (U16& value : row) value = random_value(data);
-    return row;
-  }
-
-  // Empty if equal (nan as nan), else the first difference.
-  std::string difference(const U16* want, const U16* got, std::int64_t n) const {
-    for (std::int64_t j = 0; j < n; ++j) {
-      const double w = widen_one(want[j]), g = widen_one(got[j]);
-      if (want[j] != got[j] && !(std::isnan(w) && std::isnan(g)))
-        return "element " + std::to_string(j) + " of " + std::to_string(n) + ": want " +
-               std::to_string(w) + ", got " + std::to_string(g);
-    }
-    return "";
-  }
-
-  // run(dst, store) writes n elements; they must be `want`, at every alignment, either way.
-  template <class Run>
-  void expect_row(const std::vector<U16>& want, const Run& run) {
-    const auto n = std::ssize(want);
-    for (Store store : kStores) {
-      for (int offset : {0, 1, 16, 31}) {
-        Canaried<U16> dst(n, offset);
-        run(dst.data(), store);
-        stream_fence();
-        ASSERT_EQ(difference(want.data(), dst.data(), n), "")
-            << "offset " << offset << " store " << static_cast<int>(store);
-        ASSERT_TRUE(dst.guards_intact()) << "n " << n << " offset " << offset;
-      }
-    }
-  }
-
-  // --gtest_shuffle with --gtest_random_seed gives other data.
-  const int seed_ = testing::UnitTest::GetInstance()->random_seed();
-  std::mt19937 rng_{static_cast<unsigned>(seed_)};
-  testing::ScopedTrace trace_{__FILE__, __LINE__, "seed " + std::to_string(seed_)};
-  EndOfMemory memory_[4];
-};
-
-TEST_P(Rows, StoreTile) {
-  for (int n = 1; n <= 130; ++n) {
-    const int m = n % 32 == 0 ? 32 : 3, acc_stride = n + n % 5, dst_stride = n + n % 3 * 7;
-    std::vector<float> acc(m * acc_stride), scale(n);
-    std::vector<std::int32_t> acc_int(acc.size());
-    for (float& x : acc) x = static_cast<float>(std::normal_distribution<double>(0, 300)(rng_));
-    for (auto& x : acc_int) x = static_cast<std::int32_t>(rng_()) >> (rng_() % 24);
-    for (float& x : scale) x = static_cast<float>(std::normal_distribution<double>(0, 1e-4)(rng_));
-    acc[0] = INFINITY;
-    acc[acc.size() / 2] = 1e38f;
-    acc_int[0] = INT32_MIN;
-    StoreTile tile = {.m = m,
-                      .n = n,
-                      .acc = memory_[0].put(acc),
-                      .acc_stride_bytes = acc_stride * 4,
-                      .dst_stride_bytes = dst_stride * 2,
-                      .scale = memory_[1].put(scale)};
-    const auto expect_tile = [&](auto reference_fn, StoreTileFn fn) {
-      std::vector<U16> want(m * dst_stride, 0xc5c5);
-      tile.dst = want.data();
-      reference_fn(type(), tile);
-      expect_row(want, [&](U16* dst, Store store) {
-        tile.dst = dst;
-        tile.store = store;
-        fn(tile);
-      });
-    };
-    expect_tile(reference::store_tile_f32, kernel().store_tile_f32);
-    tile.acc = memory_[0].put(acc_int);
-    for (int step : {0, 1}) {
-      tile.scale_step = step;
-      tile.scale =
-          memory_[1].put(std::vector(scale.begin(), step ? scale.end() : scale.begin() + 1));
-      expect_tile(reference::store_tile_s32, kernel().store_tile_s32);
-    }
-    if (HasFatalFailure()) return;
-  }
-}
-
-// The same elements as one tile and as panels of 32 columns.
-TEST_P(Rows, StoreTileOfPanels) {
-  for (const int n : {1, 31, 32, 33, 64, 100}) {
-    constexpr int kRows = 5, kColumns = 32;
-    const int panels = (n + kColumns - 1) / kColumns;
-    std::vector<float> tile(kRows * n), scale(n, 0.25f), in_panels(panels * kRows * kColumns);
-    for (int i = 0; i < kRows; ++i)
-      for (int j = 0; j < n; ++j) {
-        tile[i * n + j] = static_cast<float>(std::normal_distribution<double>()(rng_));
-        in_panels[(j / kColumns * kRows + i) * kColumns + j % kColumns] = tile[i * n + j];
-      }
-    for (const StoreTileFn fn : {kernel().store_tile_f32, kernel().store_tile_s32}) {
-      std::vector<U16> want(kRows * n), got(kRows * n);
-      StoreTile store = {.m = kRows, .n = n, .acc = tile.data(), .acc_stride_bytes = n * 4};
-      store.dst = want.data();
-      store.dst_stride_bytes = n * 2;
-      store.scale = scale.data();
-      store.scale_step = 1;
-      fn(store);
-      store.acc = in_panels.data();
-      store.acc_stride_bytes = kColumns * 4;
-      store.panel_columns = kColumns;
-      store.panel_stride_bytes = kRows * kColumns * 4;
-      store.dst = got.data();
-      fn(store);
-      EXPECT_EQ(got, want) << "n " << n;
-    }
-  }
-}
+class Rows : public RowsTest {};
 
 TEST_P(Rows, SumRows) {
   for (std::int64_t n : lengths()) {
@@ -216,87 +64,6 @@ TEST_P(Rows, SumRowsAddsInRankOrderAndRoundsOnce) {
   EXPECT_TRUE(std::signbit(sum({-0.0})));
   const double least = type() == DType::kFloat16 ? 0x1p-24 : 0x1p-133;
   EXPECT_EQ(sum({least, least, least}), 3 * least);
-}
-
-TEST_P(Rows, AddRmsNorm) {
-  for (std::int64_t n : lengths()) {
-    for (Data data : {Data::kNormal, Data::kWide}) {
-      auto m = random_row(n, data), residual = random_row(n, data), gamma = random_row(n, data);
-      if (n % 50 == 0) m[n / 2] = narrow_one(n % 100 == 0 ? INFINITY : NAN);
-      std::vector<U16> y(n), out(n), scratch_want(n);
-      reference::add_rmsnorm_row(type(), {n, m.data(), residual.data(), gamma.data(), 1e-5f,
-                                          y.data(), out.data(), scratch_want.data()});
-      Canaried<U16> scratch((n + 31) / 32 * 32, 0);
-      AddRmsNormRow row = {.n = n,
-                           .m = memory_[0].put(m),
-                           .residual = memory_[1].put(residual),
-                           .gamma = memory_[2].put(gamma),
-                           .epsilon = 1e-5f,
-                           .scratch = scratch.data()};
-      for (int y_offset : {0, 8}) {
-        for (bool in_place : {false, true}) {
-          Canaried<U16> y_got(n, y_offset);
-          expect_row(out, [&](U16* dst, Store store) {
-            std::memcpy(y_got.data(), residual.data(), n * sizeof(U16));
-            row.residual = in_place ? y_got.data() : memory_[1].put(residual);
-            row.y = y_got.data();
-            row.out = dst;
-            row.store = store;
-            kernel().add_rmsnorm_row(row);
-            stream_fence();
-            ASSERT_EQ(difference(y.data(), y_got.data(), n), "") << "y, in place " << in_place;
-          });
-          ASSERT_TRUE(y_got.guards_intact() && scratch.guards_intact()) << "n " << n;
-          if (HasFatalFailure()) return;
-        }
-      }
-    }
-  }
-}
-
-// From the y it produced, a row differs from unrounded arithmetic by: two roundings to T (h, out),
-// one fp32 product, and rstd, whose mean square is a sum of positive terms with at most
-// n/32 + 5 additions, a square and 1/n in each, and whose root halves the error; then one addition,
-// one square root, one division. Below the normal range a rounding is half a subnormal step.
-TEST_P(Rows, AddRmsNormIsCloseToDouble) {
-  const double u = info(type()).unit_roundoff, u32 = 0x1p-24;
-  const double half_step = type() == DType::kFloat16 ? 0x1p-25 : 0x1p-134;
-  for (std::int64_t n : {1, 5, 64, 1000, 8192, 65536}) {
-    auto m = random_row(n, Data::kNormal), residual = random_row(n, Data::kNormal),
-         gamma = random_row(n, Data::kNormal);
-    Canaried<U16> scratch((n + 31) / 32 * 32, 0);
-    std::vector<U16> y(n), out(n);
-    kernel().add_rmsnorm_row({n, m.data(), residual.data(), gamma.data(), 1e-6f, y.data(),
-                              out.data(), scratch.data(), Store::kPlain});
-    std::vector<double> want(n);
-    reference::rmsnorm_row_f64(type(), n, y.data(), gamma.data(), 1e-6f, want.data());
-    const double rstd_error = ((n + 31) / 32 + 5 + 2 + 1) * u32 / 2 + 2 * u32;
-    const double relative = (1 + u) * (1 + u) * (1 + u32) * (1 + 1.01 * rstd_error) - 1;
-    for (std::int64_t j = 0; j < n; ++j) {
-      const double exact_y = widen_one(m[j]) + widen_one(residual[j]);
-      ASSERT_LE(std::abs(widen_one(y[j]) - exact_y), u * std::abs(exact_y) * (1 + u32) + half_step);
-      const double bound =
-          relative * std::abs(want[j]) + half_step * (1 + 1.01 * std::abs(widen_one(gamma[j])));
-      ASSERT_LE(std::abs(widen_one(out[j]) - want[j]), bound) << "element " << j << " of " << n;
-    }
-  }
-}
-
-TEST_P(Rows, AddRmsNormExample) {
-  const auto row = [&](std::initializer_list<double> values) {
-    std::vector<U16> bits;
-    for (double value : values) bits.push_back(narrow_one(value));
-    return bits;
-  };
-  const auto m = row({1, 2, 3, 4}), residual = row({.5, .25, -1, .1}), gamma = row({1, .5, 2, 1.5});
-  alignas(64) U16 scratch[32];
-  std::vector<U16> y(4), out(4);
-  kernel().add_rmsnorm_row({4, m.data(), residual.data(), gamma.data(), 1e-6f, y.data(), out.data(),
-                            scratch, Store::kPlain});
-  const bool half = type() == DType::kFloat16;
-  EXPECT_EQ(y, row({1.5, 2.25, 2.0, half ? 4.1015625 : 4.09375}));
-  EXPECT_EQ(out, half ? row({0.5654297, 0.4240723, 1.5078125, 2.3203125})
-                      : row({0.56640625, 0.423828125, 1.5078125, 2.3125}));
 }
 
 TEST_P(Rows, Antiquant) {
@@ -395,17 +162,17 @@ TEST_P(Rows, NarrowEveryValueAndMidpoint) {
     const std::vector<float> some(src.begin() + 777 * n, src.begin() + 777 * n + n);
     reference::narrow(type(), some.data(), want.data(), n);
     const float* at_end = memory_[0].put(some);
-    expect_row({want.begin(), want.begin() + n},
+    expect_row(std::vector(want.begin(), want.begin() + n),
                [&](U16* dst, Store) { kernel().narrow(at_end, dst, n); });
     if (HasFatalFailure()) return;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Rows, testing::Range(0, static_cast<int>(std::ssize(kernels()))),
-                         [](const auto& info) { return std::string(kernels()[info.param].name); });
+INSTANTIATE_TEST_SUITE_P(Kernels, Rows, testing::ValuesIn(lines_with(&Kernels::sum_rows)),
+                         line_name);
 
 TEST(RowsTable, EveryTypeEndsInScalarAndNamesSayTheIsa) {
-  for (DType type : {DType::kFloat16, DType::kBFloat16}) {
+  for (DType type : {DType::kFloat16, DType::kBFloat16, DType::kFloat32}) {
     isa::Set last = ~isa::Set{0};
     for (const Kernels& row : kernels()) {
       if (row.type != type) continue;

@@ -24,6 +24,7 @@ inline void copy_out(E* p, const OnStack<E>& x, int count) {
 }
 
 struct Avx2 {
+  static constexpr bool kStreams = true;
   using F = __m256;
   static constexpr int kRegs = 4;
   struct Line {
@@ -32,6 +33,7 @@ struct Avx2 {
 
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm256_div_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static F broadcast(float f) { return _mm256_set1_ps(f); }
 
@@ -87,11 +89,39 @@ struct Avx2 {
     const auto line = copy_in(p, (count + 1) / 2);
     return load_s4(line.v, Whole{});
   }
+
+  using Bytes = __m256i;
+  static __m256i to_s32(__m256 x) {
+    const __m256 half =
+        _mm256_cvtph_ps(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    const __m256 number = _mm256_and_ps(half, _mm256_cmp_ps(half, half, _CMP_ORD_Q));
+    // What no int32 holds becomes the least one: right for -inf, so only the upper limit is here.
+    return _mm256_cvtps_epi32(_mm256_min_ps(number, _mm256_set1_ps(127)));
+  }
+  static Bytes to_bytes(const Line& x) {
+    // The packs saturate, and work within 128-bit halves: put the quarters in order at the end.
+    const __m256i a = _mm256_packs_epi32(to_s32(x.v[0]), to_s32(x.v[1]));
+    const __m256i b = _mm256_packs_epi32(to_s32(x.v[2]), to_s32(x.v[3]));
+    return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b),
+                                       _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  }
+  static void store(std::int8_t* p, Bytes x, Whole) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x);
+  }
+  static void store(std::int8_t* p, Bytes x, int count) {
+    OnStack<std::int8_t> line;
+    store(line.v, x, Whole{});
+    copy_out(p, line, count);
+  }
+  static void stream(std::int8_t* p, Bytes x) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), x);
+  }
 };
 
 // What the types share once they can pack and unpack whole lines.
 template <class Whole16>
 struct Typed : Whole16 {
+  using Element = U16;
   using typename Whole16::Line;
   using typename Whole16::Packed;
   using Whole16::load_packed;
@@ -112,6 +142,8 @@ struct Typed : Whole16 {
 };
 
 struct WholeFp16 : Avx2 {
+  using Avx2::store;
+  using Avx2::stream;
   static constexpr bool kRoundEachStep = true;
   struct Packed {
     __m128i v[4];
@@ -161,6 +193,8 @@ inline __m256i round_bf16(__m256 x) {
 }
 
 struct WholeBf16Bits : Avx2 {
+  using Avx2::store;
+  using Avx2::stream;
   struct Packed {
     __m256i v[2];
   };
@@ -228,9 +262,17 @@ using Fp16 = Typed<WholeFp16>;
 using Bf16 = Typed<WholeBf16>;
 using Bf16Pairs = Typed<WholeBf16Pairs>;
 
+struct Float32 : InFloats<Avx2> {
+  static void stream(float* p, const Line& x) {
+    for (int i = 0; i < kRegs; ++i) _mm256_stream_ps(p + 8 * i, x.v[i]);
+  }
+  static void lanes(const Line& x, float* lane) { store_f32(lane, x, Whole{}); }
+};
+
 }  // namespace
 
 WEFT_ROWS_DEFINE(float16_avx2, Fp16, Fp16)
 WEFT_ROWS_DEFINE(bfloat16_avx2, Bf16, Bf16Pairs)
+WEFT_ROWS_DEFINE_NORM(float32_avx2, Float32)
 
 }  // namespace weft::rows

@@ -7,6 +7,7 @@ namespace weft::rows {
 namespace {
 
 struct Avx512 {
+  static constexpr bool kStreams = true;
   using F = __m512;
   static constexpr int kRegs = 2;
   struct Line {
@@ -15,6 +16,7 @@ struct Avx512 {
 
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm512_div_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static F broadcast(float f) { return _mm512_set1_ps(f); }
 
@@ -85,13 +87,36 @@ struct Avx512 {
   static Line load_s4(const std::uint8_t* p, int count) {
     return from_s4(_mm_maskz_loadu_epi8(low(mask((count + 1) / 2)), p));
   }
+
+  using Bytes = __m256i;
+  static __m128i to_s8(__m512 x) {
+    const __m512 half =
+        _mm512_cvtph_ps(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    const __mmask16 number = _mm512_cmp_ps_mask(half, half, _CMP_ORD_Q);
+    // What no int32 holds becomes the least one: right for -inf, so only the upper limit is here.
+    const __m512 limited = _mm512_min_ps(half, _mm512_set1_ps(127));
+    return _mm512_cvtsepi32_epi8(_mm512_maskz_cvtps_epi32(number, limited));
+  }
+  static Bytes to_bytes(const Line& x) { return _mm256_set_m128i(to_s8(x.v[1]), to_s8(x.v[0])); }
+  static void store(std::int8_t* p, Bytes x, Whole) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x);
+  }
+  static void store(std::int8_t* p, Bytes x, int count) {
+    _mm256_mask_storeu_epi8(p, mask(count), x);
+  }
+  static void stream(std::int8_t* p, Bytes x) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), x);
+  }
 };
 
 struct InOrder : Avx512 {
+  using Element = U16;
   static void lanes(const Line& x, float* lane) { store_f32(lane, x, Whole{}); }
 };
 
 struct Fp16 : InOrder {
+  using Avx512::store;
+  using Avx512::stream;
   static constexpr bool kRoundEachStep = true;
   // Two halves, because that is what the conversions give and take.
   struct Packed {
@@ -140,6 +165,8 @@ inline __m512i round_bf16(__m512 x) {
 }
 
 struct Bf16 : InOrder {
+  using Avx512::store;
+  using Avx512::stream;
   static constexpr bool kRoundEachStep = false;
   struct Packed {
     __m512i bits;
@@ -176,6 +203,7 @@ struct Bf16 : InOrder {
 // bfloat16 to bfloat16: even elements in one register, odd ones in the other. Widening and packing
 // are then one shift and one mask each, and touch no shuffle port.
 struct Bf16Pairs : Avx512 {
+  using Element = U16;
   using Packed = Bf16::Packed;
   static constexpr __mmask32 kOdd = 0xaaaaaaaa;
   static Packed pack(const Line& x) {
@@ -208,9 +236,17 @@ struct Bf16Pairs : Avx512 {
   }
 };
 
+struct Float32 : InFloats<InOrder> {
+  static void stream(float* p, const Line& x) {
+    _mm512_stream_ps(p, x.v[0]);
+    _mm512_stream_ps(p + 16, x.v[1]);
+  }
+};
+
 }  // namespace
 
 WEFT_ROWS_DEFINE(float16_avx512, Fp16, Fp16)
 WEFT_ROWS_DEFINE(bfloat16_avx512, Bf16, Bf16Pairs)
+WEFT_ROWS_DEFINE_NORM(float32_avx512, Float32)
 
 }  // namespace weft::rows

@@ -8,12 +8,13 @@
 
 #include "base/topology.h"
 #include "ops/dense.h"
-#include "ops/packed_weight.h"
+#include "ops/weights/packed_weight.h"
 
 namespace weft::ops {
+
 Result<LocalMatmul> LocalMatmul::plan(internal::ContextState& context,
                                       const MatmulOperands& operands, DType io,
-                                      std::int64_t max_rows) {
+                                      std::int64_t max_rows, int max_runs) {
   LocalMatmul local;
   local.context_ = &context;
   local.kernel_ = operands.packed_x2 ? operands.packed_x2->state().kernel
@@ -43,11 +44,12 @@ Result<LocalMatmul> LocalMatmul::plan(internal::ContextState& context,
   local.blocking_ =
       gemm::choose_blocking(*local.kernel_, local.weight_, local.n_, local.k_,
                             context.pool.threads(), {topology().l1d_bytes, topology().l2_bytes});
-  WEFT_RETURN_IF_ERROR(local.allocate(max_rows));
+  WEFT_RETURN_IF_ERROR(local.allocate(max_rows, operands.pertoken_scale));
+  local.runs_.reserve(static_cast<size_t>(max_runs));
   return local;
 }
 
-Status LocalMatmul::allocate(std::int64_t max_rows) {
+Status LocalMatmul::allocate(std::int64_t max_rows, const ConstTensorRef& pertoken_scale) {
   const int threads = context_->pool.threads();
   const std::int64_t panels = ceil_div(max_rows, kernel_->mr);
   WEFT_ASSIGN_OR_RETURN(packed_a_, Buffer::allocate(std::max(panels * kernel_->a_panel_bytes(k_),
@@ -63,6 +65,9 @@ Status LocalMatmul::allocate(std::int64_t max_rows) {
   }
   if (kernel_->acc == DType::kInt32) {
     WEFT_ASSIGN_OR_RETURN(scale_, Buffer::allocate(columns * 4, "dequant scale"));
+  }
+  if (pertoken_scale.given()) {
+    WEFT_ASSIGN_OR_RETURN(row_scale_, Buffer::allocate(m_ * 4, "scales of the rows"));
   }
   return {};
 }
@@ -88,6 +93,9 @@ void LocalMatmul::bind(const MatmulOperands& operands) {
   bind_antiquant(operands);
   bind_bias(operands.bias);
   bind_dequant_scale(operands.dequant_scale);
+  bind_pertoken_scale(operands.pertoken_scale);
+  has_x3_ = operands.x3.given();
+  if (has_x3_) x3_ = RowView<const std::byte>(operands.x3);
 }
 
 void LocalMatmul::bind_weight(const MatmulOperands& operands) {
@@ -97,12 +105,7 @@ void LocalMatmul::bind_weight(const MatmulOperands& operands) {
     weight_.packed_kc = operands.packed_x2->state().kc;
     return;
   }
-  const ConstTensorRef& x2 = operands.x2;
-  weight_.stored = x2.dtype();
-  weight_.data = x2.data();
-  // An axis of extent 1 may have any stride; give it one that keeps "adjacent" unambiguous.
-  weight_.n_stride = n_ == 1 && x2.stride(0) != 1 ? 1 : x2.stride(1);
-  weight_.k_stride = k_ == 1 && x2.stride(1) != 1 ? 1 : x2.stride(0);
+  weight_ = gemm::weight_of(operands.x2);
   const ConstTensorRef& scale = operands.antiquant_scale;
   if (!scale.given()) return;
   weight_.per_tensor = scale.elements() == 1 && operands.antiquant_group_size == 0;
@@ -139,49 +142,80 @@ void LocalMatmul::bind_dequant_scale(const ConstTensorRef& scale) {
   const std::int64_t count = scale.dim(last), stride = count == 1 ? 0 : scale.stride(last);
   const auto* base = static_cast<const std::byte*>(scale.data());
   auto* dst = reinterpret_cast<float*>(scale_.data());
+  const std::int64_t step = stride * info(scale.dtype()).bits / 8;
   for (std::int64_t j = 0; j < count; ++j) {
     if (scale.dtype() == DType::kBFloat16)
-      rows_->widen(base + j * stride * 2, dst + j, 1);
-    else
-      std::memcpy(dst + j, base + j * stride * 8,
-                  4);  // the low 32 bits of the word are the fp32 scale
+      rows_->widen(base + j * step, dst + j, 1);
+    else  // the fp32 scale, or the low 32 bits of the word it is packed in
+      std::memcpy(dst + j, base + j * step, 4);
   }
   scale_step_ = count == 1 ? 0 : 1;
 }
 
+void LocalMatmul::bind_pertoken_scale(const ConstTensorRef& scale) {
+  if (scale.given()) copy_dense(scale, row_scale_.data());
+}
+
 void LocalMatmul::store_tile(const gemm::FinishedTile& tile) {
+  std::int64_t first = 0;  // row of the output where a run begins
+  for (const PartialRun& run : output_.runs) {
+    const std::int64_t begin = std::max(tile.row, first),
+                       end = std::min(tile.row + tile.m, first + run.rows.count());
+    for (std::int64_t i = begin; i < end;) {
+      const std::int64_t row = run.rows.begin + i - first;
+      const std::int64_t stop = has_x3_ ? i + x3_.run(row, row + end - i) : end;
+      store_rows(tile, static_cast<int>(i - tile.row), static_cast<int>(stop - tile.row), row,
+                 run.dst + (i - first) * output_.row_bytes);
+      i = stop;
+    }
+    first += run.rows.count();
+  }
+}
+
+void LocalMatmul::store_rows(const gemm::FinishedTile& tile, int begin, int end, std::int64_t row,
+                             std::byte* dst) {
   rows::StoreTile store{};
-  store.m = tile.m;
+  store.m = end - begin;
   store.n = tile.n;
-  store.acc = tile.acc;
+  store.acc = static_cast<const std::byte*>(tile.acc) + begin * tile.acc_stride_bytes;
   store.acc_stride_bytes = tile.acc_stride_bytes;
   store.panel_columns = tile.panel_columns;
   store.panel_stride_bytes = tile.panel_stride_bytes;
-  store.dst = dst_ + tile.row * dst_row_bytes_ + tile.col * 2;
-  store.dst_stride_bytes = dst_row_bytes_;
-  store.store = store_;
+  store.dst = dst + tile.col * (output_.quant_scale ? 1 : 2);
+  store.dst_stride_bytes = output_.row_bytes;
+  store.store = output_.store;
+  if (output_.quant_scale) store.quant_scale = output_.quant_scale + tile.col;
+  if (has_x3_) {
+    store.addend = x3_[row] + tile.col * 2;
+    store.addend_stride_bytes = x3_.row_bytes();
+  }
   if (kernel_->acc == DType::kInt32) {
     store.scale = reinterpret_cast<const float*>(scale_.data()) + scale_step_ * tile.col;
     store.scale_step = scale_step_;
+    if (row_scale_.bytes() > 0)
+      store.row_scale = reinterpret_cast<const float*>(row_scale_.data()) + row;
     rows_->store_tile_s32(store);
   } else {
     rows_->store_tile_f32(store);
   }
 }
 
-void LocalMatmul::compute(std::int64_t begin, std::int64_t end, std::byte* dst,
-                          std::int64_t row_bytes, rows::Store store) {
-  if (begin == end) return;
-  x1_.m = end - begin;
-  x1_.first_row = begin;
-  dst_ = dst;
-  dst_row_bytes_ = row_bytes;
-  store_ = store;
+void LocalMatmul::compute(const Output& output) {
+  output_ = output;
+  runs_.clear();
+  std::int64_t count = 0;
+  for (const PartialRun& run : output.runs) {
+    runs_.push_back(run.rows);
+    count += run.rows.count();
+  }
+  if (count == 0) return;
+  x1_.m = count;
+  x1_.runs = runs_;
   gemm::Blocked blocked{};
   blocked.kernel = kernel_;
   blocked.rows = rows_;
   blocked.blocking = blocking_;
-  blocked.m = end - begin;
+  blocked.m = count;
   blocked.n = n_;
   blocked.k = k_;
   blocked.packed_a = packed_a_.data();
@@ -192,6 +226,7 @@ void LocalMatmul::compute(std::int64_t begin, std::int64_t end, std::byte* dst,
   blocked.epilogue = {this, [](void* object, const gemm::FinishedTile& tile) {
                         static_cast<LocalMatmul*>(object)->store_tile(tile);
                       }};
+  if (k_ == 0) return gemm::run_blocked(context_->pool, blocked);  // nothing to pack
   if (gemm::narrow_applies(*kernel_, weight_, blocked.m)) {
     gemm::pack_few_rows(x1_, packed_a_.data());
     if (gemm::run_narrow(context_->pool, blocked, packed_a_.data())) return;
@@ -202,7 +237,7 @@ void LocalMatmul::compute(std::int64_t begin, std::int64_t end, std::byte* dst,
 
 std::int64_t LocalMatmul::scratch_bytes() const {
   return packed_a_.bytes() + scratch_.bytes() + gather_.bytes() + bias_.bytes() + scale_.bytes() +
-         antiquant_.bytes();
+         row_scale_.bytes() + antiquant_.bytes();
 }
 
 std::string LocalMatmul::describe() const {
@@ -212,6 +247,7 @@ std::string LocalMatmul::describe() const {
       "{:.1f} MiB\n",
       kernel_->name, blocking_.ks, blocking_.nc, blocking_.kc,
       weight_.packed            ? "packed by the caller"
+      : weight_.nz_rows         ? "FRACTAL_NZ"
       : weight_.k_is_adjacent() ? "transposed view (n, k)"
                                 : "row-major (k, n)",
       static_cast<double>(scratch_bytes()) / (1 << 20));

@@ -1,33 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
-// The local product of one rank, rows at a time: partial = T(dequant(x1 · x2 + bias)).
+// The local product of one rank, rows at a time: partial = T(dequant(x1 · x2 + bias)) + x3, as T or
+// as the int8 it travels as.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/context_state.h"
 #include "base/memory.h"
 #include "kernels/gemm/blocked.h"
 #include "kernels/rows/rows.h"
 #include "ops/local_matmul/operands.h"
+#include "ops/row_tensor.h"
 #include "weft/status.h"
 
 namespace weft::ops {
 
+/// Rows of the product and where they go, row_bytes apart.
+struct PartialRun {
+  gemm::RowRun rows;
+  std::byte* dst;
+};
+
 class LocalMatmul {
  public:
   LocalMatmul() = default;  ///< plans nothing; only to be assigned to
-  /// For operands that keep the contract. `max_rows`: most rows one compute() is asked for.
+  /// For operands that keep the contract. `max_rows`, `max_runs`: the most that one compute() is
+  /// asked for.
   static Result<LocalMatmul> plan(internal::ContextState& context, const MatmulOperands& operands,
-                                  DType io, std::int64_t max_rows);
+                                  DType io, std::int64_t max_rows, int max_runs);
 
   /// Takes the pointers of one run and reads the small operands (bias, scales). Allocates nothing.
   void bind(const MatmulOperands& operands);
 
-  /// Rows [begin, end) of the product go to dst, row_bytes apart, as T.
-  void compute(std::int64_t begin, std::int64_t end, std::byte* dst, std::int64_t row_bytes,
-               rows::Store store);
+  /// The rows of the runs, in their order. As T, or with quant_scale (n values) as int8.
+  struct Output {
+    std::span<const PartialRun> runs;
+    std::int64_t row_bytes;
+    rows::Store store;
+    const float* quant_scale = nullptr;
+  };
+  void compute(const Output& output);
 
   const gemm::Kernel& kernel() const { return *kernel_; }
   const gemm::Blocking& blocking() const { return blocking_; }
@@ -40,13 +56,17 @@ class LocalMatmul {
   std::string describe() const;
 
  private:
-  Status allocate(std::int64_t max_rows);
+  Status allocate(std::int64_t max_rows, const ConstTensorRef& pertoken_scale);
   /// Where the weight and the dense copies of its scales lie; reads none of them.
   void bind_weight(const MatmulOperands& operands);
   void bind_antiquant(const MatmulOperands& operands);
   void bind_bias(const ConstTensorRef& bias);
   void bind_dequant_scale(const ConstTensorRef& scale);
+  void bind_pertoken_scale(const ConstTensorRef& scale);
   void store_tile(const gemm::FinishedTile& tile);
+  /// Rows [begin, end) of the tile: rows [row, …) of the product, at dst.
+  void store_rows(const gemm::FinishedTile& tile, int begin, int end, std::int64_t row,
+                  std::byte* dst);
 
   internal::ContextState* context_ = nullptr;
   const gemm::Kernel* kernel_ = nullptr;
@@ -59,13 +79,13 @@ class LocalMatmul {
   int scale_step_ = 0;
 
   // Owned: packed rows of x1, per-thread scratch, gathered small operands.
-  Buffer packed_a_, scratch_, gather_, bias_, scale_, antiquant_;
+  Buffer packed_a_, scratch_, gather_, bias_, scale_, row_scale_, antiquant_;
   std::int64_t scratch_bytes_ = 0;
+  std::vector<gemm::RowRun> runs_;  // of the compute() at hand
 
-  // Where compute() is writing.
-  std::byte* dst_ = nullptr;
-  std::int64_t dst_row_bytes_ = 0;
-  rows::Store store_ = rows::Store::kPlain;
+  bool has_x3_ = false;
+  RowView<const std::byte> x3_;
+  Output output_{};  // what compute() is writing
 };
 
 }  // namespace weft::ops

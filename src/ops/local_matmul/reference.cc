@@ -1,34 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/local_matmul/reference.h"
 
-#include <bit>
 #include <cmath>
-#include <cstring>
 
 #include "base/float16.h"
+#include "ops/reference_bounds.h"
 
 namespace weft::ops {
 namespace {
-
-template <typename Number>
-Number load(const void* data, std::int64_t index) {
-  Number number;
-  std::memcpy(
-      &number,
-      static_cast<const std::byte*>(data) + index * static_cast<std::int64_t>(sizeof(Number)),
-      sizeof(Number));
-  return number;
-}
-
-double round_to(DType type, double value) {
-  return type == DType::kFloat16 ? fp16_to_f32(f64_to_fp16(value))
-                                 : bf16_to_f32(f64_to_bf16(value));
-}
-
-std::int64_t row_offset(const ConstTensorRef& x1, std::int64_t row) {
-  if (x1.rank() == 2) return row * x1.stride(0);
-  return row / x1.dim(1) * x1.stride(0) + row % x1.dim(1) * x1.stride(1);
-}
 
 // Element of a (1), (n), (1, n) or (groups, n) scale.
 double scale_value(const ConstTensorRef& scale, std::int64_t group, std::int64_t column) {
@@ -40,7 +19,7 @@ double scale_value(const ConstTensorRef& scale, std::int64_t group, std::int64_t
 
 // One weight as the product sees it.
 double weight_value(const MatmulOperands& o, Scenario scenario, std::int64_t p, std::int64_t j) {
-  const double w = element_value(o.x2, p * o.x2.stride(0) + j * o.x2.stride(1));
+  const double w = element_value(o.x2, matrix_index(o.x2, p, j));
   if (scenario != Scenario::kWeightQuant) return w;
   const DType type = o.x1.dtype();
   const std::int64_t group = o.antiquant_group_size ? p / o.antiquant_group_size : 0;
@@ -52,70 +31,80 @@ double weight_value(const MatmulOperands& o, Scenario scenario, std::int64_t p, 
   return bf16_to_f32(f32_to_bf16(static_cast<float>(static_cast<double>(sum) * scale)));
 }
 
-}  // namespace
-
-double element_value(const ConstTensorRef& tensor, std::int64_t index) {
-  const void* data = tensor.data();
-  switch (tensor.dtype()) {
-    case DType::kFloat32:
-      return load<float>(data, index);
-    case DType::kFloat16:
-      return fp16_to_f32(load<std::uint16_t>(data, index));
-    case DType::kBFloat16:
-      return bf16_to_f32(load<std::uint16_t>(data, index));
-    case DType::kInt8:
-      return load<std::int8_t>(data, index);
-    case DType::kInt4: {
-      const int byte = load<std::uint8_t>(data, index / 2);
-      const int nibble = index % 2 ? byte >> 4 : byte & 15;
-      return nibble < 8 ? nibble : nibble - 16;
-    }
-    case DType::kInt32:
-      return load<std::int32_t>(data, index);
-    case DType::kInt64:
-    case DType::kUInt64:
-      return std::bit_cast<float>(static_cast<std::uint32_t>(load<std::uint64_t>(data, index)));
-    case DType::kBool:
-      return load<std::uint8_t>(data, index) != 0;
+// A row of x1 · x2 + bias, and the sum of the absolute values of its terms.
+struct ProductRow {
+  std::vector<double> sum, magnitude;
+};
+ProductRow product_row(const MatmulOperands& o, Scenario scenario, std::int64_t row) {
+  const std::int64_t k = o.weight_k(), n = o.weight_n();
+  const std::int64_t x1_row = row_index(o.x1, row), x1_step = o.x1.stride(o.x1.rank() - 1);
+  ProductRow product{std::vector<double>(static_cast<size_t>(n)),
+                     std::vector<double>(static_cast<size_t>(n))};
+  const auto add = [&](std::int64_t j, double value) {
+    product.sum[static_cast<size_t>(j)] += value;
+    product.magnitude[static_cast<size_t>(j)] += std::fabs(value);
+  };
+  for (std::int64_t p = 0; p < k; ++p) {
+    const double a = element_value(o.x1, x1_row + p * x1_step);
+    for (std::int64_t j = 0; j < n; ++j) add(j, a * weight_value(o, scenario, p, j));
   }
-  return 0;
+  if (o.bias.given())
+    for (std::int64_t j = 0; j < n; ++j) add(j, element_value(o.bias, j * o.bias.stride(0)));
+  return product;
 }
 
-double subnormal_slack(DType type) { return type == DType::kFloat16 ? 0x1p-25 : 0x1p-120; }
-double largest_finite(DType type) { return type == DType::kFloat16 ? 65504.0 : 0x1.fep127; }
+// Sums of int8 products and an int32 bias wrap as int32 does.
+std::int32_t wrapped(double sum) {
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(static_cast<std::int64_t>(sum)));
+}
+
+double pertoken_value(const MatmulOperands& o, std::int64_t row) {
+  return o.pertoken_scale.given()
+             ? element_value(o.pertoken_scale, row * o.pertoken_scale.stride(0))
+             : 1.0;
+}
+
+}  // namespace
 
 PartialRow reference_partial_row(const MatmulOperands& o, DType io, std::int64_t row) {
   const Scenario scenario = scenario_of(o.x1.dtype(), o.weight_dtype());
-  const std::int64_t k = o.weight_k(), n = o.weight_n();
-  const std::int64_t x1_row = row_offset(o.x1, row), x1_step = o.x1.stride(o.x1.rank() - 1);
-  PartialRow result{std::vector<double>(static_cast<size_t>(n)),
-                    std::vector<double>(static_cast<size_t>(n))};
-  std::vector<double> sum(static_cast<size_t>(n)), sum_abs(static_cast<size_t>(n));
-  for (std::int64_t p = 0; p < k; ++p) {
-    const double a = element_value(o.x1, x1_row + p * x1_step);
-    for (std::int64_t j = 0; j < n; ++j) {
-      const double product = a * weight_value(o, scenario, p, j);
-      sum[static_cast<size_t>(j)] += product;
-      sum_abs[static_cast<size_t>(j)] += std::fabs(product);
-    }
-  }
-  for (std::int64_t j = 0; j < n; ++j) {
-    const auto i = static_cast<size_t>(j);
-    const double bias = o.bias.given() ? element_value(o.bias, j * o.bias.stride(0)) : 0.0;
-    double value = sum[i] + bias, error = 0;
+  const double u = info(io).unit_roundoff;
+  const ProductRow product = product_row(o, scenario, row);
+  const size_t n = product.sum.size();
+  PartialRow result{std::vector<double>(n), std::vector<double>(n)};
+  for (size_t i = 0; i < n; ++i) {
+    const auto j = static_cast<std::int64_t>(i);
+    double value = product.sum[i], error = 0;
     if (scenario == Scenario::kQuant) {
-      value =
-          static_cast<std::int32_t>(static_cast<std::uint32_t>(static_cast<std::int64_t>(value)));
-      value *= scale_value(o.dequant_scale, 0, j);
-      error = 3 * 0x1p-24 * std::fabs(value);
+      value = wrapped(value) * scale_value(o.dequant_scale, 0, j) * pertoken_value(o, row);
+      error = 4 * 0x1p-24 * std::fabs(value);
     } else {
-      error = static_cast<double>(k + 2) * 0x1p-24 * (sum_abs[i] + std::fabs(bias));
+      error = static_cast<double>(o.weight_k() + 2) * 0x1p-24 * product.magnitude[i];
     }
     result.value[i] = value;
-    result.bound[i] =
-        info(io).unit_roundoff * (std::fabs(value) + error) + error + subnormal_slack(io);
+    result.bound[i] = u * (std::fabs(value) + error) + error + subnormal_slack(io);
+    if (!o.x3.given()) continue;
+    result.value[i] += element_value(o.x3, row_index(o.x3, row) + j);
+    result.bound[i] += u * (std::fabs(result.value[i]) + result.bound[i]) + subnormal_slack(io);
   }
   return result;
+}
+
+std::vector<float> exact_quant_row(const MatmulOperands& o, DType io, std::int64_t row) {
+  const ProductRow product = product_row(o, Scenario::kQuant, row);
+  const auto per_token = static_cast<float>(pertoken_value(o, row));
+  std::vector<float> partial(product.sum.size());
+  for (size_t i = 0; i < partial.size(); ++i) {
+    const auto j = static_cast<std::int64_t>(i);
+    float value = static_cast<float>(wrapped(product.sum[i])) *
+                  static_cast<float>(scale_value(o.dequant_scale, 0, j));
+    if (o.pertoken_scale.given()) value *= per_token;
+    partial[i] = static_cast<float>(round_to(io, value));
+    if (o.x3.given())
+      partial[i] = static_cast<float>(
+          round_to(io, partial[i] + element_value(o.x3, row_index(o.x3, row) + j)));
+  }
+  return partial;
 }
 
 }  // namespace weft::ops

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 
 #include "base/memory.h"
 #include "kernels/gemm/gemm.h"
@@ -14,7 +16,13 @@ struct PackedWeightState {
   const gemm::Kernel* kernel = nullptr;
   std::int64_t k = 0, n = 0;
   std::int64_t kc = 0;  ///< rows of k per chunk; every chunk holds all its panels (weight.h)
+  std::int64_t panel_bytes = 0;  ///< of all chunks; the buffer may be larger
   Buffer panels;
+  std::string source;
 };
+
+/// Bytes of the chunks of a (k, n) weight; nullopt if that is more than 2^63 - 1.
+std::optional<std::int64_t> packed_bytes(const gemm::Kernel& kernel, std::int64_t k, std::int64_t n,
+                                         std::int64_t kc);
 
 }  // namespace weft::internal

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rules of the contracts, and the status code CANN gives a call that breaks one.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace weft::ops {
+
+enum class Rule : std::uint16_t {
+#define WEFT_RULE(rule, ...) rule,
+#include "ops/rules.inc"
+#undef WEFT_RULE
+};
+
+/// The entry points of CANN that share a column of the table.
+enum class CannEntry {
+  kMatmulAllReduce,
+  kQuantMatmulAllReduce,
+  kWeightQuantMatmulAllReduce,
+  kMatmulAllReduceAddRmsNorm,  ///< plain, Quant, WeightQuant and their Inplace forms
+  kMatmulReduceScatter,
+};
+
+/// Status::rule() as CANN's status code; 0 if CANN has no such rule.
+int cann_code(Rule rule, CannEntry entry);
+/// "kDtype".
+std::string_view to_string(Rule rule);
+
+}  // namespace weft::ops

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every operator from files to files. The values are small integers and powers of two, so that
+// every step is exact in float16 and bfloat16 and the right results can be computed here in a few
+// lines.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <random>
+
+#include "base/float16.h"
+#include "npy.h"
+#include "weft_tool.h"
+
+namespace weft::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using tools::read_npy_data;
+using tools::read_npy_header;
+using tools::write_npy;
+using Dims = std::vector<std::int64_t>;
+
+constexpr DType kF16 = DType::kFloat16, kBf16 = DType::kBFloat16, kF32 = DType::kFloat32;
+constexpr int kRanks = 3;
+
+/// A dense array with its values as double.
+struct Array {
+  Dims dims;
+  std::vector<double> values;
+
+  double at(std::int64_t i, std::int64_t j) const {
+    return values[static_cast<std::size_t>(i * dims.back() + j)];
+  }
+};
+
+void encode(DType dtype, double value, std::vector<std::byte>& bytes) {
+  const auto put = [&bytes](const auto& element) {
+    const auto* from = reinterpret_cast<const std::byte*>(&element);
+    bytes.insert(bytes.end(), from, from + sizeof element);
+  };
+  switch (dtype) {
+    case DType::kFloat16:
+      return put(f64_to_fp16(value));
+    case DType::kBFloat16:
+      return put(f64_to_bf16(value));
+    case DType::kFloat32:
+      return put(static_cast<float>(value));
+    case DType::kInt8:
+      return put(static_cast<std::int8_t>(value));
+    case DType::kInt32:
+      return put(static_cast<std::int32_t>(value));
+    default:  // a packed scale
+      put(std::uint64_t{1} << 46 | std::bit_cast<std::uint32_t>(static_cast<float>(value)));
+  }
+}
+
+double decode(DType dtype, const std::byte* from) {
+  float wide = 0;
+  std::uint16_t half = 0;
+  if (dtype == kF32) {
+    std::memcpy(&wide, from, sizeof wide);
+    return wide;
+  }
+  std::memcpy(&half, from, sizeof half);
+  return dtype == kF16 ? fp16_to_f32(half) : bf16_to_f32(half);
+}
+
+class WeftOperatorsTest : public ::testing::Test {
+ protected:
+  /// Writes NAME_{rank}.npy of all ranks and adds the option for it. `transposed`: the file holds
+  /// the array with its axes swapped.
+  void operand(const std::string& name, DType dtype, const std::function<Dims(int)>& dims,
+               const std::function<double()>& value, bool transposed = false) {
+    for (int rank = 0; rank < kRanks; ++rank) {
+      Array array{dims(rank), {}};
+      std::int64_t count = 1;
+      for (std::int64_t extent : array.dims) count *= extent;
+      for (std::int64_t i = 0; i < count; ++i) array.values.push_back(value());
+      std::vector<std::byte> bytes;
+      Dims stored = array.dims;
+      if (transposed) std::swap(stored[0], stored[1]);
+      for (std::int64_t i = 0; i < count; ++i) {
+        const double v = transposed ? array.at(i % stored[1], i / stored[1])
+                                    : array.values[static_cast<std::size_t>(i)];
+        encode(dtype, v, bytes);
+      }
+      const std::string path = in_ / (name + "_" + std::to_string(rank) + ".npy");
+      ASSERT_TRUE(write_npy(path, dtype, stored, bytes.data()).ok());
+      made_[name].push_back(std::move(array));
+    }
+    std::string option = "--" + name;
+    std::replace(option.begin(), option.end(), '_', '-');
+    options_.push_back(option);
+    options_.push_back(in_ / (name + "_{rank}.npy"));
+  }
+  void operand(const std::string& name, DType dtype, const Dims& dims,
+               const std::function<double()>& value, bool transposed = false) {
+    operand(
+        name, dtype, [&](int) { return dims; }, value, transposed);
+  }
+  /// The same file for all ranks.
+  void shared_operand(const std::string& name, DType dtype, const Dims& dims,
+                      const std::function<double()>& value) {
+    operand(name, dtype, dims, value);
+    made_[name].assign(kRanks, made_[name][0]);
+    options_.back() = in_ / (name + "_0.npy");
+  }
+
+  const Array& made(const std::string& name, int rank) const {
+    return made_.at(name)[static_cast<std::size_t>(rank)];
+  }
+
+  std::vector<std::string> command(const std::string& op, std::vector<std::string> more) const {
+    std::vector<std::string> arguments = {"run",       op,  "--ranks", std::to_string(kRanks),
+                                          "--threads", "1", "--out",   out_.path()};
+    arguments.insert(arguments.end(), options_.begin(), options_.end());
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  void run(const std::string& op, std::vector<std::string> more = {}) const {
+    const Ran ran = weft(command(op, std::move(more)));
+    ASSERT_EQ(ran.exit_code, 0) << ran.err;
+    EXPECT_EQ(ran.err, "");
+  }
+
+  Array result(const std::string& name, int rank, DType dtype) const {
+    const auto header = read_npy_header(out_ / (name + "_" + std::to_string(rank) + ".npy"));
+    if (!header.ok() || header->dtype != dtype) {
+      ADD_FAILURE() << name << ": " << header.status().to_string();
+      return {};
+    }
+    std::vector<std::byte> bytes(static_cast<std::size_t>(header->data_bytes));
+    EXPECT_TRUE(read_npy_data(*header, bytes.data()).ok());
+    Array array{header->shape, {}};
+    for (std::size_t at = 0; at < bytes.size();
+         at += static_cast<std::size_t>(info(dtype).bits / 8))
+      array.values.push_back(decode(dtype, bytes.data() + at));
+    return array;
+  }
+
+  /// x1 x2 + bias of one rank at (i, j), where weight(p, j) is what stands for x2.
+  double product(int rank, std::int64_t i, std::int64_t j,
+                 const std::function<double(std::int64_t, std::int64_t)>& weight) const {
+    const Array& x1 = made("x1", rank);
+    double sum = made_.contains("bias") ? made("bias", rank).at(0, j) : 0;
+    for (std::int64_t p = 0; p < x1.dims.back(); ++p) sum += x1.at(i, p) * weight(p, j);
+    return sum;
+  }
+  double product(int rank, std::int64_t i, std::int64_t j) const {
+    return product(rank, i, j, [&](std::int64_t p, std::int64_t column) {
+      return made("x2", rank).at(p, column);
+    });
+  }
+
+  /// Every element of output_{rank}.npy is what `want` says about (row, column).
+  void expect_output(int rank, DType dtype, const Dims& dims,
+                     const std::function<double(std::int64_t, std::int64_t)>& want) const {
+    const Array got = result("output", rank, dtype);
+    ASSERT_EQ(got.dims, dims);
+    const std::int64_t n = dims.back();
+    for (std::int64_t i = 0; i < static_cast<std::int64_t>(got.values.size()) / n; ++i)
+      for (std::int64_t j = 0; j < n; ++j)
+        ASSERT_EQ(got.at(i, j), want(i, j)) << "rank " << rank << ", (" << i << ", " << j << ")";
+  }
+
+  std::function<double()> integers(int low, int high) {
+    return [this, low, high] {
+      return static_cast<double>(std::uniform_int_distribution<int>(low, high)(random_));
+    };
+  }
+  std::function<double()> powers_of_two(int low, int high) {
+    return [this, power = integers(low, high)] { return std::exp2(power()); };
+  }
+
+  TemporaryFolder in_, out_;
+  std::map<std::string, std::vector<Array>> made_;
+  std::vector<std::string> options_;
+  std::mt19937 random_{17};
+};
+
+Dims x1_dims(int rank) { return {2, 3, 20 + 13 * rank}; }
+Dims x2_dims(int rank) { return {20 + 13 * rank, 40}; }
+
+TEST_F(WeftOperatorsTest, MatmulAllReduceAddsBiasAndX3OfEveryRank) {
+  operand("x1", kBf16, x1_dims, integers(-1, 1));
+  operand("x2", kBf16, x2_dims, integers(-1, 1), true);
+  operand("bias", kBf16, {40}, integers(-3, 3));
+  operand("x3", kBf16, {2, 3, 40}, integers(-3, 3));
+  run("matmul_allreduce", {"--dtype", "bf16", "--transpose-x2", "--inplace"});
+  for (int rank = 0; rank < kRanks; ++rank) {
+    expect_output(rank, kBf16, {2, 3, 40}, [&](std::int64_t i, std::int64_t j) {
+      double sum = 0;
+      for (int r = 0; r < kRanks; ++r) sum += product(r, i, j) + made("x3", r).at(i, j);
+      return sum;
+    });
+  }
+}
+
+TEST_F(WeftOperatorsTest, MatmulAllReduceDequantisesPerTokenAndColumn) {
+  operand("x1", DType::kInt8, x1_dims, integers(-2, 2));
+  operand("x2", DType::kInt8, x2_dims, integers(-2, 2));
+  operand("bias", DType::kInt32, {40}, integers(-9, 9));
+  operand("x3", kF16, {2, 3, 40}, integers(-3, 3));
+  operand("dequant_scale", kF32, {1, 40}, powers_of_two(-2, 0));
+  operand("pertoken_scale", kF32, {6}, powers_of_two(-1, 1));
+  run("matmul_allreduce");
+  expect_output(1, kF16, {2, 3, 40}, [&](std::int64_t i, std::int64_t j) {
+    double sum = 0;
+    for (int r = 0; r < kRanks; ++r)
+      sum += product(r, i, j) * made("dequant_scale", r).at(0, j) *
+                 made("pertoken_scale", r).at(0, i) +
+             made("x3", r).at(i, j);
+    return sum;
+  });
+}
+
+TEST_F(WeftOperatorsTest, MatmulAllReduceCommunicatesInt8) {
+  operand("x1", DType::kInt8, x1_dims, integers(-9, 9));
+  operand("x2", DType::kInt8, x2_dims, integers(-9, 9));
+  operand("dequant_scale", DType::kUInt64, {1}, [] { return 0.25; });
+  shared_operand("comm_quant_scale_1", kF16, {40}, powers_of_two(-1, 3));
+  shared_operand("comm_quant_scale_2", kF16, {40}, powers_of_two(0, 4));
+  run("matmul_allreduce");
+  // The default rounding mode: to nearest, ties to even.
+  const auto int8 = [](double value) { return std::clamp(std::nearbyint(value), -128.0, 127.0); };
+  int saturated = 0, exact = 0;
+  for (int rank = 0; rank < kRanks; ++rank) {
+    expect_output(rank, kF16, {2, 3, 40}, [&](std::int64_t i, std::int64_t j) {
+      const double s1 = made("comm_quant_scale_1", 0).at(0, j);
+      const double s2 = made("comm_quant_scale_2", 0).at(0, j);
+      double sum = 0;
+      for (int r = 0; r < kRanks; ++r) {
+        const double p = 0.25 * product(r, i, j);
+        EXPECT_LT(std::fabs(p), 512);  // exact in float16
+        sum += int8(p / s1);
+        saturated += std::fabs(p / s1) > 128;
+        exact += int8(p / s1) * s1 == p;
+      }
+      return int8(sum * (s1 / s2)) * s2;
+    });
+  }
+  EXPECT_GT(saturated, 0);
+  EXPECT_LT(exact, kRanks * kRanks * 240);
+}
+
+TEST_F(WeftOperatorsTest, MatmulAllReduceRestoresWeightsOfGroups) {
+  operand("x1", kF16, {6, 72}, integers(-1, 1));
+  operand("x2", DType::kInt8, {72, 40}, integers(-2, 2));
+  operand("antiquant_scale", kF16, {3, 40}, powers_of_two(-1, 1));
+  operand("antiquant_offset", kF16, {3, 40}, integers(-2, 2));
+  run("matmul_allreduce", {"--antiquant-group-size", "32"});
+  expect_output(2, kF16, {6, 40}, [&](std::int64_t i, std::int64_t j) {
+    double sum = 0;
+    for (int r = 0; r < kRanks; ++r) {
+      sum += product(r, i, j, [&](std::int64_t p, std::int64_t column) {
+        return (made("x2", r).at(p, column) + made("antiquant_offset", r).at(p / 32, column)) *
+               made("antiquant_scale", r).at(p / 32, column);
+      });
+    }
+    return sum;
+  });
+}
+
+TEST_F(WeftOperatorsTest, FractalNzChangesNoBit) {
+  operand("x1", kF16, x1_dims, integers(-1, 1));
+  operand("x2", kF16, x2_dims, integers(-1, 1), true);
+  for (const char* format : {"nd", "nz"}) {
+    run("matmul_allreduce", {"--transpose-x2", "--format", format});
+    for (int rank = 0; rank < kRanks; ++rank) {
+      expect_output(rank, kF16, {2, 3, 40}, [&](std::int64_t i, std::int64_t j) {
+        return product(0, i, j) + product(1, i, j) + product(2, i, j);
+      });
+    }
+  }
+  const Ran ran = weft(command("matmul_allreduce", {"--transpose-x2", "--format", "nz", "--json"}));
+  EXPECT_THAT(ran.out, HasSubstr("FRACTAL_NZ"));
+}
+
+TEST_F(WeftOperatorsTest, MatmulReduceScatterGivesEachRankItsRows) {
+  operand(
+      "x1", kF16,
+      [](int rank) {
+        return Dims{9, 20 + 13 * rank};
+      },
+      integers(-1, 1));
+  operand("x2", kF16, x2_dims, integers(-1, 1));
+  operand("bias", kF16, {40}, integers(-3, 3));
+  run("matmul_reduce_scatter", {"--format", "nz", "--transport", "threads"});
+  for (int rank = 0; rank < kRanks; ++rank) {
+    expect_output(rank, kF16, {3, 40}, [&](std::int64_t i, std::int64_t j) {
+      const std::int64_t row = 3 * rank + i;
+      return product(0, row, j) + product(1, row, j) + product(2, row, j);
+    });
+  }
+}
+
+TEST_F(WeftOperatorsTest, MatmulReduceScatterDequantises) {
+  operand(
+      "x1", DType::kInt8,
+      [](int rank) {
+        return Dims{9, 20 + 13 * rank};
+      },
+      integers(-1, 1));
+  operand("x2", DType::kInt8, x2_dims, integers(-1, 1), true);
+  operand("bias", DType::kInt32, {40}, integers(-3, 3));
+  operand("x1_scale", kF32, {9, 1}, powers_of_two(0, 1));
+  const std::vector<std::string> before = options_;
+  const auto expect_rows = [&](DType dtype) {
+    for (int rank = 0; rank < kRanks; ++rank) {
+      expect_output(rank, dtype, {3, 40}, [&](std::int64_t i, std::int64_t j) {
+        const std::int64_t row = 3 * rank + i;
+        double sum = 0;
+        for (int r = 0; r < kRanks; ++r)
+          sum += product(r, row, j) * made("x1_scale", r).at(row, 0) * made("x2_scale", r).at(0, j);
+        return sum;
+      });
+    }
+  };
+  operand("x2_scale", DType::kUInt64, {1, 40}, powers_of_two(0, 1));
+  run("matmul_reduce_scatter", {"--transpose-x2"});
+  expect_rows(kF16);
+
+  options_ = before;
+  made_.erase("x2_scale");
+  operand("x2_scale", kF32, {40}, powers_of_two(0, 1));
+  const Ran ran = weft(command("matmul_reduce_scatter", {"--transpose-x2"}));
+  EXPECT_EQ(ran.exit_code, 2);
+  EXPECT_EQ(ran.err, "weft: " + (in_ / "x2_scale_0.npy") +
+                         ": with x2_scale of float32 the output can be float16 or "
+                         "bfloat16.\nPass --dtype fp16 or --dtype bf16.\n");
+  run("matmul_reduce_scatter", {"--transpose-x2", "--dtype", "bf16"});
+  expect_rows(kBf16);
+}
+
+TEST_F(WeftOperatorsTest, AddRmsNormWorksOnTheFilesOfEachRank) {
+  for (DType dtype : {kF32, kF16}) {
+    made_.clear();
+    options_.clear();
+    const auto rows = [](int rank) { return Dims{rank + 1, 2, 4, 5}; };
+    operand("x1", dtype, rows, integers(-9, 9));
+    operand("x2", dtype, rows, integers(-9, 9));
+    operand("gamma", dtype, {4, 5}, powers_of_two(-2, 2));
+    run("add_rmsnorm", {"--epsilon", "1e-3"});
+    for (int rank = 0; rank < kRanks; ++rank) {
+      SCOPED_TRACE(rank);
+      const Array x = result("x", rank, dtype), y = result("y", rank, dtype),
+                  rstd = result("rstd", rank, kF32);
+      ASSERT_EQ(x.dims, rows(rank));
+      ASSERT_EQ(y.dims, rows(rank));
+      ASSERT_EQ(rstd.dims, (Dims{rank + 1, 2, 1, 1}));
+      // y is rounded twice, and the mean and its root in float32.
+      const double bound = dtype == kF32 ? 1e-6 : 2.1 * info(dtype).unit_roundoff;
+      for (std::size_t row = 0; row < rstd.values.size(); ++row) {
+        double squares = 0;
+        for (std::size_t e = row * 20; e < (row + 1) * 20; ++e) {
+          ASSERT_EQ(x.values[e], made("x1", rank).values[e] + made("x2", rank).values[e]);
+          squares += x.values[e] * x.values[e];
+        }
+        const double want = 1 / std::sqrt(squares / 20 + 1e-3);
+        EXPECT_NEAR(rstd.values[row], want, 1e-6 * want);
+        for (std::size_t e = 0; e < 20; ++e) {
+          const double norm = x.values[row * 20 + e] * want * made("gamma", rank).values[e];
+          EXPECT_NEAR(y.values[row * 20 + e], norm, bound * std::fabs(norm));
+        }
+      }
+    }
+  }
+}
+
+TEST_F(WeftOperatorsTest, RandomDataOfEveryOperator) {
+  const std::vector<std::vector<std::string>> commands = {
+      {"matmul_allreduce", "--random", "2x9x64:64x48", "--row", "W3", "--inplace", "--with", "x3"},
+      {"matmul_reduce_scatter", "--random", "6x64:64x48", "--row", "R5", "--format", "nz"},
+      {"add_rmsnorm", "--random", "6x64", "--dtype", "bf16", "--inplace"}};
+  for (std::vector<std::string> arguments : commands) {
+    SCOPED_TRACE(arguments[0]);
+    arguments.insert(arguments.begin(), "run");
+    arguments.insert(arguments.end(), {"--ranks", "2", "--repeat", "3", "--out", out_.path()});
+    const Ran text = weft(arguments);
+    ASSERT_EQ(text.exit_code, 0) << text.err;
+    EXPECT_THAT(text.out, HasSubstr("(median of 3), "));
+    EXPECT_THAT(text.out, HasSubstr("_{rank}.npy"));
+    arguments.push_back("--json");
+    EXPECT_THAT(weft(arguments).out, HasSubstr("\"operator\": \"" + arguments[1] + "\""));
+  }
+  EXPECT_EQ(read_npy_header(out_ / "rstd_1.npy")->shape, (Dims{6, 1}));
+}
+
+TEST_F(WeftOperatorsTest, CheckTriesEveryOperator) {
+  const Ran comm =
+      weft({"check", "matmul_allreduce", "5x33,64:33,64x24", "--ranks", "1,2", "--row", "Q4,W1"});
+  EXPECT_EQ(comm.exit_code, 0) << comm.out << comm.err;
+  EXPECT_THAT(comm.out, HasSubstr("comm_quant_scale_1, comm_quant_scale_2"));
+  EXPECT_THAT(comm.out, HasSubstr("x2 FRACTAL_NZ"));
+  EXPECT_THAT(comm.out, HasSubstr("\n28 cases, 0 failed; largest error 0."));
+  const Ran scatter = weft({"check", "matmul_reduce_scatter", "--ranks", "3", "--row", "R3"});
+  EXPECT_EQ(scatter.exit_code, 0) << scatter.out << scatter.err;
+  const Ran norm = weft({"check", "add_rmsnorm", "3x5x64:5x64", "--ranks", "2"});
+  EXPECT_EQ(norm.exit_code, 0) << norm.out << norm.err;
+  EXPECT_THAT(norm.out, HasSubstr("F32 3x5x64:5x64 ranks 2, seed 3, only required outputs"));
+  // Rows that the ranks cannot share are refused by the operator: a failed case, not a crash.
+  const Ran odd =
+      weft({"check", "matmul_reduce_scatter", "5x8:8x8", "--ranks", "2", "--row", "R1"});
+  EXPECT_EQ(odd.exit_code, 1);
+  EXPECT_THAT(odd.out, HasSubstr("FAIL       -  R1 5x8:8x8 ranks 2, seed 1: invalid argument: "));
+}
+
+TEST_F(WeftOperatorsTest, CheckAllSumsUpEveryOperator) {
+  const Ran ran = weft({"check", "--all", "--ranks", "1"});
+  EXPECT_EQ(ran.exit_code, 0) << ran.out << ran.err;
+  EXPECT_THAT(ran.out, StartsWith("ok "));
+  for (const char* row : {"matmul_allreduce N1", "matmul_allreduce W4", "rmsnorm A9",
+                          "matmul_reduce_scatter R5", "add_rmsnorm BF16"})
+    EXPECT_THAT(ran.out, HasSubstr(std::string(row) + ": "));
+  const std::size_t summary = ran.out.find("\noperator ");
+  ASSERT_NE(summary, std::string::npos);
+  for (const char* op : {"matmul_allreduce ", "matmul_allreduce_add_rmsnorm ",
+                         "matmul_reduce_scatter ", "add_rmsnorm "})
+    EXPECT_NE(ran.out.find(std::string("\n") + op, summary), std::string::npos) << op;
+  EXPECT_THAT(ran.out.substr(summary), HasSubstr(" cases, 0 failed; largest error 0."));
+}
+
+}  // namespace
+}  // namespace weft::testing
