@@ -58,17 +58,19 @@ class Restored {
   static constexpr std::int64_t kStepBytes = kPlanes * 2 * kTileBytes;
   static constexpr std::int64_t kBlockBytes = kSteps * Restorer::kStepBytes;  // of a row of w
 
-  /// All blocks, group by group. Where groups begin inside blocks, every step is prepared for on
-  /// its own.
+  /// All blocks, group by group. A group is prepared for before the blocks of the one before, or
+  /// the first of its own would wait. Where groups begin inside blocks, every step is prepared for
+  /// on its own.
   bool restore_all() {
     if (p_.group_size < p_.k && p_.group_size % kBlock != 0) {
-      if (!restore_blocks<false>(restorer_.any(), p_.k)) return false;
+      if (!restore_blocks<false>(restorers_[0].any(), p_.k)) return false;
     } else {
+      if (!restorers_[0].prepare(p_, 0)) return false;
       for (std::int64_t group = 0; k_ < p_.k; ++group) {
-        if (!restorer_.prepare(p_, group)) return false;
         const std::int64_t end = least(p_.k, (group + 1) * p_.group_size);
-        if (!restorer_.visit([&](const auto& way) { return restore_blocks<true>(way, end); }))
-          return false;
+        if (end < p_.k && !restorers_[(group + 1) % 2].prepare(p_, group + 1)) return false;
+        const auto restore = [&](const auto& way) { return restore_blocks<true>(way, end); };
+        if (!restorers_[group % 2].visit(restore)) return false;
       }
     }
     multiply_last();
@@ -147,18 +149,26 @@ class Restored {
     if constexpr (!kWhole) {
       const std::int64_t k = source.k + step * kStep;
       if (first == 0 && k < p_.k && k % p_.group_size == 0 &&
-          !restorer_.prepare(p_, k / p_.group_size))
+          !restorers_[0].prepare(p_, k / p_.group_size))
         return false;
     }
     const std::byte* w = source.w + first * source.stride + step * Restorer::kStepBytes;
-    const std::byte* soon = source.fetch + first * source.fetch_stride;
+    // What is restored two parts later, from L2 into L1: further ahead the lines, which share few
+    // sets, would push each other out. 10 % faster than without.
+    constexpr int kNear = 2;
+    const std::byte* near = part < kParts - kNear
+                                ? w + kNear * kCount * source.stride
+                                : w - (kParts - kNear) * kCount * source.stride + kBlockBytes;
+    const std::byte* far = source.fetch + first * source.fetch_stride;
     std::byte* to = block + step * kStepBytes + first * kLineBytes;
-#pragma GCC unroll 1
+#pragma GCC unroll 1  // unrolled, the loop over a block is too long for the cache of decoded code
     for (int j = 0; j < kCount; ++j) {
-      fetch_narrow(soon);
+      if constexpr (kWhole) _mm_prefetch(reinterpret_cast<const char*>(near), _MM_HINT_T0);
+      fetch_narrow(far);
       way.template column<kWhole ? kSteps : 1>(first + j, w, to, kStepBytes);
       w += source.stride;
-      soon += source.fetch_stride;
+      near += source.stride;
+      far += source.fetch_stride;
       to += kLineBytes;
     }
     return true;
@@ -169,7 +179,7 @@ class Restored {
   const std::int64_t x_bytes_ = kPlanes * kTileRows * 4 * p_.m;  // of a k step
   std::int64_t k_ = 0;                                           // of the block to be restored
   int now_ = 0;                                                  // the block to be multiplied
-  Restorer restorer_;
+  Restorer restorers_[2];
   alignas(64) std::byte blocks_[2][kSteps * kStepBytes];
   alignas(64) std::byte edge_[2 * kTileBytes];
 };

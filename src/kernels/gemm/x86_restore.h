@@ -34,20 +34,39 @@ struct alignas(64) Row {
   }
 };
 
-/// Those of group `group`; offsets of zero if there are none.
+/// What a panel's columns need in one group.
 struct Scales {
-  Row scale, offset;
+  Row scale, offset;                  ///< offsets of zero if there are none
+  alignas(64) float product[kPanel];  ///< of both
+  std::uint32_t fast;                 ///< the columns that can be computed fast
+  std::uint32_t fusible;  ///< and those of them where one fma does what sum and product do
+  bool has_offset;
 
+  /// False: the tile kernel has to do it.
   template <class T>
-  void load(const Narrow& p, std::int64_t group) {
+  bool load(const Narrow& p, std::int64_t group) {
     const std::int64_t at = 2 * group * p.group_stride;
+    has_offset = p.offset != nullptr;
     scale.load<T>(bytes(p.scale) + at, p.n, p.scale_step);
-    if (p.offset)
+    if (has_offset)
       offset.load<T>(bytes(p.offset) + at, p.n, p.scale_step);
     else
       offset = {};
+    fast = fusible = 0;
+    for (int j = 0; j < kPanel; j += 16) {
+      const __m512 s = _mm512_load_ps(scale.wide + j), o = _mm512_load_ps(offset.wide + j);
+      if (!T::takes(s, o)) return false;
+      fast |= std::uint32_t{T::fast(s, o)} << j;
+      fusible |= std::uint32_t{T::fusible(s, o)} << j;
+      _mm512_store_ps(product + j, _mm512_mul_ps(s, o));
+    }
+    fusible &= fast;
+    return true;
   }
 };
+
+/// How w + offset is formed: there is no offset; it is added; it is part of an fma.
+enum class Sum { kNone, kAdded, kFused };
 
 /// Eight significant bits, ties to even, in the upper half of each word; exact for subnormals,
 /// which the instruction flushes. No nan.
@@ -77,11 +96,11 @@ inline __m512 least_product(__m512 scale, __m512 offset) {
 }
 
 /// Restoring to bfloat16. A type says
-///   takes(scale, offset)        whether 16 columns can be restored with the right bits
-///   fast(scale, offset)         the columns of 16 where int8 can take the fast way
-///   store_table(w, j, ...)      the 16 values of int4 for column j
-///   Factors                     scale and offset of a column
-///   store<kOffset, kFast>(...)  32 values of int8
+///   takes(scale, offset)     whether 16 columns can be restored with the right bits
+///   fast(scale, offset)      the columns of 16 that can be computed fast
+///   fusible(scale, offset)   the columns of 16 where Sum::kFused is right (if they are fast)
+///   store<kSum, kFast>(src, scales, j0, j1, dst)
+///                            16 values of int8 of column j0 and 16 of j1, which may be the same
 struct ToBf16 {
   static constexpr int kPlanes = 1;
   static __m512 widen(__m256i x) {
@@ -97,23 +116,21 @@ struct ToBf16 {
   static __mmask16 fast(__m512 scale, __m512 offset) {
     return at_least(least_product(scale, offset), 0x1p-125f) | at_most(magnitude(scale), 0);
   }
-
-  static void store_table(__m512 w, int j, const Scales& scales, bool has_offset, std::byte* dst) {
-    if (has_offset) w = _mm512_add_ps(w, _mm512_set1_ps(scales.offset.wide[j]));
-    const __m512i rounded = round_bf16(_mm512_mul_ps(w, _mm512_set1_ps(scales.scale.wide[j])));
-    _mm256_store_si256(reinterpret_cast<__m256i*>(dst),
-                       _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+  /// w + offset is exact in fp32 (an offset above 128 is an integer), and so is offset · scale, of
+  /// 8 + 8 bits, unless it is very small: then fma(w, scale, offset · scale) has no other rounding
+  /// than (w + offset) · scale.
+  static __mmask16 fusible(__m512 scale, __m512 offset) {
+    constexpr int kFifteenBits = 15 << 4 | _MM_FROUND_TO_NEAREST_INT;
+    const __m512 product = magnitude(_mm512_mul_ps(offset, scale));
+    return _mm512_cmp_ps_mask(offset, _mm512_roundscale_ps(offset, kFifteenBits), _CMP_EQ_OQ) &
+           at_most(magnitude(offset), 0x1p15f) &
+           (at_least(product, 0x1p-100f) | at_most(magnitude(offset), 0)) &
+           at_most(product, 0x1p100f);
   }
 
-  struct Factors {
-    Factors(const Scales& scales, int j)
-        : scale(_mm512_set1_ps(scales.scale.wide[j])),
-          offset(_mm512_set1_ps(scales.offset.wide[j])) {}
-    __m512 scale, offset;
-  };
-  template <bool kOffset, bool kFast>
-  static void store(const std::byte* src, const Factors& by, std::byte* dst) {
-    const __m512 x0 = value<kOffset>(src, by), x1 = value<kOffset>(src + 16, by);
+  template <Sum kSum, bool kFast>
+  static void store(const std::byte* src, const Scales& scales, int j0, int j1, std::byte* dst) {
+    const __m512 x0 = value<kSum>(src, scales, j0), x1 = value<kSum>(src + 16, scales, j1);
     if constexpr (kFast) {
       _mm512_store_si512(dst, (__m512i)_mm512_cvtne2ps_pbh(x1, x0));
     } else {
@@ -124,12 +141,15 @@ struct ToBf16 {
   }
 
  private:
-  template <bool kOffset>
-  static __m512 value(const std::byte* src, const Factors& by) {
-    __m512 w = _mm512_cvtepi32_ps(
+  template <Sum kSum>
+  static __m512 value(const std::byte* src, const Scales& scales, int j) {
+    const __m512 w = _mm512_cvtepi32_ps(
         _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(src))));
-    if constexpr (kOffset) w = _mm512_add_ps(w, by.offset);
-    return _mm512_mul_ps(w, by.scale);
+    const __m512 scale = _mm512_set1_ps(scales.scale.wide[j]);
+    if constexpr (kSum == Sum::kNone) return _mm512_mul_ps(w, scale);
+    if constexpr (kSum == Sum::kFused)
+      return _mm512_fmadd_ps(w, scale, _mm512_set1_ps(scales.product[j]));
+    return _mm512_mul_ps(_mm512_add_ps(w, _mm512_set1_ps(scales.offset.wide[j])), scale);
   }
 };
 
@@ -149,40 +169,25 @@ struct ToFp16 {
     return finite &
            (at_least(least_product(scale, offset), 0x1p-14f) | at_most(magnitude(scale), 0));
   }
+  /// offset · scale is not exact.
+  static __mmask16 fusible(__m512, __m512) { return 0; }
 
-  static void store_table(__m512 w, int j, const Scales& scales, bool has_offset, std::byte* dst) {
-    if (has_offset) w = rounded(_mm512_add_ps(w, _mm512_set1_ps(scales.offset.wide[j])));
-    const __m512 x = rounded(_mm512_mul_ps(w, _mm512_set1_ps(scales.scale.wide[j])));
-    const __m512i hi =
-        _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
-    const __m512i lo = _mm512_castps_si512(_mm512_sub_ps(x, _mm512_castsi512_ps(hi)));
-    auto* to = reinterpret_cast<__m256i*>(dst);
-    _mm256_store_si256(to, _mm512_cvtepi32_epi16(_mm512_srli_epi32(hi, 16)));
-    _mm256_store_si256(to + 1, _mm512_cvtepi32_epi16(_mm512_srli_epi32(lo, 16)));
-  }
-
-  struct Factors {
-    Factors(const Scales& scales, int j)
-        : scale(halves(scales.scale.pair[j])), offset(halves(scales.offset.pair[j])) {}
-    static __m512h halves(std::uint32_t pair) {
-      return _mm512_castsi512_ph(_mm512_set1_epi32(static_cast<int>(pair)));
-    }
-    __m512h scale, offset;
-  };
-  template <bool kOffset, bool kFast>
-  static void store(const std::byte* src, const Factors& by, std::byte* dst) {
+  template <Sum kSum, bool kFast>
+  static void store(const std::byte* src, const Scales& scales, int j0, int j1, std::byte* dst) {
     __m512h x = _mm512_cvtepi16_ph(
         _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(src))));
-    if constexpr (kOffset) x = _mm512_add_ph(x, by.offset);
-    const __m512i bits = _mm512_castph_si512(_mm512_mul_ph(x, by.scale));
+    if constexpr (kSum != Sum::kNone) x = _mm512_add_ph(x, halves(scales.offset, j0, j1));
+    const __m512i bits = _mm512_castph_si512(_mm512_mul_ph(x, halves(scales.scale, j0, j1)));
     const Split s = kFast ? split_normal(bits) : split(bits);
     _mm512_store_si512(dst, s.hi);
     _mm512_store_si512(dst + kLo, s.lo);
   }
 
  private:
-  static __m512 rounded(__m512 x) {
-    return _mm512_cvtph_ps(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  static __m512h halves(const Row& row, int j0, int j1) {
+    const __m512i low = _mm512_set1_epi32(static_cast<int>(row.pair[j0]));
+    if (j0 == j1) return _mm512_castsi512_ph(low);
+    return _mm512_castsi512_ph(_mm512_mask_set1_epi32(low, 0xff00, static_cast<int>(row.pair[j1])));
   }
 };
 
@@ -201,13 +206,13 @@ class Int4 {
 
   bool prepare(const Narrow& p, std::int64_t group) {
     Scales scales;
-    scales.load<T>(p, group);
-    const __m512 values = _mm512_set_ps(-1, -2, -3, -4, -5, -6, -7, -8, 7, 6, 5, 4, 3, 2, 1, 0);
-    for (int j = 0; j < kPanel; j += 16)
-      if (!T::takes(_mm512_load_ps(scales.scale.wide + j), _mm512_load_ps(scales.offset.wide + j)))
-        return false;
-    for (int j = 0; j < kPanel; ++j)  // zero from p.n on
-      T::store_table(values, j, scales, p.offset != nullptr, tables_[j]);
+    if (!scales.load<T>(p, group)) return false;
+    if (~scales.fast != 0)
+      store_tables<Sum::kAdded, false>(scales);
+    else if (scales.has_offset)
+      store_tables<Sum::kAdded, true>(scales);
+    else
+      store_tables<Sum::kNone, true>(scales);
     return true;
   }
   template <class F>
@@ -228,8 +233,8 @@ class Int4 {
     const __m512i powers = _mm512_set1_epi32(0x10 << 16 | 0x100);
     __m512i table[T::kPlanes];
     for (int plane = 0; plane < T::kPlanes; ++plane)
-      table[plane] = _mm512_broadcast_i64x4(
-          _mm256_load_si256(reinterpret_cast<const __m256i*>(tables_[j] + 32 * plane)));
+      table[plane] = _mm512_broadcast_i64x4(_mm256_load_si256(
+          reinterpret_cast<const __m256i*>(tables_ + j * kTableBytes + plane * kLo)));
     for (int s = 0; s < kSteps; ++s, src += kStepBytes, dst += step_bytes) {
       const __m512i raw =
           _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(src)));
@@ -240,7 +245,19 @@ class Int4 {
   }
 
  private:
-  alignas(64) std::byte tables_[kPanel][32 * T::kPlanes];
+  static constexpr int kTableBytes = 32;
+
+  // A line of values is the tables of two columns. Adding zero changes nothing.
+  template <Sum kSum, bool kFast>
+  void store_tables(const Scales& scales) {
+    static constexpr std::int8_t kValues[32] = {
+        0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1,  //
+        0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+    for (int j = 0; j < kPanel; j += 2)
+      T::template store<kSum, kFast>(bytes(kValues), scales, j, j + 1, tables_ + j * kTableBytes);
+  }
+
+  alignas(64) std::byte tables_[kPanel * kTableBytes + (T::kPlanes - 1) * kLo];
 };
 
 template <class T>
@@ -249,59 +266,43 @@ class Int8 {
   using Type = T;
   static constexpr int kStepBytes = 32;
 
-  bool prepare(const Narrow& p, std::int64_t group) {
-    scales_.load<T>(p, group);
-    has_offset_ = p.offset != nullptr;
-    fast_ = 0;
-    for (int j = 0; j < kPanel; j += 16) {
-      const __m512 scale = _mm512_load_ps(scales_.scale.wide + j);
-      const __m512 offset = _mm512_load_ps(scales_.offset.wide + j);
-      if (!T::takes(scale, offset)) return false;
-      fast_ |= std::uint32_t{T::fast(scale, offset)} << j;
-    }
-    return true;
-  }
+  bool prepare(const Narrow& p, std::int64_t group) { return scales_.load<T>(p, group); }
   template <class F>
   bool visit(F f) const {
-    if (~fast_ != 0) return f(any());
-    return has_offset_ ? f(Fast<true>{scales_}) : f(Fast<false>{scales_});
+    if (~scales_.fast != 0) return f(any());
+    if (!scales_.has_offset) return f(Fast<Sum::kNone>{scales_});
+    return ~scales_.fusible == 0 ? f(Fast<Sum::kFused>{scales_}) : f(Fast<Sum::kAdded>{scales_});
   }
   struct Any {
-    const Int8& all;
+    const Scales& scales;
     template <int kSteps>
     void column(int j, const std::byte* src, std::byte* dst, std::int64_t step_bytes) const {
-      const bool fast = all.fast_ >> j & 1;
-      if (all.has_offset_)
-        fast ? store<kSteps, true, true>(all.scales_, j, src, dst, step_bytes)
-             : store<kSteps, true, false>(all.scales_, j, src, dst, step_bytes);
+      if (scales.fast >> j & 1)
+        store<kSteps, Sum::kAdded, true>(scales, j, src, dst, step_bytes);
       else
-        fast ? store<kSteps, false, true>(all.scales_, j, src, dst, step_bytes)
-             : store<kSteps, false, false>(all.scales_, j, src, dst, step_bytes);
+        store<kSteps, Sum::kAdded, false>(scales, j, src, dst, step_bytes);
     }
   };
-  Any any() const { return {*this}; }
+  Any any() const { return {scales_}; }
 
  private:
-  template <bool kOffset>
+  template <Sum kSum>
   struct Fast {
     const Scales& scales;
     template <int kSteps>
     void column(int j, const std::byte* src, std::byte* dst, std::int64_t step_bytes) const {
-      store<kSteps, kOffset, true>(scales, j, src, dst, step_bytes);
+      store<kSteps, kSum, true>(scales, j, src, dst, step_bytes);
     }
   };
 
-  template <int kSteps, bool kOffset, bool kFast>
+  template <int kSteps, Sum kSum, bool kFast>
   static void store(const Scales& scales, int j, const std::byte* src, std::byte* dst,
                     std::int64_t step_bytes) {
-    const typename T::Factors by(scales, j);
     for (int s = 0; s < kSteps; ++s, src += kStepBytes, dst += step_bytes)
-      T::template store<kOffset, kFast>(src, by, dst);
+      T::template store<kSum, kFast>(src, scales, j, j, dst);
   }
 
   Scales scales_;
-  std::uint32_t fast_;
-  bool has_offset_;
 };
 
 }  // namespace
