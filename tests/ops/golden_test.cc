@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <utility>
 
 namespace weft::testing {
 namespace {
@@ -84,6 +85,28 @@ TEST(GoldenAllReduce, OneRankMayHaveNoDepth) {
   Golden golden("N1", "1x0,2:0,2x2", 2, {kBias});
   golden.set(kBias, {1, 2}).set(1, kX1, {1, 1}).set(1, kX2, {10, 20, 30, 40}).run();
   EXPECT_THAT(golden.output(0), ElementsAre(42, 64));
+}
+
+// --- the sum over ranks
+
+// 2^30 swallows a 1 that comes right after it.
+TEST(GoldenSum, PartialsAreAddedInRankOrderInFp32) {
+  const double large = 0x1p30;
+  for (const char* row : {"N2", "A2", "R2"})
+    for (const std::int64_t super_block_rows : {0, 1})
+      for (const auto& [p, sum] : {std::pair{Values{large, 1, -large}, 0.0},
+                                   {Values{large, -large, 1}, 1.0},
+                                   {Values{1, large, -large}, 0.0}}) {
+        Golden golden(row, "3x1:1x1", 3);
+        golden.change([&](OperatorCase& c) { c.super_block_rows = super_block_rows; });
+        golden.set(kX1, {1, 1, 1});
+        for (int rank = 0; rank < 3; ++rank)
+          golden.set(rank, kX2, {p[static_cast<std::size_t>(rank)]});
+        if (row[0] == 'A') golden.set(kResidual, {0, 0, 0});
+        golden.run();
+        for (int rank = 0; rank < 3; ++rank)
+          EXPECT_THAT(golden.output(rank), Each(sum)) << row << ", rank " << rank;
+      }
 }
 
 // --- int8 products and their scales

@@ -6,10 +6,12 @@
 
 #include <algorithm>
 
+#include "base/fractal_nz.h"
 #include "base/memory.h"
 #include "ops/matmul_allreduce/reference.h"
 #include "ops/matmul_allreduce_add_rmsnorm/reference.h"
 #include "ops/matmul_reduce_scatter/reference.h"
+#include "weft/weights.h"
 
 namespace weft::testing {
 namespace {
@@ -58,6 +60,19 @@ Extents vector_strides(const ConstTensorRef& from, const Layout& layout) {
   return strides;
 }
 
+/// The image of a dense matrix, or of its transposed; of zeros, if the dtype has none.
+GuardedTensor as_fractal_nz(const ConstTensorRef& dense, bool transposed) {
+  const std::int64_t rows = dense.dim(0), columns = dense.dim(1);
+  const DType dtype = dense.dtype();
+  std::vector<std::byte> image(static_cast<std::size_t>(FractalNz(dtype, rows, columns).bytes()));
+  const TensorRef view = TensorRef::fractal_nz(image.data(), dtype, rows, columns);
+  if (dtype == DType::kFloat16 || dtype == DType::kBFloat16 || dtype == DType::kInt8) {
+    Context context = Context::create({.threads = 1}).value();
+    EXPECT_TRUE(dense.elements() == 0 || pack_fractal_nz(context, dense, view).ok());
+  }
+  return GuardedTensor::fractal_nz(transposed ? view.transposed() : view);
+}
+
 GuardedTensor lay_out(OperandId id, const ConstTensorRef& from, const Layout& layout) {
   if (!from.given()) return {};
   const std::int64_t gap = layout.rows_padded ? 9 : 0;
@@ -65,7 +80,8 @@ GuardedTensor lay_out(OperandId id, const ConstTensorRef& from, const Layout& la
     case OperandId::kX1:
       return {from, x1_strides(from, layout)};
     case OperandId::kX2:
-      if (from.format() == Format::kFractalNz) return GuardedTensor::fractal_nz(from);
+      if (layout.weight == WeightForm::kFractalNz)
+        return from.dense() ? as_fractal_nz(from, false) : as_fractal_nz(from.transposed(), true);
       return {from, x2_strides(from, layout)};
     case OperandId::kX3:
     case OperandId::kResidual:
@@ -199,11 +215,7 @@ std::string OperatorCase::text(int ranks) const {
 }
 
 RankData::RankData(const OperatorCase& c, int rank, int ranks) {
-  tools::Operands dense = tools::RandomSource(c.operands).make(rank, ranks).value();
-  if (c.layout.weight == WeightForm::kFractalNz) {
-    Context context = Context::create({.threads = 1}).value();
-    EXPECT_TRUE(dense.store_x2_as_nz(context).ok());
-  }
+  const tools::Operands dense = tools::RandomSource(c.operands).make(rank, ranks).value();
   for (int i = 0; i < tools::kOperands; ++i) {
     const auto id = static_cast<OperandId>(i);
     (*this)[id] = lay_out(id, dense.tensor(id), c.layout);
@@ -218,25 +230,19 @@ RankData::RankData(const OperatorCase& c, int rank, int ranks) {
 }
 
 void RankData::add_random(OperandId id, const ConstTensorRef& like, std::uint64_t seed, int rank) {
-  const bool nz = like.format() == Format::kFractalNz, nz_transposed = like.fractal_nz_transposed();
-  const ConstTensorRef shape = nz_transposed ? like.transposed() : like;
+  const bool transposed = like.fractal_nz_transposed();
+  const ConstTensorRef stored = transposed ? like.transposed() : like;
   std::vector<std::byte> memory(static_cast<std::size_t>(bytes_of(like.dtype(), like.elements())));
-  const ConstTensorRef dense(memory.data(), like.dtype(), shape.dims());
+  const ConstTensorRef dense(memory.data(), like.dtype(), stored.dims());
   tools::Random random(seed, kCommScales.has(id) ? 0 : rank, static_cast<int>(id));
-  tools::fill(random, like.dtype(), kSmallScales.has(id) ? 1e-4 : 0.01,
-              like.dtype() == DType::kInt32 ? 1000
-              : kSmallScales.has(id)        ? 1e-3
-                                            : 1,
-              like.elements(), memory.data());
-  if (!nz) {
-    (*this)[id] = {dense, vector_of(like.strides())};
-    return;
-  }
-  tools::Operands operands;
-  operands[id].tensor = nz_transposed ? dense.transposed() : dense;
-  Context context = Context::create({.threads = 1}).value();
-  EXPECT_TRUE(operands.store_x2_as_nz(context).ok());
-  (*this)[id] = GuardedTensor::fractal_nz(operands.tensor(id));
+  const bool is_small = kSmallScales.has(id);
+  const double most = like.dtype() == DType::kInt32 ? 1000 : is_small ? 1e-3 : 1;
+  // Where there is nothing to compute, operands may have any dtype.
+  if (like.dtype() != DType::kBool)
+    tools::fill(random, like.dtype(), is_small ? 1e-4 : 0.01, most, like.elements(), memory.data());
+  (*this)[id] = like.format() == Format::kFractalNz
+                    ? as_fractal_nz(dense, transposed)
+                    : GuardedTensor(dense, vector_of(like.strides()));
 }
 
 void RankData::add_output(const ConstTensorRef& like, const Extents& strides) {

@@ -12,6 +12,7 @@
 #include "cases.h"
 #include "family.h"
 #include "guarded_tensor.h"
+#include "ops/contract.h"
 #include "weft/group.h"
 
 namespace weft::testing {
@@ -124,7 +125,7 @@ RankData::RankData(Args args, std::uint64_t seed, int rank) {
   for (const auto& [id, tensor] : Family<Args>::inputs(args)) {
     if (!tensor->given()) continue;
     add_random(id, *tensor, seed, rank);
-    if (tensor->data() == outputs[0]->data()) in_place_ = id;
+    if (ops::same_view(*tensor, *outputs[0])) in_place_ = id;
   }
   for (const TensorRef* output : outputs)
     add_output(*output, {output->strides().begin(), output->strides().end()});
