@@ -47,6 +47,18 @@ struct Plain : Source {
   }
 };
 
+/// A row of scales or offsets, widened, for kLanes columns from `column` on; zero where base is null.
+template <class Isa, DType T>
+inline typename Isa::F scale_row(const Narrow& p, const void* base, std::int64_t group,
+                                 int column) {
+  if (!base) return Isa::broadcast_float(0);
+  const char* row = static_cast<const char*>(base) + 2 * group * p.group_stride;
+  if (p.scale_step == 0) return Isa::template broadcast_wide<T>(row);
+  const std::int64_t left = p.n - column;
+  return Isa::template load_wide<T>(row + 2 * column, static_cast<int>(least(left, Isa::kLanes)));
+}
+inline bool is_finite(float x) { return x >= -3.39e38f && x <= 3.39e38f; }
+
 /// Columns stored as integers of kBits, to be restored to T; kStep_ values of T make a word.
 template <class Isa, DType T, int kBits, int kStep_>
 class Stored : public Isa {
@@ -60,13 +72,13 @@ class Stored : public Isa {
 
   /// For a group and the columns from `column` on. False: the tile kernel has to do it.
   bool prepare(const Narrow& p, std::int64_t group, int column) {
-    scale_ = scales(p, p.scale, group, column);
-    offset_ = p.offset ? scales(p, p.offset, group, column) : Isa::broadcast_float(0);
+    scale_ = scale_row<Isa, T>(p, p.scale, group, column);
+    offset_ = scale_row<Isa, T>(p, p.offset, group, column);
     scaled_down_ = Isa::mul(scale_, Isa::broadcast_float(kUnit));
     way_ = choose_way(p.offset != nullptr);
     // An offset that makes a float16 sum overflow could make a nan, and those have many bits.
     constexpr float kMost = T == DType::kFloat16 ? 60000 : 3.39e38f;
-    return Isa::every(scale_, [](float s) { return s >= -3.39e38f && s <= 3.39e38f; }) &&
+    return Isa::every(scale_, is_finite) &&
            Isa::every(offset_, [](float o) { return o >= -kMost && o <= kMost; });
   }
 
@@ -85,12 +97,6 @@ class Stored : public Isa {
  private:
   static constexpr float kUnit = 1.0f / (1u << (32 - kBits));
 
-  static F scales(const Narrow& p, const void* base, std::int64_t group, int column) {
-    const char* row = static_cast<const char*>(base) + 2 * group * p.group_stride;
-    if (p.scale_step == 0) return Isa::template broadcast_wide<T>(row);
-    const int left = p.n - column;
-    return Isa::template load_wide<T>(row + 2 * column, left < Isa::kLanes ? left : Isa::kLanes);
-  }
   Way choose_way(bool has_offset) const {
     // The smallest bfloat16 scales cannot be scaled down.
     if (!has_offset && (T == DType::kFloat16 || Isa::every(scale_, [](float s) {
