@@ -208,7 +208,7 @@ void run_blocked(ThreadPool& pool, const Blocked& gemm) {
 }
 
 std::int64_t gather_bytes(const Kernel& kernel, std::int64_t k) {
-  return round_up(kernel.mr * k * info(kernel.a).bits / 8, 4096);
+  return round_up(std::max(kernel.mr, kernel.narrow.rows) * k * info(kernel.a).bits / 8, 4096);
 }
 
 namespace {

@@ -128,7 +128,7 @@ struct Problem {
     Out out(rows_wanted, n);
     Blocked gemm =
         blocked(out, weight(), rows::select(DType::kFloat16, isa::available()), rows_wanted);
-    gemm.scratch_bytes = 4 * kernel.mr * kernel.nr;
+    gemm.scratch_bytes = 4 * kernel.narrow.rows * kernel.nr;
     Buffer scratch = Buffer::allocate(threads * gemm.scratch_bytes, "scratch").value();
     gemm.scratch = scratch.data();
     if (!run_narrow(pool, gemm, x.data())) return {};

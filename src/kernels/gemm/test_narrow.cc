@@ -73,11 +73,11 @@ class NarrowTest : public testing::TestWithParam<const Kernel*> {
 // rows of the weight unaligned.
 TEST_P(NarrowTest, HasTheBitsOfTheTileKernel) {
   const std::int64_t step = kernel.k_step;
-  std::vector<std::int64_t> depths{1, 2, 3, step - 1, step, step + 1, 2 * step, 5 * step + 7};
+  const std::int64_t depths[] = {1, 2, 3, 2 * step - 1, step, step + 1, 2 * step, 5 * step + 61};
   unsigned seed = 100;
   for (std::int64_t m = 1; m <= kernel.narrow.rows; ++m)
     for (std::int64_t n = 1; n <= kernel.nr; ++n) {
-      const std::int64_t k = depths[(m + n) % depths.size()];
+      const std::int64_t k = depths[(m + n) % std::size(depths)];
       for (const Fill& fill : {Fill(ordinary), Fill(wide)}) {
         const Shape shape{m, n, k, static_cast<int>((m + 3 * n) % 5), (m + n) % 3 != 0};
         std::mt19937 random(++seed);
