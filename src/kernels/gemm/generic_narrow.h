@@ -47,7 +47,8 @@ struct Plain : Source {
   }
 };
 
-/// A row of scales or offsets, widened, for kLanes columns from `column` on; zero where base is null.
+/// A row of scales or offsets, widened, for kLanes columns from `column` on; zero where base is
+/// null.
 template <class Isa, DType T>
 inline typename Isa::F scale_row(const Narrow& p, const void* base, std::int64_t group,
                                  int column) {
