@@ -16,22 +16,31 @@ namespace {
 constexpr std::byte kCanary{0xff};
 constexpr std::int64_t kGuardBytes = 256;
 
+/// Calls body(offset in a, offset in b) for every element of two tensors of the same extents, in
+/// row-major order.
+template <typename Body>
+void for_pairs(const ConstTensorRef& a, const ConstTensorRef& b, const Body& body) {
+  const std::int64_t elements = a.elements();
+  std::array<std::int64_t, kMaxDims> at{};
+  std::int64_t in_a = 0, in_b = 0;
+  for (std::int64_t i = 0; i < elements; ++i) {
+    body(in_a, in_b);
+    for (int axis = a.rank() - 1; axis >= 0; --axis) {
+      std::int64_t& index = at[static_cast<std::size_t>(axis)];
+      in_a += a.stride(axis);
+      in_b += b.stride(axis);
+      if (++index < a.dim(axis)) break;
+      in_a -= index * a.stride(axis);
+      in_b -= index * b.stride(axis);
+      index = 0;
+    }
+  }
+}
+
 /// Calls body(position in row-major order, offset by strides) for every element.
 template <typename Body>
 void for_elements(const ConstTensorRef& tensor, const Body& body) {
-  const std::int64_t elements = tensor.elements();
-  std::array<std::int64_t, kMaxDims> at{};
-  std::int64_t offset = 0;
-  for (std::int64_t i = 0; i < elements; ++i) {
-    body(i, offset);
-    for (int axis = tensor.rank() - 1; axis >= 0; --axis) {
-      const auto a = static_cast<std::size_t>(axis);
-      offset += tensor.stride(axis);
-      if (++at[a] < tensor.dim(axis)) break;
-      offset -= at[a] * tensor.stride(axis);
-      at[a] = 0;
-    }
-  }
+  for_pairs(ConstTensorRef(nullptr, tensor.dtype(), tensor.dims()), tensor, body);
 }
 
 void copy_element(DType dtype, const std::byte* from, std::int64_t from_index, std::byte* to,
@@ -75,11 +84,9 @@ GuardedTensor::GuardedTensor(DType dtype, const std::vector<std::int64_t>& dims,
 GuardedTensor::GuardedTensor(const ConstTensorRef& from, const std::vector<std::int64_t>& strides) {
   if (!from.given()) return;
   allocate(from.dtype(), {from.dims().begin(), from.dims().end()}, strides);
-  std::vector<std::int64_t> to;
-  for_elements(view(), [&](std::int64_t, std::int64_t offset) { to.push_back(offset); });
   const auto* source = static_cast<const std::byte*>(from.data());
-  for_elements(from, [&](std::int64_t i, std::int64_t offset) {
-    copy_element(from.dtype(), source, offset, base(memory_), to[static_cast<std::size_t>(i)]);
+  for_pairs(from, view(), [&](std::int64_t at, std::int64_t to) {
+    copy_element(from.dtype(), source, at, base(memory_), to);
   });
   original_ = memory_;
 }
@@ -97,11 +104,11 @@ GuardedTensor GuardedTensor::fractal_nz(const ConstTensorRef& from) {
 void GuardedTensor::allocate(DType dtype, const std::vector<std::int64_t>& dims,
                              const std::vector<std::int64_t>& strides) {
   tensor_ = TensorRef(nullptr, dtype, dims, strides);
-  std::int64_t least = 0, most = -1;
-  for_elements(tensor_, [&](std::int64_t, std::int64_t at) {
-    least = std::min(least, at);
-    most = std::max(most, at);
-  });
+  std::int64_t least = 0, most = 0;
+  for (int axis = 0; axis < tensor_.rank() && tensor_.elements() > 0; ++axis) {
+    const std::int64_t reach = (tensor_.dim(axis) - 1) * tensor_.stride(axis);
+    (reach < 0 ? least : most) += reach;
+  }
   // One element behind an aligned address: kernels must not need more than the type's alignment.
   const int bits = info(dtype).bits;
   offset_ = kGuardBytes + (bits + 7) / 8 - least * bits / 8;

@@ -160,8 +160,8 @@ TEST_P(BitsTest, OfARowDoNotDependOnHowManyRowsThereAre) {
   constexpr std::int64_t kMost = 512;
   const bool scatter = &small().op() == &tools::matmul_reduce_scatter_operator();
   for (const bool transposed : {false, true})
-    for (const auto& [isa, k] : {std::pair{"", "2100,64"},
-                                 {"avx512", "2100,64"},
+    for (const auto& [isa, k] : {std::pair{"", "1300,64"},
+                                 {"avx512", "1300,64"},
                                  {"avx2", "96,40"},
                                  {"scalar", "96,40"}}) {
       const auto rows = [&](std::int64_t m) {
