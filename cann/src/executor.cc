@@ -84,7 +84,7 @@ aclnnStatus Executors::launch(Executor& executor, void* workspace, uint64_t work
   const StreamRef found = Runtime::instance().find_stream(stream, code);
   if (!found) return ACLNN_ERR_RUNTIME_ERROR;
   if (!executor.launch) return ACLNN_SUCCESS;
-  const Error error = found->stream.submit(executor.launch(executor.operands), executor.on_failure);
+  const Error error = executor.launch(executor.operands, found->stream);
   return error.ok() ? ACLNN_SUCCESS : fail(ACLNN_ERR_RUNTIME_ERROR, error.message);
 }
 

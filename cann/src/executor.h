@@ -23,16 +23,15 @@ struct Operand {
   std::vector<Tensor> tensors;  // copies; empty: the operand was left out (or the list is empty)
 };
 
-/// The second phase of one call: makes the task from the operands as they are now. What the task
-/// needs it must own, because the executor may be gone when it runs.
-using Launch = std::function<Task(const std::vector<Operand>&)>;
+/// The second phase of one call: submits a task made from the operands as they are now. What the
+/// task needs it must own, because the executor may be gone when it runs.
+using Launch = std::function<Error(const std::vector<Operand>&, Stream&)>;
 
 class Executor {
  public:
   const char* op = "";               ///< "aclnnMatmulAllReduce": its second phase
   std::uint64_t workspace_size = 0;  ///< bytes that the second phase asks for
   bool may_repeat = false;
-  OnFailure on_failure = OnFailure::kStreamDecides;
   std::vector<Operand> operands;
   Launch launch;  ///< empty: there is nothing to do
 

@@ -262,12 +262,12 @@ class ExecutorTest : public RuntimeTest {
                           {},
                           {.is_list = true, .tensors = {in, in}},
                           {.direction = Operand::Direction::kOutput, .tensors = {out}}};
-    executor->launch = [](const std::vector<Operand>& operands) -> Task {
-      return [from = static_cast<float*>(operands[0].tensors[0].data),
-              to = static_cast<float*>(operands[3].tensors[0].data)] {
+    executor->launch = [](const std::vector<Operand>& operands, Stream& stream) {
+      return stream.submit([from = static_cast<float*>(operands[0].tensors[0].data),
+                            to = static_cast<float*>(operands[3].tensors[0].data)] {
         *to = *from + 1;
         return Status();
-      };
+      });
     };
     aclOpExecutor* handle = nullptr;
     std::uint64_t size = 99;
