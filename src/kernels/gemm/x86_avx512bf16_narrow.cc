@@ -82,15 +82,15 @@ class StoredPairs : public ZmmFloat {
   }
   template <Way kWay>
   F value(Vec columns, Vec left, int half) const {
-    const Vec field = _mm512_and_si512(_mm512_sllv_epi32(columns, left),
-                                       _mm512_set1_epi32(-1 << (32 - kBits)));
+    const Vec field =
+        _mm512_and_si512(_mm512_sllv_epi32(columns, left), _mm512_set1_epi32(-1 << (32 - kBits)));
     if constexpr (kWay == Way::kScaled) return mul(to_float(field), scaled_down_[half]);
     return mul(fma(to_float(field), broadcast_float(kUnit), offset_[half]), scale_[half]);
   }
   static Vec upper_halves(Vec x, Vec y) {
-    const Vec words = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35,
-                                       33, 31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3,
-                                       1);
+    const Vec words =
+        _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
+                         25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
     return _mm512_permutex2var_epi16(x, words, y);
   }
 
