@@ -36,12 +36,13 @@ Result<Layout> Layout::make(Collective collective, Pattern pattern, std::int64_t
     const Layout layout = layout_of(collective, pattern, m, ranks, row_bytes, rows);
     if (kRingOffset + kSlots * layout.slot_bytes <= window_bytes) return layout;
   }
+  const std::int64_t least =
+      kRingOffset + kSlots * layout_of(collective, pattern, m, ranks, row_bytes, 1).slot_bytes;
   return Status(
       StatusCode::kInvalidArgument,
       fmt::format("the window of {} bytes per rank is too small for rows of {} bytes; set "
                   "HCCL_BUFFSIZE or GroupOptions::window_bytes to at least {} MB",
-                  window_bytes, row_bytes,
-                  ((kRingOffset + 2 * kSlots * round_up(2 * row_bytes, 4096)) >> 20) + 1));
+                  window_bytes, row_bytes, ceil_div(least, std::int64_t{1} << 20)));
 }
 
 std::int64_t Layout::window_bytes_used() const {
