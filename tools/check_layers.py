@@ -19,6 +19,10 @@ BELOW = {
 FAMILIES = {"gemm": ["rows"]}
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)
 FRONT_ENDS = ("cann", "python", "examples")
+# Of the internals, a front end may use base: environment, clocks, memory.
+FRONT_END_BELOW = {"cann": ["base"]}
+# The folders of cann/include, which programs for CANN include by these names.
+CANN = ("acl", "aclnn", "aclnnop", "hccl")
 
 
 def tracked():
@@ -41,10 +45,14 @@ def allowed(path, quote, header):
                 return f"the kernel family {family} may not use {other}"
         if layer != top[1] and layer not in BELOW[top[1]]:
             return f"{top[1]} may include only {', '.join([top[1], *BELOW[top[1]]])}"
-    elif top[0] == "src" and layer in ("tools", "tests", "bench", *FRONT_ENDS):
+    elif top[:2] == ["cann", "include"]:
+        if "/" in header and layer not in CANN:
+            return f"CANN's headers include only {', '.join(CANN)} and the standard library"
+    elif top[0] == "src" and layer in ("tools", "tests", "bench", *FRONT_ENDS, *CANN):
         return "the library does not know its front ends"
-    elif top[0] in FRONT_ENDS and layer in BELOW:
-        return "front ends and examples use the public headers only"
+    elif top[0] in FRONT_ENDS and layer in BELOW and layer not in FRONT_END_BELOW.get(top[0], []):
+        return "front ends and examples use the public headers only" + (
+            ", and base" if top[0] in FRONT_END_BELOW else "")
     return None
 
 

@@ -19,5 +19,6 @@ void add_check(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);
 void add_demo(CLI::App& app, Action& action);
+void add_cann_flags(CLI::App& app, Action& action);
 
 }  // namespace weft::tools

@@ -57,6 +57,7 @@ int run(int argc, char** argv) {
   add_bench(app, action);
   add_explain(app, action);
   add_demo(app, action);
+  add_cann_flags(app, action);
   if (const std::string problem = command_problem(app, arguments); !problem.empty()) {
     fmt::print(stderr, "weft: {}\nSee weft --help.\n", problem);
     return kUsageExit;

@@ -17,7 +17,7 @@ const std::string kOp = "matmul_allreduce_add_rmsnorm";
 
 TEST(WeftOptionsTest, EveryCommandHasHelpWithExamples) {
   EXPECT_THAT(weft({"--help"}).out, HasSubstr("Exit codes: 0 ok"));
-  for (const char* command : {"info", "run", "check", "bench", "explain", "demo"}) {
+  for (const char* command : {"info", "run", "check", "bench", "explain", "demo", "cann-flags"}) {
     const Ran ran = weft({command, "--help"});
     EXPECT_EQ(ran.exit_code, 0) << command;
     EXPECT_EQ(ran.err, "") << command;
@@ -27,9 +27,12 @@ TEST(WeftOptionsTest, EveryCommandHasHelpWithExamples) {
 
 TEST(WeftOptionsTest, MistakesAreOneMessageAndCodeTwo) {
   const std::pair<std::vector<std::string>, std::string> cases[] = {
-      {{}, "weft: a command is missing.\nCommands: info, run, check, bench, explain, demo.\n"},
+      {{},
+       "weft: a command is missing.\nCommands: info, run, check, bench, explain, demo, "
+       "cann-flags.\n"},
       {{"frobnicate"},
-       "weft: unknown command 'frobnicate'.\nCommands: info, run, check, bench, explain, demo.\n"},
+       "weft: unknown command 'frobnicate'.\nCommands: info, run, check, bench, explain, demo, "
+       "cann-flags.\n"},
       {{"run", "matmul"},
        "weft: unknown operator 'matmul'.\nKnown operators: matmul_allreduce, "
        "matmul_allreduce_add_rmsnorm, matmul_reduce_scatter, add_rmsnorm.\n"},

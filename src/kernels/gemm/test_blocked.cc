@@ -3,8 +3,8 @@
 // of rows do not change a bit.
 #include <gtest/gtest.h>
 
-#include <array>
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <random>

@@ -19,7 +19,7 @@ Result<Wire> Wire::plan(const rows::Kernels& rows, std::int64_t n, const CommSca
 void Wire::bind(const CommScales& scales) {
   if (!int8_) return;
   const auto widen = [&](const ConstTensorRef& scale, float* to) {
-    const std::int64_t stride = scale.stride(scale.rank() - 1) * 2;
+    const std::int64_t stride = n_ == 1 ? 0 : scale.stride(scale.rank() - 1) * 2;
     for (std::int64_t j = 0; j < n_; ++j)
       rows_->widen(static_cast<const std::byte*>(scale.data()) + j * stride, to + j, 1);
   };

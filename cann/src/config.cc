@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/env.h"
+
+namespace weft::cann {
+namespace {
+
+constexpr int kMostDevices = 1024;
+
+int visible_devices(std::string_view list, int devices) {
+  int visible = 0, previous = -1;
+  while (true) {
+    int id = -1;
+    const auto [end, error] = std::from_chars(list.data(), list.data() + list.size(), id);
+    list.remove_prefix(static_cast<std::size_t>(end - list.data()));
+    if (error != std::errc() || id <= previous || id >= devices) return visible;
+    if (!list.empty() && list[0] != ',') return visible;
+    ++visible;
+    if (list.empty()) return visible;
+    previous = id;
+    list.remove_prefix(1);
+  }
+}
+
+}  // namespace
+
+Result<int> read_device_count() {
+  WEFT_ASSIGN_OR_RETURN(const std::int64_t count, env::integer("WEFT_DEVICES", 1, kMostDevices));
+  const std::string visible = env::text("ASCEND_RT_VISIBLE_DEVICES");
+  const int devices = static_cast<int>(count);
+  return visible.empty() ? devices : visible_devices(visible, devices);
+}
+
+Error read_config(const char* path, MessageScope& scope) {
+  std::ifstream file(path);
+  if (!file) return {ACL_ERROR_INVALID_FILE, fmt::format("cannot read the file {}", path)};
+  // Neither exceptions nor comments.
+  const auto json = nlohmann::json::parse(file, nullptr, false, false);
+  if (!json.is_object()) return {ACL_ERROR_PARSE_FILE, fmt::format("{} is no JSON object", path)};
+  const auto mode = json.find("err_msg_mode");
+  if (mode == json.end()) return {};
+  const std::string text = mode->is_string() ? mode->get<std::string>() : mode->dump();
+  if (text != "0" && text != "1")
+    return {ACL_ERROR_FILE_ATTR_INVALID,
+            fmt::format("{}: err_msg_mode is {} but must be \"0\" or \"1\"", path, text)};
+  scope = text == "1" ? MessageScope::kProcess : MessageScope::kThread;
+  return {};
+}
+
+}  // namespace weft::cann

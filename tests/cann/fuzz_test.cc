@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random sequences of calls, legal and not, from one thread and from several: every code is a known
+// one, and nothing crashes or hangs. A failure prints the seed.
+#include <pthread.h>
+
+#include <array>
+#include <deque>
+#include <mutex>
+#include <random>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "aclnn/aclnn_base.h"
+#include "check.h"
+
+namespace weft::cann {
+namespace {
+
+/// Handles that exist, existed, or never did; shared by the threads.
+class Pool {
+ public:
+  void add(void* handle) {
+    const std::lock_guard lock(mutex_);
+    handles_.push_back(handle);
+  }
+  void* any(std::mt19937_64& random) {
+    const std::lock_guard lock(mutex_);
+    switch (random() % 8) {
+      case 0:
+        return nullptr;
+      case 1:
+        return &mutex_;
+      case 2:
+        return reinterpret_cast<void*>(random());
+      default:
+        return handles_.empty() ? nullptr : handles_[random() % handles_.size()];
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<void*> handles_;
+};
+
+/// What tasks write to: each its own place, which outlives the runtime.
+class Places {
+ public:
+  static constexpr std::size_t kBytes = 64;
+  char* next() {
+    const std::lock_guard lock(mutex_);
+    return places_.emplace_back().data();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::deque<std::array<char, kBytes>> places_;
+};
+
+struct World {
+  Pool handles, memory;
+  Places places;
+};
+
+bool known(int code) {
+  static const std::set<int> codes = {ACL_SUCCESS,
+                                      ACL_ERROR_INVALID_PARAM,
+                                      ACL_ERROR_UNINITIALIZE,
+                                      ACL_ERROR_REPEAT_INITIALIZE,
+                                      ACL_ERROR_REPEAT_FINALIZE,
+                                      ACL_ERROR_WAIT_CALLBACK_TIMEOUT,
+                                      ACL_ERROR_RT_PARAM_INVALID,
+                                      ACL_ERROR_RT_INVALID_DEVICEID,
+                                      ACL_ERROR_RT_CONTEXT_NULL,
+                                      ACL_ERROR_RT_STREAM_CONTEXT,
+                                      ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID,
+                                      ACL_ERROR_RT_EVENT_TIMESTAMP_REVERSAL,
+                                      ACL_ERROR_RT_STREAM_SUBSCRIBE,
+                                      ACL_ERROR_RT_THREAD_SUBSCRIBE,
+                                      ACL_ERROR_RT_STREAM_NO_CB_REG,
+                                      ACL_ERROR_RT_INVALID_HANDLE,
+                                      ACL_ERROR_RT_INVALID_MALLOC_TYPE,
+                                      ACL_ERROR_RT_SYSPARAMOPT_NOT_SET,
+                                      ACL_ERROR_RT_STREAM_ABORT,
+                                      ACL_ERROR_RT_WAIT_TIMEOUT,
+                                      ACL_ERROR_RT_NO_STREAM_RESOURCE,
+                                      ACL_ERROR_RT_MEMORY_ALLOCATION,
+                                      ACL_ERROR_RT_STREAM_SYNC_TIMEOUT,
+                                      ACL_ERROR_RT_EVENT_SYNC_TIMEOUT,
+                                      ACL_ERROR_RT_AICORE_TIMEOUT,
+                                      ACLNN_ERR_PARAM_NULLPTR,
+                                      ACLNN_ERR_PARAM_INVALID,
+                                      ACLNN_ERR_INNER_NULLPTR};
+  return codes.contains(code);
+}
+
+class Caller {
+ public:
+  Caller(World& world, std::uint64_t seed) : world_(world), random_(seed) {}
+
+  int call() {
+    switch (random_() % 40) {
+      case 0:
+        return aclrtSetDevice(small(18) - 1);
+      case 1:
+        return aclrtResetDevice(small(18) - 1);
+      case 2:
+        return kept(aclrtCreateContext(&made_, small(17)));
+      case 3:
+        return random_() % 8 ? ACL_SUCCESS : aclrtDestroyContext(handle());
+      case 4:
+        return aclrtSetCurrentContext(handle());
+      case 5:
+        return kept(aclrtCreateStream(&made_));
+      case 6:
+        return aclrtDestroyStream(handle());
+      case 7:
+        return aclrtDestroyStreamForce(handle());
+      case 8:
+        return aclrtSynchronizeStreamWithTimeout(handle(), small(5) - 2);
+      case 9:
+        return aclrtSynchronizeStream(handle());
+      case 10:
+        return aclrtStreamAbort(handle());
+      case 11:
+        return random_() % 16 ? ACL_SUCCESS : aclrtSetStreamFailureMode(handle(), small(3));
+      case 12:
+        return kept(aclrtCreateEvent(&made_));
+      case 13:
+        return kept(aclrtCreateEventWithFlag(&made_, static_cast<uint32_t>(small(12))));
+      case 14:
+        return aclrtDestroyEvent(handle());
+      case 15:
+      case 16:
+        return aclrtRecordEvent(handle(), handle());
+      case 17:
+        return aclrtStreamWaitEvent(handle(), handle());
+      case 18:
+        return aclrtSynchronizeEventWithTimeout(handle(), small(4) - 2);
+      case 19:
+        return aclrtQueryEventStatus(handle(), maybe(&recorded_));
+      case 20:
+        return aclrtEventElapsedTime(maybe(&ms_), handle(), handle());
+      case 21:
+        return aclrtStreamQuery(handle(), maybe(&status_));
+      case 22:
+        return allocate();
+      case 23:
+        return aclrtFree(world_.memory.any(random_));
+      case 24:
+        return aclrtFreeHost(world_.memory.any(random_));
+      case 25:
+      case 26:
+        return aclrtMemsetAsync(world_.places.next(), Places::kBytes, 1, random_() % 80, handle());
+      case 27:
+        return aclrtMemcpyAsync(world_.places.next(), Places::kBytes, kFrom, random_() % 80,
+                                static_cast<aclrtMemcpyKind>(small(8)), handle());
+      case 28:
+        return aclrtMemcpy(world_.places.next(), Places::kBytes, kFrom, random_() % 80,
+                           static_cast<aclrtMemcpyKind>(small(8)));
+      case 29:
+        return task();
+      case 30:
+        return aclrtLaunchHostFunc(handle(), maybe(+[](void*) {}), nullptr);
+      case 31:
+        return aclrtSubscribeReport(thread(), handle());
+      case 32:
+        return aclrtUnSubscribeReport(thread(), handle());
+      case 33:
+        return aclrtLaunchCallback(maybe(+[](void*) {}), nullptr,
+                                   static_cast<aclrtCallbackBlockType>(0), handle());
+      case 34:
+        return aclrtProcessReport(small(3) - 1 < 0 ? 0 : 1);
+      case 35:
+        return tensor();
+      case 36:
+        return aclDestroyTensor(static_cast<aclTensor*>(handle()));
+      case 37:
+        return aclGetViewOffset(static_cast<aclTensor*>(handle()), maybe(&offset_));
+      case 38:
+        return aclDestroyAclOpExecutor(static_cast<aclOpExecutor*>(handle()));
+      default:
+        return aclrtSynchronizeDeviceWithTimeout(small(4) - 2);
+    }
+  }
+
+ private:
+  int small(int end) { return static_cast<int>(random_() % static_cast<unsigned>(end)); }
+  void* handle() { return world_.handles.any(random_); }
+  template <typename T>
+  T* maybe(T* pointer) {
+    return random_() % 8 ? pointer : nullptr;
+  }
+  static std::uint64_t thread() { return static_cast<std::uint64_t>(pthread_self()); }
+  int kept(int code) {
+    if (code == ACL_SUCCESS) world_.handles.add(made_);
+    return code;
+  }
+  int allocate() {
+    void* memory = nullptr;
+    const int code = random_() % 2 ? aclrtMallocHost(&memory, random_() % 100)
+                                   : aclrtMalloc(&memory, random_() % 100,
+                                                 static_cast<aclrtMemMallocPolicy>(small(9)));
+    if (code == ACL_SUCCESS) world_.memory.add(memory);
+    return code;
+  }
+  int task() {
+    int code = ACL_SUCCESS;
+    const StreamRef stream = Runtime::instance().find_stream(handle(), code);
+    if (!stream) return code;
+    const bool fails = random_() % 8 == 0;
+    return stream->stream
+        .submit([fails] { return fails ? Status(StatusCode::kTimeout, "fuzz") : Status(); })
+        .code;
+  }
+  int tensor() {
+    const int64_t dims[] = {small(4), small(4)};
+    aclTensor* made = aclCreateTensor(maybe(dims), 2, ACL_FLOAT, nullptr, small(3), ACL_FORMAT_ND,
+                                      maybe(dims), 2, nullptr);
+    if (made) world_.handles.add(made);
+    return ACL_SUCCESS;
+  }
+
+  World& world_;
+  std::mt19937_64 random_;
+  void* made_ = nullptr;
+  float ms_ = 0;
+  int64_t offset_ = 0;
+  aclrtStreamStatus status_{};
+  aclrtEventRecordedStatus recorded_{};
+  static constexpr char kFrom[Places::kBytes] = {};
+};
+
+void run(std::uint64_t seed, int threads, int calls) {
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  ASSERT_EQ(aclInit(nullptr), ACL_SUCCESS);
+  World world;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < threads; ++i)
+    callers.emplace_back([&world, seed, i, calls] {
+      Caller caller(world, seed * 1000 + static_cast<std::uint64_t>(i));
+      for (int call = 0; call < calls; ++call) {
+        const int code = caller.call();
+        ASSERT_TRUE(known(code)) << "seed " << seed << " thread " << i << " call " << call
+                                 << ": code " << code << " " << aclGetRecentErrMsg();
+      }
+    });
+  for (std::thread& caller : callers) caller.join();
+  ASSERT_EQ(aclFinalize(), ACL_SUCCESS);
+}
+
+TEST(Fuzz, OneThread) {
+  const std::uint64_t base = std::random_device{}();
+  for (std::uint64_t i = 0; i < 20; ++i) run(base + i, 1, 2000);
+}
+
+TEST(Fuzz, FourThreads) {
+  const std::uint64_t base = std::random_device{}();
+  for (std::uint64_t i = 0; i < 5; ++i) run(base + i, 4, 1000);
+}
+
+}  // namespace
+}  // namespace weft::cann
