@@ -6,7 +6,7 @@ set(WEFT_ISA_FLAGS_avx512 ${WEFT_ISA_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq
 set(WEFT_ISA_FLAGS_avx512vnni ${WEFT_ISA_FLAGS_avx512} -mavx512vnni)
 set(WEFT_ISA_FLAGS_avx512bf16 ${WEFT_ISA_FLAGS_avx512} -mavx512bf16)
 set(WEFT_ISA_FLAGS_amxint8 ${WEFT_ISA_FLAGS_avx512vnni} -mamx-tile -mamx-int8)
-set(WEFT_ISA_FLAGS_amxbf16 ${WEFT_ISA_FLAGS_avx512bf16} -mamx-tile -mamx-bf16)
+set(WEFT_ISA_FLAGS_amxbf16 ${WEFT_ISA_FLAGS_avx512bf16} -mavx512fp16 -mamx-tile -mamx-bf16)
 
 # weft_isa_sources(ISA file.cc ...): adds files to the library, compiled for one instruction set. fp contraction is off, so a
 # fused multiply-add is there only where the code writes one, and all ISAs can give the same bits.

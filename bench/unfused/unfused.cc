@@ -9,7 +9,7 @@ namespace {
 
 // Rows that travel at once: the slots of a ring of three stay within a few MiB, which was the
 // fastest all-reduce of 64 MiB between two ranks
-// (docs/measurements/matmul_allreduce_add_rmsnorm.md).
+// (docs/measurements/matmul_collectives.md).
 constexpr std::int64_t kRingRows = 256;
 constexpr std::int64_t kBatch = 8;
 

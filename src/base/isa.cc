@@ -61,6 +61,9 @@ std::string_view refusal(Set row) {
     case kAmxBf16:
       if (!bit(seven.edx, 24) || !bit(seven.edx, row == kAmxInt8 ? 25 : 22))
         return row == kAmxInt8 ? "the CPU lacks AMX-INT8" : "the CPU lacks AMX-BF16";
+      // Every CPU with AMX-BF16 has it; a hypervisor may hide it.
+      if (row == kAmxBf16 && !bit(seven.edx, 23))
+        return "the CPU lacks AVX-512 FP16, which the kernels of AMX-BF16 use";
       if ((saved & kTiles) != kTiles) return "the OS does not save the AMX tiles";
       return request_amx() ? "" : "the OS refused AMX tile data (arch_prctl)";
     default:

@@ -28,8 +28,8 @@ class RowView {
   explicit RowView(const Tensor& t)
       : base_(static_cast<Byte*>(t.data())),
         rows_(t.dim(t.rank() - 2)),
-        batch_bytes_(t.rank() == 3 ? t.stride(0) * 2 : 0),
-        row_bytes_(t.stride(t.rank() - 2) * 2) {}
+        batch_bytes_(t.rank() == 3 ? bytes_between(t, 0) : 0),
+        row_bytes_(bytes_between(t, t.rank() - 2)) {}
   Byte* operator[](std::int64_t row) const {
     return base_ + row / rows_ * batch_bytes_ + row % rows_ * row_bytes_;
   }
@@ -42,6 +42,12 @@ class RowView {
   std::int64_t row_bytes() const { return row_bytes_; }
 
  private:
+  /// The stride of an axis of extent 1 means nothing and may be any number.
+  template <typename Tensor>
+  static std::int64_t bytes_between(const Tensor& t, int axis) {
+    return t.dim(axis) == 1 ? 0 : t.stride(axis) * 2;
+  }
+
   Byte* base_ = nullptr;
   std::int64_t rows_ = 1, batch_bytes_ = 0, row_bytes_ = 0;
 };

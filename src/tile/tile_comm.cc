@@ -38,13 +38,13 @@ Result<Layout> Layout::make(Collective collective, Pattern pattern, std::int64_t
     const Layout layout = layout_of(collective, pattern, m, ranks, row_bytes, rows, window_bytes);
     if (layout.ring_offset + kSlots * layout.slot_bytes <= window_bytes) return layout;
   }
-  const std::int64_t ring = 2 * kSlots * round_up(2 * row_bytes, 4096);
-  const std::int64_t least = one_shot_fits(ring) ? 2 * kOneShotBytes + ring : ring;
+  const Layout smallest = layout_of(collective, pattern, m, ranks, row_bytes, 1, window_bytes);
+  const std::int64_t least = smallest.ring_offset + kSlots * smallest.slot_bytes;
   return Status(
       StatusCode::kInvalidArgument,
       fmt::format("the window of {} bytes per rank is too small for rows of {} bytes; set "
                   "HCCL_BUFFSIZE or GroupOptions::window_bytes to at least {} MB",
-                  window_bytes, row_bytes, (least >> 20) + 1));
+                  window_bytes, row_bytes, ceil_div(least, std::int64_t{1} << 20)));
 }
 
 std::int64_t Layout::window_bytes_used() const {

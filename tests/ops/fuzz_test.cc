@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // plan() with random arguments, most of them wrong in some way: it refuses or makes a legal plan,
-// and a legal plan gives right results.
+// and a legal plan gives right results and touches nothing else.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <functional>
 #include <limits>
@@ -11,58 +13,78 @@
 #include <vector>
 
 #include "operator_case.h"
-#include "ops/matmul_allreduce_add_rmsnorm/reference.h"
 #include "thread_ranks.h"
 
 namespace weft::testing {
 namespace {
 
+constexpr int kRanks = 2;
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 constexpr DType kDTypes[] = {DType::kFloat32, DType::kFloat16, DType::kBFloat16,
                              DType::kInt8,    DType::kInt4,    DType::kInt32,
                              DType::kInt64,   DType::kUInt64,  DType::kBool};
 
-/// Takes legal arguments and breaks some of them.
+/// Whether the number of elements fits into an int64, which making a view expects.
+bool can_be_counted(const std::vector<std::int64_t>& dims) {
+  double product = 1;
+  for (std::int64_t extent : dims) product *= std::max(1.0, std::fabs(static_cast<double>(extent)));
+  return product < 0x1p62;
+}
+
+/// Takes legal arguments and breaks some of them, or turns them into other legal ones.
+template <typename Args>
 class Mutator {
  public:
   explicit Mutator(tools::Random& random) : random_(random) {}
 
-  void mutate(MatmulAllReduceAddRmsNormArgs& args) {
+  void mutate(Args& args) {
     const auto changes = random_.next() % 4;
     for (std::uint64_t i = 0; i < changes; ++i) change(args);
   }
 
  private:
-  void change(MatmulAllReduceAddRmsNormArgs& a) {
-    if (random_.next() % 8 == 0) return resize(a);
-    ConstTensorRef* inputs[] = {
-        &a.x1,       &a.x2,   &a.bias, &a.dequant_scale, &a.antiquant_scale, &a.antiquant_offset,
-        &a.residual, &a.gamma};
-    const auto pick = random_.next() % (std::size(inputs) + 4);
-    if (pick < std::size(inputs)) return change(*inputs[pick]);
-    if (pick == std::size(inputs)) return change(a.y);
-    if (pick == std::size(inputs) + 1) return change(a.norm_out);
-    if (pick == std::size(inputs) + 2) a.antiquant_group_size = extent();
+  bool one_in(std::uint64_t n) { return random_.next() % n == 0; }
+
+  void change(Args& a) {
+    if (one_in(6)) return resize(a);
+    if constexpr (requires { a.antiquant_group_size; })
+      if (one_in(10)) a.antiquant_group_size = extent();
     constexpr double kEpsilons[] = {0, -1, 1, 1e-6, 0.5, 1e300};
-    if (pick == std::size(inputs) + 3) a.epsilon = kEpsilons[random_.next() % 6];
+    if constexpr (requires { a.epsilon; })
+      if (one_in(10)) a.epsilon = kEpsilons[random_.next() % 6];
+    const auto inputs = Family<Args>::inputs(a);
+    const auto outputs = Family<Args>::outputs(a);
+    const std::size_t pick = random_.next() % (inputs.size() + outputs.size());
+    if (pick >= inputs.size()) return change(*outputs[pick - inputs.size()]);
+    // An operand that was left out appears.
+    ConstTensorRef& input = *inputs[pick].second;
+    if (!input.given()) input = *inputs[random_.next() % inputs.size()].second;
+    change(input);
   }
 
-  // Another m or n everywhere, so that the call stays consistent.
-  void resize(MatmulAllReduceAddRmsNormArgs& a) {
-    if (a.x1.rank() != 2 || a.residual.rank() != 3 || !a.x2.given()) return;
-    if (random_.next() % 2) {
-      const std::int64_t m = extent();
-      a.x1 = {a.x1.data(), a.x1.dtype(), {m, a.x1.dim(1)}};
-      a.residual = {a.residual.data(), a.residual.dtype(), {1, m, a.residual.dim(2)}};
-    } else {
-      const std::int64_t n = extent();
-      a.x2 = {a.x2.data(), a.x2.dtype(), {a.x2.dim(0), n}};
-      a.residual = {a.residual.data(), a.residual.dtype(), {1, a.residual.dim(1), n}};
-      a.gamma = {a.gamma.data(), a.gamma.dtype(), {n}};
-      a.bias = {};
+  // Another extent wherever m, k or n was, so that the call stays consistent.
+  void resize(Args& a) {
+    if (a.x1.rank() < 2 || a.x2.rank() != 2) return;
+    const std::int64_t extents[] = {a.x1.dim(a.x1.rank() - 2), a.x2.dim(0), a.x2.dim(1)};
+    const std::int64_t old = extents[random_.next() % 3], now = extent();
+    for (const auto& [id, tensor] : Family<Args>::inputs(a)) replace(*tensor, old, now);
+    for (TensorRef* tensor : Family<Args>::outputs(a)) {
+      replace(*tensor, old, now);
+      // matmul_reduce_scatter: this rank's share.
+      if (!one_in(8)) replace(*tensor, old / kRanks, now / kRanks);
     }
-    a.y = {a.y.data(), a.residual.dtype(), a.residual.dims()};
-    a.norm_out = {a.norm_out.data(), a.residual.dtype(), a.residual.dims()};
+  }
+  template <typename Pointer>
+  void replace(BasicTensorRef<Pointer>& tensor, std::int64_t old, std::int64_t now) {
+    if (!tensor.given() || tensor.format() != Format::kStrided) return;
+    std::vector<std::int64_t> dims(tensor.dims().begin(), tensor.dims().end());
+    if (std::ranges::find(dims, old) == dims.end()) return;
+    const bool transposed = tensor.rank() == 2 && tensor.stride(0) == 1;
+    if (transposed) std::swap(dims[0], dims[1]);
+    std::ranges::replace(dims, old, now);
+    if (!can_be_counted(dims)) return;
+    tensor = BasicTensorRef<Pointer>(tensor.data(), tensor.dtype(), dims);
+    if (transposed) tensor = tensor.transposed();
   }
 
   template <typename Pointer>
@@ -71,7 +93,7 @@ class Mutator {
     std::vector<std::int64_t> strides(tensor.strides().begin(), tensor.strides().end());
     DType dtype = tensor.dtype();
     const auto axis = dims.empty() ? 0 : random_.next() % dims.size();
-    switch (random_.next() % 8) {
+    switch (random_.next() % 10) {
       case 0:
         tensor = {};
         return;
@@ -86,87 +108,169 @@ class Mutator {
         if (tensor.rank() >= 2) tensor = tensor.transposed();
         return;
       case 4:
+        if (tensor.rank() == 2 && std::ranges::all_of(dims, [](auto d) { return d < 1000; }))
+          tensor = BasicTensorRef<Pointer>::fractal_nz(tensor.data(), dtype, dims[0], dims[1]);
+        return;
       case 5:
-        if (!strides.empty()) strides[axis] = random_.next() % 8 ? extent() : kMost;
+        dims.insert(dims.begin(), 1);  // (n) as (1, n)
+        strides.insert(strides.begin(), extent());
+        if (dims.size() > kMaxDims) return;
+        break;
+      case 6:
+      case 7:
+        if (!strides.empty()) strides[axis] = one_in(8) ? kMost : extent();
         break;
       default:
         if (!dims.empty()) dims[axis] = extent();
     }
-    tensor = BasicTensorRef<Pointer>(tensor.data(), dtype, dims, strides);
+    if (can_be_counted(dims)) tensor = BasicTensorRef<Pointer>(tensor.data(), dtype, dims, strides);
   }
 
   std::int64_t extent() {
-    constexpr std::int64_t kExtents[] = {0,          1,          2,  3,   7,     31,    32,
-                                         33,         64,         96, 100, 65535, 65536, 1 << 20,
-                                         2147483647, 2147483648, -1, -7,  -64};
+    constexpr std::int64_t kExtents[] = {
+        0,  1,  2,   3,     7,     31,      32,         33,  64,   96, 100, 200,
+        -1, -7, -64, 65535, 65536, 1 << 20, 2147483647, 512, 1000, 10, 6,   2147483648};
     return kExtents[random_.next() % std::size(kExtents)];
   }
 
   tools::Random& random_;
 };
 
-bool same_operands(const MatmulAllReduceAddRmsNormArgs& a, const MatmulAllReduceAddRmsNormArgs& b) {
-  const auto same = [](const ConstTensorRef& x, const ConstTensorRef& y) {
-    return x.given() == y.given() && x.dtype() == y.dtype() &&
-           std::ranges::equal(x.dims(), y.dims()) && std::ranges::equal(x.strides(), y.strides());
-  };
-  return same(a.x1, b.x1) && same(a.x2, b.x2) && same(a.bias, b.bias) &&
-         same(a.dequant_scale, b.dequant_scale) && same(a.antiquant_scale, b.antiquant_scale) &&
-         same(a.antiquant_offset, b.antiquant_offset) && same(a.residual, b.residual) &&
-         same(a.gamma, b.gamma) && same(a.y, b.y) && same(a.norm_out, b.norm_out) &&
-         a.antiquant_group_size == b.antiquant_group_size;
+/// The elements between the first and the last that a view reaches, roughly. The stride of an axis
+/// with one element may be anything that counts in bytes.
+double reach(const ConstTensorRef& tensor) {
+  double elements = 1;
+  if (!tensor.given()) return 0;
+  for (int i = 0; i < tensor.rank(); ++i) {
+    const double stride = std::fabs(static_cast<double>(tensor.stride(i)));
+    if (stride > 0x1p50) return HUGE_VAL;
+    elements += static_cast<double>(tensor.dim(i) - 1) * stride;
+  }
+  return elements;
 }
 
-TEST(Fuzz, PlanRefusesOrIsRight) {
-  const char* text = std::getenv("TEST_SEED");
-  const std::uint64_t seed = text ? std::strtoull(text, nullptr, 10) : 20240607;
-  SCOPED_TRACE(fmt::format("TEST_SEED={}", seed));
-  const char* kRows[] = {"A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9"};
-  const char* kShapes[] = {"3x64:64x32", "2x5x100:100x48", "1x34:34x2", "40x33:33x64"};
+/// A call of this size takes milliseconds.
+template <typename Args>
+bool affordable(Args args) {
+  double most = 0;
+  for (const auto& [id, tensor] : Family<Args>::inputs(args)) most = std::max(most, reach(*tensor));
+  for (const TensorRef* tensor : Family<Args>::outputs(args)) most = std::max(most, reach(*tensor));
+  const double m =
+      static_cast<double>(args.x1.elements()) / std::max(1.0, static_cast<double>(args.x2.dim(0)));
+  return most < 1e6 && m * static_cast<double>(args.x2.elements()) < 1e7;
+}
+
+struct Counts {
+  int refused = 0, run = 0, changed = 0;
+};
+
+/// Calls over memory of exactly the layouts in `args`, and expects right results, or none if there
+/// is nothing to compute.
+template <typename Args>
+void run_over_own_memory(std::vector<Group>& groups, Context& context, const Args& args,
+                         std::int64_t super_block_rows, std::uint64_t seed, bool empty) {
+  Ranks data;
+  for (int rank = 0; rank < kRanks; ++rank)
+    data.push_back(std::make_unique<RankData>(args, seed, rank));
+  on_all(groups, [&](Group& group) {
+    const RankData& mine = *data[static_cast<std::size_t>(group.rank())];
+    const Args own = mine.args<Args>();
+    // One of the ranks has the context of the test.
+    Context other = Context::create({.threads = 1}).value();
+    const Status status = Family<Args>::kCall(group.rank() == 0 ? context : other, group, own,
+                                              {.super_block_rows = super_block_rows});
+    EXPECT_TRUE(status.ok()) << status.to_string();
+  });
+  for (int rank = 0; rank < kRanks; ++rank) {
+    if (empty)
+      EXPECT_TRUE(data[static_cast<std::size_t>(rank)]->guards_intact() &&
+                  data[static_cast<std::size_t>(rank)]->outputs_untouched());
+    else
+      expect_correct<Args>(data, rank, 2e5);
+  }
+}
+
+template <typename Args>
+std::string text_of(Args args) {
+  std::string text;
+  for (const auto& [id, tensor] : Family<Args>::inputs(args))
+    if (tensor->given()) text += fmt::format("{} {}; ", tools::to_string(id), to_string(*tensor));
+  for (const TensorRef* tensor : Family<Args>::outputs(args))
+    text += fmt::format("output {}; ", to_string(*tensor));
+  if constexpr (requires { args.antiquant_group_size; })
+    text += fmt::format("groups of {}", args.antiquant_group_size);
+  return text;
+}
+
+template <typename Args>
+bool same_layouts(Args a, Args b) {
+  return text_of(a) == text_of(b);
+}
+
+template <typename Args>
+Counts fuzz(const tools::Operator& op, std::uint64_t seed, int rounds) {
+  using Op = typename Family<Args>::Op;
+  constexpr const char* kShapes[] = {"4x64:64x32", "2x5x100:100x48", "2x34:34x2", "40x33:33x64",
+                                     "6x40:40x10"};
   tools::Random random(seed, 0, 0);
-  std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
+  std::vector<Group> groups = make_groups("loopback", kRanks, operator_group_options());
   Context context = Context::create({.threads = 1}).value();
-  int refused = 0, run = 0;
-  for (int i = 0; i < 4000; ++i) {
-    const OperatorCase c =
-        random_case(kRows[random.next() % std::size(kRows)],
-                    kShapes[random.next() % std::size(kShapes)], 1, random.next());
-    const RankData data(c, 0, 1);
-    MatmulAllReduceAddRmsNormArgs args = data.args();
-    Mutator(random).mutate(args);
-    auto plan = MatmulAllReduceAddRmsNorm::plan(
-        context, groups[0], args,
-        {.super_block_rows = static_cast<std::int64_t>(random.next() % 5) - 1});
-    if (!plan.ok()) {
-      EXPECT_NE(plan.status().code(), StatusCode::kInternal) << plan.status().to_string();
-      EXPECT_FALSE(plan.status().message().empty());
-      ++refused;
+  Counts counts;
+  for (int i = 0; i < rounds && !::testing::Test::HasFailure(); ++i) {
+    const auto rows = op.traits().rows;
+    OperatorCase c =
+        random_case(rows[random.next() % rows.size()].name,
+                    kShapes[random.next() % std::size(kShapes)], kRanks, random.next());
+    const RankData legal(c, 0, kRanks);
+    Args args = legal.args<Args>();
+    Mutator<Args>(random).mutate(args);
+    SCOPED_TRACE(fmt::format("round {}: {}", i, text_of(args)));
+    const std::int64_t super_block_rows = static_cast<std::int64_t>(random.next() % 5) - 1;
+    const auto planned = Op::plan(context, groups[0], args, {.super_block_rows = super_block_rows});
+    if (!planned.ok()) {
+      EXPECT_NE(planned.status().code(), StatusCode::kInternal) << planned.status().to_string();
+      EXPECT_FALSE(planned.status().message().empty());
+      ++counts.refused;
       continue;
     }
-    (void)plan->describe();
-    // What was mutated no longer fits the memory; what was not must be right.
-    if (!same_operands(args, data.args()) || i % 4 != 0) continue;
-    MatmulAllReduceAddRmsNormArgs legal = data.args();
-    legal.epsilon = args.epsilon;
-    ASSERT_TRUE(plan->run(legal).ok());
-    MatmulAllReduceAddRmsNormArgs reference = data.reference_args();
-    reference.epsilon = args.epsilon;
-    for (std::int64_t row = 0; row < c.operands.shape.m(); row += 7)
-      ASSERT_LE(ops::check_row({&reference, 1}, 0, row).worst, 1) << c.text(1) << ", row " << row;
-    EXPECT_TRUE(data.guards_intact()) << c.text(1);
-    ++run;
+    const bool empty = planned->describe().starts_with("nothing to compute");
+    const bool changed = !same_layouts(args, legal.args<Args>());
+    if ((!changed && i % 4 != 0) || !affordable(args)) continue;
+    run_over_own_memory(groups, context, args, super_block_rows, random.next(), empty);
+    ++counts.run;
+    counts.changed += changed;
   }
-  // Both ways were taken often.
-  EXPECT_GT(refused, 400);
-  EXPECT_GT(run, 100);
+  return counts;
 }
+
+class Fuzz : public ::testing::TestWithParam<const tools::Operator*> {};
+
+TEST_P(Fuzz, PlanRefusesOrIsRight) {
+  const char* text = std::getenv("TEST_SEED");
+  const char* rounds = std::getenv("TEST_ROUNDS");
+  const std::uint64_t seed = text ? std::strtoull(text, nullptr, 10) : 20240607;
+  SCOPED_TRACE(fmt::format("TEST_SEED={}", seed));
+  const int count = rounds ? std::atoi(rounds) : 4000;
+  const Counts counts = with_args_of(
+      *GetParam(), [&](auto args) { return fuzz<decltype(args)>(*GetParam(), seed, count); });
+  // All ways were taken often.
+  EXPECT_GT(counts.refused, count / 10);
+  EXPECT_GT(counts.run, count / 40);
+  EXPECT_GT(counts.changed, count / 80);
+}
+
+INSTANTIATE_TEST_SUITE_P(Operators, Fuzz,
+                         ::testing::Values(&tools::matmul_allreduce_operator(),
+                                           &tools::matmul_allreduce_add_rmsnorm_operator(),
+                                           &tools::matmul_reduce_scatter_operator()),
+                         [](const auto& test) { return std::string(test.param->name()); });
 
 /// What plan() says to a dense (b, s, k) = (2, 3, 64) call changed by `change`.
 std::string refusal(const std::function<void(MatmulAllReduceAddRmsNormArgs&)>& change) {
   const RankData data(plain_case("A1", "2x3x64:64x32"), 0, 1);
   std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
   Context context = Context::create({.threads = 1}).value();
-  MatmulAllReduceAddRmsNormArgs args = data.args();
+  auto args = data.args<MatmulAllReduceAddRmsNormArgs>();
   change(args);
   const auto plan = MatmulAllReduceAddRmsNorm::plan(context, groups[0], args);
   return plan.ok() ? "accepted" : plan.status().message();

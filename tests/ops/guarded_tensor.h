@@ -19,6 +19,8 @@ class GuardedTensor {
   /// Elements that hold the canary, for outputs.
   GuardedTensor(DType dtype, const std::vector<std::int64_t>& dims,
                 const std::vector<std::int64_t>& strides);
+  /// The image of a FRACTAL_NZ view, padding included.
+  static GuardedTensor fractal_nz(const ConstTensorRef& from);
 
   bool given() const { return tensor_.given(); }
   /// The view over this object's own memory.
@@ -35,6 +37,13 @@ class GuardedTensor {
   void reset() { memory_ = original_; }
   /// The elements of a 16-bit type in row-major order.
   std::vector<std::uint16_t> bits() const;
+  /// The elements in row-major order; those of a 64-bit type are packed scales.
+  std::vector<double> values() const;
+  /// Other elements, from before any call on. Rounded to the type; or the low bits of words.
+  void set(const std::vector<double>& values);
+  void set_words(const std::vector<std::uint64_t>& words);
+  /// The first elements of a tensor that is at least as long. Both are dense.
+  void take_beginning(const GuardedTensor& from);
 
  private:
   void allocate(DType dtype, const std::vector<std::int64_t>& dims,

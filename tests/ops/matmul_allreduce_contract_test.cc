@@ -276,6 +276,8 @@ TEST(Contract, AcceptsWhatTheOperatorComputes) {
   a.x1 = {nullptr, kF16, {2, 3, 0}};
   a.x2 = {nullptr, kF16, {0, 10}};
   expect_legal(a);
+  a.x2 = ConstTensorRef(nullptr, kF16, {10, 0}).transposed();
+  expect_legal(a);
   a = weight_quant_args();  // group and scale shapes are not looked at with k = 0
   a.x1 = {nullptr, kF16, {2, 3, 0}};
   a.x2 = {nullptr, kI8, {0, 10}};

@@ -107,10 +107,11 @@ TEST(PackedWeightFile, GivesTheBitsOfX2) {
     const RankData data(c, 0, 1), loaded(c, 0, 1);
     std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
     Context context = one_thread();
-    ASSERT_TRUE(matmul_allreduce_add_rmsnorm(context, groups[0], data.args()).ok());
-    ASSERT_TRUE(PackedWeight::pack(context, loaded.args().x2).value().save(folder / "weight").ok());
+    using Args = MatmulAllReduceAddRmsNormArgs;
+    Args args = loaded.args<Args>();
+    ASSERT_TRUE(matmul_allreduce_add_rmsnorm(context, groups[0], data.args<Args>()).ok());
+    ASSERT_TRUE(PackedWeight::pack(context, args.x2).value().save(folder / "weight").ok());
     const PackedWeight weight = PackedWeight::load(context, folder / "weight").value();
-    MatmulAllReduceAddRmsNormArgs args = loaded.args();
     args.x2 = {};
     args.packed_x2 = &weight;
     const Status status = matmul_allreduce_add_rmsnorm(context, groups[0], args);

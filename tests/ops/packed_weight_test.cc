@@ -6,13 +6,14 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "operator_case.h"
+#include "operator_call.h"
 #include "thread_ranks.h"
 #include "weft/weights.h"
 
@@ -119,7 +120,7 @@ TEST(PackedWeight, TakesAnyStrideOfASingleColumnOrRow) {
   EXPECT_TRUE(same({bits.data(), kF16, row, strides}, {by_five.data(), kF16, row}));
 }
 
-// row, ISA
+// row, ISA, x2 transposed
 class PackedWeightUse
     : public ::testing::TestWithParam<std::tuple<const char*, const char*, bool>> {};
 
@@ -127,24 +128,21 @@ TEST_P(PackedWeightUse, GivesTheBitsOfX2) {
   const auto& [row, isa, transpose] = GetParam();
   if (!Context::create({.threads = 1, .isa = isa}).ok()) GTEST_SKIP() << "no " << isa << " here";
   for (const char* shape :
-       {"1x64:64x32", "3x70,1:70,1x33", "40x100:100x1", "17x2200,30:2200,30x50", "130x64:64x300"}) {
+       {"2x64:64x32", "4x70,1:70,1x33", "40x100:100x1", "18x2200,30:2200,30x50", "130x64:64x300"}) {
     OperatorCase c = plain_case(row, shape, 5);
-    c.operands.with = {tools::OperandId::kBias};
+    add_options(c, true);
     c.operands.transpose_x2 = transpose;
     c.layout.x2_padded = true;
+    OperatorCase with_packed = c;
+    with_packed.layout.weight = WeightForm::kPacked;
     SCOPED_TRACE(c.text(2));
-    const Ranks data = make_ranks(c, 2), packed = make_ranks(c, 2);
+    const Ranks data = make_ranks(c, 2), packed = make_ranks(with_packed, 2);
     std::vector<Group> groups = make_groups("loopback", 2, operator_group_options());
     on_all(groups, [&, isa = isa](Group& group) {
       const auto me = static_cast<std::size_t>(group.rank());
       Context context = one_thread(isa);
-      EXPECT_TRUE(matmul_allreduce_add_rmsnorm(context, group, data[me]->args()).ok());
-      MatmulAllReduceAddRmsNormArgs args = packed[me]->args();
-      const PackedWeight weight = PackedWeight::pack(context, args.x2).value();
-      // The weight does not follow its source, which may go.
-      args.x2 = {};
-      args.packed_x2 = &weight;
-      const Status status = matmul_allreduce_add_rmsnorm(context, group, args);
+      EXPECT_TRUE(call(context, group, c, *data[me]).ok());
+      const Status status = call(context, group, with_packed, *packed[me]);
       EXPECT_TRUE(status.ok()) << status.to_string();
       EXPECT_EQ(packed[me]->bits(), data[me]->bits());
     });
@@ -152,23 +150,41 @@ TEST_P(PackedWeightUse, GivesTheBitsOfX2) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PackedWeightUse,
-                         ::testing::Combine(::testing::Values("A1", "A2", "A3", "A5"),
-                                            ::testing::Values("", "scalar", "avx2", "avx512"),
-                                            ::testing::Bool()));
+INSTANTIATE_TEST_SUITE_P(
+    All, PackedWeightUse,
+    ::testing::Combine(::testing::Values("A1", "A2", "A3", "A5", "N2", "Q4", "R1", "R5"),
+                       ::testing::Values("", "scalar", "avx2", "avx512"), ::testing::Bool()));
+
+// The weight does not follow its source, which may go.
+TEST(PackedWeight, OutlivesItsSource) {
+  const OperatorCase c = plain_case("N1", "3x64:64x32");
+  const RankData data(c, 0, 1), want(c, 0, 1);
+  std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
+  Context context = one_thread();
+  auto source = std::make_unique<RankData>(c, 0, 1);
+  const PackedWeight weight = PackedWeight::pack(context, (*source)[OperandId::kX2].view()).value();
+  source.reset();
+  auto args = data.args<MatmulAllReduceArgs>();
+  args.x2 = {};
+  args.packed_x2 = &weight;
+  EXPECT_TRUE(matmul_allreduce(context, groups[0], args).ok());
+  EXPECT_TRUE(call(context, groups[0], c, want).ok());
+  EXPECT_EQ(data.bits(), want.bits());
+}
 
 TEST(PackedWeight, IsRefusedWhereItDoesNotFit) {
   const OperatorCase c = plain_case("A1", "3x64:64x32");
   const RankData data(c, 0, 1);
   std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
   Context context = one_thread();
-  const PackedWeight weight = PackedWeight::pack(context, data.args().x2).value();
+  const PackedWeight weight =
+      PackedWeight::pack(context, data.args<MatmulAllReduceAddRmsNormArgs>().x2).value();
   const auto refused = [&](const MatmulAllReduceAddRmsNormArgs& args) {
     const auto plan = MatmulAllReduceAddRmsNorm::plan(context, groups[0], args);
     EXPECT_FALSE(plan.ok());
     return plan.status().message();
   };
-  MatmulAllReduceAddRmsNormArgs args = data.args();
+  auto args = data.args<MatmulAllReduceAddRmsNormArgs>();
   args.packed_x2 = &weight;
   EXPECT_THAT(refused(args), HasSubstr("x2 and packed_x2 are both given"));
   args.x2 = {};
@@ -178,7 +194,7 @@ TEST(PackedWeight, IsRefusedWhereItDoesNotFit) {
   const std::vector<std::int8_t> bytes(64 * 32);
   const PackedWeight integers =
       PackedWeight::pack(context, {bytes.data(), DType::kInt8, {64, 32}}).value();
-  args = data.args();
+  args = data.args<MatmulAllReduceAddRmsNormArgs>();
   args.antiquant_scale = {bytes.data(), kF16, {1}};
   args.x2 = {};
   args.packed_x2 = &integers;
@@ -191,8 +207,9 @@ TEST(PackedWeight, IsRefusedWhereItsInstructionsAreCapped) {
   std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
   Context best = one_thread(), scalar = one_thread("scalar");
   if (best.isa() == scalar.isa()) GTEST_SKIP() << "this machine has only scalar";
-  const PackedWeight weight = PackedWeight::pack(best, data.args().x2).value();
-  MatmulAllReduceAddRmsNormArgs args = data.args();
+  const PackedWeight weight =
+      PackedWeight::pack(best, data.args<MatmulAllReduceAddRmsNormArgs>().x2).value();
+  auto args = data.args<MatmulAllReduceAddRmsNormArgs>();
   args.x2 = {};
   args.packed_x2 = &weight;
   const auto plan = MatmulAllReduceAddRmsNorm::plan(scalar, groups[0], args);
@@ -205,9 +222,11 @@ TEST(PackedWeight, RunRefusesAnotherOneThanPlanned) {
   const RankData data(c, 0, 1);
   std::vector<Group> groups = make_groups("loopback", 1, operator_group_options());
   Context context = one_thread();
-  const PackedWeight first = PackedWeight::pack(context, data.args().x2).value();
-  const PackedWeight second = PackedWeight::pack(context, data.args().x2).value();
-  MatmulAllReduceAddRmsNormArgs args = data.args();
+  const PackedWeight first =
+      PackedWeight::pack(context, data.args<MatmulAllReduceAddRmsNormArgs>().x2).value();
+  const PackedWeight second =
+      PackedWeight::pack(context, data.args<MatmulAllReduceAddRmsNormArgs>().x2).value();
+  auto args = data.args<MatmulAllReduceAddRmsNormArgs>();
   args.x2 = {};
   args.packed_x2 = &first;
   auto plan = MatmulAllReduceAddRmsNorm::plan(context, groups[0], args).value();

@@ -1,70 +1,97 @@
 // SPDX-License-Identifier: Apache-2.0
-// What must never change the bits of a result, and what must never be written.
+// What must never change the bits of a result.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <memory>
-#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "operator_case.h"
+#include "operator_call.h"
 #include "processes.h"
 #include "thread_ranks.h"
 
 namespace weft::testing {
 namespace {
 
-using Bits = std::vector<std::uint16_t>;
-
-struct HowToRun {
+struct Run {
   std::int64_t super_block_rows = 0;
   int threads = 1;
   std::string transport = "loopback";
-  bool packed = false;
+  WeightForm weight = WeightForm::kStrided;
 };
 
-// Bits of y and norm_out of every rank.
-std::vector<Bits> run_case(const OperatorCase& c, int ranks, const HowToRun& how) {
-  std::vector<Group> groups = make_groups(how.transport, ranks, operator_group_options());
-  const Ranks data = make_ranks(c, ranks);
-  std::vector<Bits> bits(data.size());
+/// Calls on all ranks; a cap on instructions the machine lacks is none.
+void call_on_all(const OperatorCase& c, const Ranks& data, const Run& how = {},
+                 const std::string& isa = "") {
+  std::vector<Group> groups =
+      make_groups(how.transport, static_cast<int>(data.size()), operator_group_options());
   on_all(groups, [&](Group& group) {
     RankData& mine = *data[static_cast<std::size_t>(group.rank())];
-    Context context = Context::create({.threads = how.threads}).value();
-    MatmulAllReduceAddRmsNormArgs args = mine.args();
-    std::optional<PackedWeight> weight;
-    if (how.packed) {
-      weight.emplace(PackedWeight::pack(context, args.x2).value());
-      args.packed_x2 = &*weight;
-      args.x2 = {};
-    }
-    const Status status = matmul_allreduce_add_rmsnorm(context, group, args,
-                                                       {.super_block_rows = how.super_block_rows});
+    auto context = Context::create({.threads = how.threads, .isa = isa});
+    if (!context.ok()) context = Context::create({.threads = how.threads});
+    const Status status = call(*context, group, c, mine);
     EXPECT_TRUE(status.ok()) << status.to_string();
     EXPECT_TRUE(mine.guards_intact());
-    bits[static_cast<std::size_t>(group.rank())] = mine.bits();
   });
+}
+
+std::vector<Bits> run_case(OperatorCase c, int ranks, const Run& how = {}) {
+  c.super_block_rows = how.super_block_rows;
+  c.layout.weight = how.weight;
+  const Ranks data = make_ranks(c, ranks);
+  call_on_all(c, data, how);
+  std::vector<Bits> bits;
+  for (const auto& each : data) bits.push_back(each->bits());
   return bits;
 }
 
-class BitsTest : public ::testing::TestWithParam<const char*> {
+/// All rows of an output: of the ranks one after the other, or of rank 0, which has them all.
+Bits all_rows(const OperatorCase& c, const Ranks& data, std::size_t output) {
+  Bits rows;
+  const bool scattered = &c.op() == &tools::matmul_reduce_scatter_operator();
+  for (std::size_t rank = 0; rank < (scattered ? data.size() : 1); ++rank) {
+    const Bits bits = data[rank]->output(output).bits();
+    rows.insert(rows.end(), bits.begin(), bits.end());
+  }
+  return rows;
+}
+
+/// A row of dtypes, and whether its partials travel as int8.
+using Row = std::pair<std::string, bool>;
+
+std::vector<Row> all_rows_of_dtypes() {
+  std::vector<Row> rows;
+  for (const tools::Operator* op : tools::operators()) {
+    if (!op->traits().matmul) continue;
+    for (const tools::DTypeRow& row : op->traits().rows) {
+      rows.emplace_back(row.name, false);
+      if (can_communicate_int8(row.name)) rows.emplace_back(row.name, true);
+    }
+  }
+  return rows;
+}
+
+std::string name_of(const ::testing::TestParamInfo<Row>& test) {
+  return test.param.first + (test.param.second ? "_int8" : "");
+}
+
+class BitsTest : public ::testing::TestWithParam<Row> {
  protected:
-  // 37 rows: super-blocks and tiles of uneven size.
-  OperatorCase small() const {
-    OperatorCase c = plain_case(GetParam(), "37x150,70,96:150,70,96x80", 77);
-    c.operands.with = {tools::OperandId::kBias, tools::OperandId::kAntiquantOffset};
+  static OperatorCase make(const std::string& shape) {
+    OperatorCase c = plain_case(GetParam().first, shape, 77);
+    add_options(c, GetParam().second);
     return c;
   }
-  bool can_be_packed() const {
-    return small().operands.row->scenario() != ops::Scenario::kWeightQuant;
-  }
+  // 39 rows: super-blocks and tiles of uneven size, yet a multiple of three ranks.
+  static OperatorCase small() { return make("39x150,70,96:150,70,96x80"); }
 };
 
 TEST_P(BitsTest, DoNotDependOnHowTheCallIsRun) {
   const OperatorCase c = small();
-  const std::vector<Bits> want = run_case(c, 3, {});
-  for (std::int64_t rows : {1, 2, 3, 7, 12, 36, 37, 1000})
+  const std::vector<Bits> want = run_case(c, 3);
+  for (std::int64_t rows : {1, 3, 12, 38, 1000})
     EXPECT_EQ(run_case(c, 3, {.super_block_rows = rows}), want) << "super-block rows " << rows;
   for (int threads : {2, 3}) {
     EXPECT_EQ(run_case(c, 3, {.threads = threads}), want) << threads << " threads";
@@ -73,30 +100,46 @@ TEST_P(BitsTest, DoNotDependOnHowTheCallIsRun) {
   }
   EXPECT_EQ(run_case(c, 3, {.transport = "shm"}), want);
   EXPECT_EQ(run_case(c, 3, {.super_block_rows = 5, .transport = "shm"}), want);
-  if (can_be_packed()) {
-    EXPECT_EQ(run_case(c, 3, {.packed = true}), want);
-    EXPECT_EQ(run_case(c, 3, {.super_block_rows = 9, .packed = true}), want);
-  }
 }
 
-TEST_P(BitsTest, AreTheSameOnAllRanksWithEqualResidualAndGamma) {
+TEST_P(BitsTest, DoNotDependOnTheFormOfTheWeight) {
+  const tools::DTypeRow& row = *small().operands.row;
+  for (const bool transposed : {false, true})
+    for (const std::int64_t rows : {0, 9}) {
+      OperatorCase c = small();
+      c.operands.transpose_x2 = transposed;
+      const std::vector<Bits> want = run_case(c, 3, {.super_block_rows = rows});
+      const auto with = [&](WeightForm weight) {
+        return run_case(c, 3, {.super_block_rows = rows, .weight = weight});
+      };
+      if (row.scenario() != ops::Scenario::kWeightQuant) {
+        EXPECT_EQ(with(WeightForm::kPacked), want);
+      }
+      if (c.op().traits().nz_weights && row.x2 != DType::kInt4) {
+        EXPECT_EQ(with(WeightForm::kFractalNz), want);
+      }
+    }
+}
+
+TEST_P(BitsTest, AreTheSameOnAllRanks) {
   OperatorCase c = small();
-  c.operands.equal_tail = true;
+  c.operands.equal_tail = true;  // only matmul_allreduce_add_rmsnorm has operands behind the sum
+  if (!c.op().same_on_all_ranks(c.operands)) return;
+  const Bits want = run_case(c, 3)[0];
   for (std::int64_t rows : {0, 8})
-    for (const Bits& bits : run_case(c, 3, {.super_block_rows = rows}))
-      EXPECT_EQ(bits, run_case(c, 3, {})[0]);
+    for (const Bits& bits : run_case(c, 3, {.super_block_rows = rows})) EXPECT_EQ(bits, want);
 }
 
 TEST_P(BitsTest, AreTheSameInProcesses) {
-  const OperatorCase c = small();
-  const std::vector<Bits> want = run_case(c, 3, {});
+  OperatorCase c = small();
+  const std::vector<Bits> want = run_case(c, 3);
   run_ranks(3, [&](Rank& rank) {
     auto group = Group::join(rank.id, rank.rank, rank.ranks, operator_group_options());
     auto context = Context::create({.threads = 1});
     for (std::int64_t rows : {0, 10}) {
-      RankData mine(c, rank.rank, rank.ranks);
-      const Status status =
-          matmul_allreduce_add_rmsnorm(*context, *group, mine.args(), {.super_block_rows = rows});
+      c.super_block_rows = rows;
+      const RankData mine(c, rank.rank, rank.ranks);
+      const Status status = call(*context, *group, c, mine);
       EXPECT_TRUE(status.ok()) << status.to_string();
       EXPECT_EQ(mine.bits(), want[static_cast<std::size_t>(rank.rank)]);
     }
@@ -104,158 +147,92 @@ TEST_P(BitsTest, AreTheSameInProcesses) {
   });
 }
 
+/// Gives every rank the first rows of a call with at least as many rows. What has no rows is equal
+/// already.
+void take_rows(const Ranks& from, const Ranks& to) {
+  for (std::size_t rank = 0; rank < from.size(); ++rank)
+    for (OperandId id : {OperandId::kX1, OperandId::kX3, OperandId::kResidual,
+                         OperandId::kPertokenScale, OperandId::kX1Scale})
+      if ((*to[rank])[id].given()) (*to[rank])[id].take_beginning((*from[rank])[id]);
+}
+
 TEST_P(BitsTest, OfARowDoNotDependOnHowManyRowsThereAre) {
-  constexpr std::int64_t kMostRows = 512, kN = 96;
-  const OperatorCase c = plain_case(GetParam(), "512x200,64:200,64x96", 78);
-  const Ranks all = make_ranks(c, 2);
-  std::vector<Group> groups = make_groups("loopback", 2, operator_group_options());
-  on_all(groups, [&](Group& group) {
-    RankData& mine = *all[static_cast<std::size_t>(group.rank())];
-    Context context = Context::create({.threads = 1}).value();
-    // The first m rows of the same memory.
-    const auto first_rows = [&](std::int64_t m) {
-      MatmulAllReduceAddRmsNormArgs args = mine.args();
-      args.x1 = {args.x1.data(), args.x1.dtype(), {m, args.x1.dim(1)}};
-      args.residual = {args.residual.data(), args.residual.dtype(), {1, m, kN}};
-      args.y = {args.y.data(), args.y.dtype(), {1, m, kN}};
-      args.norm_out = {args.norm_out.data(), args.norm_out.dtype(), {1, m, kN}};
-      return args;
-    };
-    EXPECT_TRUE(matmul_allreduce_add_rmsnorm(context, group, first_rows(kMostRows)).ok());
-    const Bits y = mine.y().bits(), norm_out = mine.norm_out().bits();
-    for (std::int64_t m : {1, 2, 3, 16, 33, 100}) {
-      mine.reset();
-      EXPECT_TRUE(matmul_allreduce_add_rmsnorm(context, group, first_rows(m)).ok());
-      const Bits got_y = mine.y().bits(), got_norm = mine.norm_out().bits();
-      EXPECT_TRUE(std::equal(y.begin(), y.begin() + m * kN, got_y.begin())) << m << " rows";
-      EXPECT_TRUE(std::equal(norm_out.begin(), norm_out.begin() + m * kN, got_norm.begin()))
-          << m << " rows";
-    }
-  });
-}
-
-INSTANTIATE_TEST_SUITE_P(Rows, BitsTest,
-                         ::testing::Values("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9"),
-                         [](const auto& test) { return std::string(test.param); });
-
-// Plans of different shapes and patterns, used in one random order on all ranks, with memory that
-// changes from call to call. A slot that is reused too early, or a counter that is off, spoils a
-// result or hangs.
-TEST(PlanReuse, ManyPlansTakeTurnsOnOneGroup) {
-  constexpr int kRanks = 3, kCalls = 300;
-  const std::vector<OperatorCase> cases = {
-      plain_case("A1", "1x64:64x32", 1),   plain_case("A2", "40x64,32,48:64,32,48x72", 2),
-      plain_case("A3", "8x32:32x64", 3),   plain_case("A1", "100x16:16x640", 4),
-      plain_case("A6", "2x9x40:40x50", 5), plain_case("A2", "300x8:8x512", 6),
-      plain_case("A5", "64x64:64x128", 7)};
-  const std::int64_t super_block_rows[] = {0, 7, 0, 33, 3, 0, 1};
-  std::vector<Ranks> wanted, other;  // two sets of memory for each case
-  for (const OperatorCase& c : cases) {
-    wanted.push_back(make_ranks(c, kRanks));
-    other.push_back(make_ranks(c, kRanks));
-  }
-  std::vector<Group> groups = make_groups("loopback", kRanks, operator_group_options());
-  on_all(groups, [&](Group& group) {
-    const auto me = static_cast<std::size_t>(group.rank());
-    Context context = Context::create({.threads = 1}).value();
-    std::vector<MatmulAllReduceAddRmsNorm> plans;
-    std::vector<Bits> bits;
-    for (std::size_t i = 0; i < cases.size(); ++i) {
-      auto plan = MatmulAllReduceAddRmsNorm::plan(context, group, wanted[i][me]->args(),
-                                                  {.super_block_rows = super_block_rows[i]});
-      ASSERT_TRUE(plan.ok()) << plan.status().to_string();
-      plans.push_back(std::move(plan).value());
-      EXPECT_TRUE(plans.back().run(wanted[i][me]->args()).ok());
-      bits.push_back(wanted[i][me]->bits());
-    }
-    tools::Random random(99, 0, 0);  // the same on every rank
-    for (int call = 0; call < kCalls; ++call) {
-      const std::size_t i = random.next() % cases.size();
-      RankData& memory = *(random.next() % 2 ? wanted : other)[i][me];
-      memory.reset();
-      const Status status = plans[i].run(memory.args());
-      ASSERT_TRUE(status.ok()) << "call " << call << ": " << status.to_string();
-      ASSERT_EQ(memory.bits(), bits[i])
-          << "call " << call << ", rank " << me << ": " << cases[i].text(kRanks);
-    }
-  });
-  for (std::size_t i = 0; i < cases.size(); ++i)
-    for (int rank = 0; rank < kRanks; ++rank) expect_correct(cases[i], wanted[i], rank, 1e5);
-}
-
-TEST(EmptyTensors, SucceedOnAllRanksAndTouchNothing) {
-  for (const char* shape : {"0x64:64x32", "2x0x64:64x32", "4x64:64x0"}) {
-    SCOPED_TRACE(shape);
-    const OperatorCase c = plain_case("A1", shape);
-    const Ranks data = make_ranks(c, 3);
-    std::vector<Group> groups = make_groups("loopback", 3, operator_group_options());
-    on_all(groups, [&](Group& group) {
-      RankData& mine = *data[static_cast<std::size_t>(group.rank())];
-      Context context = Context::create({.threads = 1}).value();
-      for (int i = 0; i < 3; ++i) {
-        const Status status = matmul_allreduce_add_rmsnorm(context, group, mine.args());
-        EXPECT_TRUE(status.ok()) << status.to_string();
-      }
-      EXPECT_TRUE(mine.guards_intact() && mine.outputs_untouched());
-      // The group goes on with calls that have something to do.
-      const OperatorCase next = plain_case("A1", "3x64:64x32");
-      RankData full(next, group.rank(), group.ranks());
-      EXPECT_TRUE(matmul_allreduce_add_rmsnorm(context, group, full.args()).ok());
-    });
-  }
-}
-
-TEST(Windows, SmallOnesAreEnoughOrRefusedAndNeverOverrun) {
-  const OperatorCase c = plain_case("A1", "3000x4:4x1024");  // 6 MiB of partial sums
-  for (const std::int64_t mib : {1, 8, 9, 12}) {
-    for (const int ranks : {1, 2}) {
-      SCOPED_TRACE(std::to_string(mib) + " MiB, ranks " + std::to_string(ranks));
-      GroupOptions options = operator_group_options();
-      options.window_bytes = mib << 20;
-      std::vector<Group> groups = make_groups("loopback", ranks, options);
-      const Ranks data = make_ranks(c, ranks);
-      on_all(groups, [&](Group& group) {
-        RankData& mine = *data[static_cast<std::size_t>(group.rank())];
-        Context context = Context::create({.threads = 1}).value();
-        for (int i = 0; i < 2; ++i) {
-          const Status status = matmul_allreduce_add_rmsnorm(context, group, mine.args());
-          EXPECT_EQ(status.ok(), mib > 8) << status.to_string();
-          if (mib > 8) continue;
-          EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
-          EXPECT_NE(status.message().find("HCCL_BUFFSIZE"), std::string::npos);
-          EXPECT_TRUE(mine.outputs_untouched());
+  constexpr std::int64_t kMost = 512;
+  const bool scatter = &small().op() == &tools::matmul_reduce_scatter_operator();
+  for (const bool transposed : {false, true})
+    for (const auto& [isa, k] : {std::pair{"", "1300,64"},
+                                 {"avx512", "1300,64"},
+                                 {"avx2", "96,40"},
+                                 {"scalar", "96,40"}}) {
+      const auto rows = [&](std::int64_t m) {
+        OperatorCase c = make(fmt::format("{}x{}:{}x80", m, k, k));
+        c.operands.transpose_x2 = transposed;
+        return c;
+      };
+      const OperatorCase most = rows(kMost);
+      const Ranks all = make_ranks(most, 2);
+      call_on_all(most, all, {}, isa);
+      for (const std::int64_t m : {1, 16, 33, 512}) {
+        OperatorCase c = rows(scatter && m % 2 ? m + 1 : m);
+        if (m == kMost) c.super_block_rows = 100;
+        SCOPED_TRACE(c.text(2) + " " + isa);
+        const Ranks data = make_ranks(c, 2);
+        take_rows(all, data);
+        call_on_all(c, data, {}, isa);
+        for (std::size_t i = 0; i < c.op().traits().outputs.size(); ++i) {
+          Bits want = all_rows(most, all, i);
+          const Bits got = all_rows(c, data, i);
+          ASSERT_LE(got.size(), want.size());
+          want.resize(got.size());
+          EXPECT_EQ(got, want) << "output " << i;
         }
-      });
-      if (mib > 8) expect_correct(c, data, 0, 1e5);
+      }
     }
-  }
 }
 
-TEST(Refusal, LeavesOutputsAndTheGroupAlone) {
-  const OperatorCase c = plain_case("A1", "5x64:64x32");
-  const Ranks data = make_ranks(c, 2);
-  std::vector<Group> groups = make_groups("loopback", 2, operator_group_options());
-  on_all(groups, [&](Group& group) {
-    RankData& mine = *data[static_cast<std::size_t>(group.rank())];
-    Context context = Context::create({.threads = 1}).value();
-    MatmulAllReduceAddRmsNormArgs bad = mine.args();
-    bad.epsilon = 2;
-    EXPECT_EQ(matmul_allreduce_add_rmsnorm(context, group, bad).code(),
-              StatusCode::kInvalidArgument);
-    auto plan = MatmulAllReduceAddRmsNorm::plan(context, group, mine.args()).value();
-    bad = mine.args();
-    bad.norm_out = bad.y;
-    EXPECT_EQ(plan.run(bad).code(), StatusCode::kInvalidArgument);
-    bad = mine.args();
-    bad.gamma = bad.gamma.with_data(nullptr);
-    EXPECT_EQ(plan.run(bad).code(), StatusCode::kInvalidArgument);
-    EXPECT_TRUE(mine.guards_intact() && mine.outputs_untouched());
-    EXPECT_TRUE(group.health().ok());
-    EXPECT_TRUE(plan.run(mine.args()).ok());
-  });
-  expect_correct(c, data, 0, 1e6);
-  expect_correct(c, data, 1, 1e6);
+INSTANTIATE_TEST_SUITE_P(Rows, BitsTest, ::testing::ValuesIn(all_rows_of_dtypes()), name_of);
+
+/// Rows with the same product, and whether the scale per row is given.
+struct Pair {
+  const char *allreduce, *scatter;
+  bool row_scale;
+};
+
+class ScatterTest : public ::testing::TestWithParam<Pair> {};
+
+TEST_P(ScatterTest, GivesTheBitsOfTheRowsOfMatmulAllReduce) {
+  const Pair& pair = GetParam();
+  for (const int ranks : {1, 2, 3, 8})
+    for (const std::int64_t rows : {0, 1, 7, 30, 100}) {
+      constexpr const char* kShape = "48x64,33:64,33x72";
+      OperatorCase reduce = plain_case(pair.allreduce, kShape),
+                   scatter = plain_case(pair.scatter, kShape);
+      reduce.operands.with = {OperandId::kBias};
+      scatter.operands.with = {OperandId::kBias};
+      if (pair.row_scale) scatter.operands.with.add(OperandId::kX1Scale);
+      scatter.super_block_rows = rows;
+      SCOPED_TRACE(scatter.text(ranks));
+      const Ranks whole = make_ranks(reduce, ranks), parts = make_ranks(scatter, ranks);
+      for (std::size_t rank = 0; rank < whole.size(); ++rank) {
+        RankData &from = *whole[rank], &to = *parts[rank];
+        for (const auto& [source, target] : {std::pair{OperandId::kX1, OperandId::kX1},
+                                             {OperandId::kX2, OperandId::kX2},
+                                             {OperandId::kBias, OperandId::kBias},
+                                             {OperandId::kDequantScale, OperandId::kX2Scale},
+                                             {OperandId::kPertokenScale, OperandId::kX1Scale}})
+          if (to[target].given()) to[target].set(from[source].values());
+      }
+      call_on_all(reduce, whole);
+      call_on_all(scatter, parts);
+      EXPECT_EQ(all_rows(scatter, parts, 0), all_rows(reduce, whole, 0));
+    }
 }
+
+INSTANTIATE_TEST_SUITE_P(Rows, ScatterTest,
+                         ::testing::Values(Pair{"N1", "R1", false}, Pair{"N2", "R2", false},
+                                           Pair{"Q1", "R3", false}, Pair{"Q4", "R4", true},
+                                           Pair{"Q5", "R5", true}),
+                         [](const auto& test) { return std::string(test.param.scatter); });
 
 }  // namespace
 }  // namespace weft::testing

@@ -210,7 +210,7 @@ TEST_F(WeftRunTest, CheckPrintsOneLinePerCase) {
   EXPECT_THAT(ran.out, StartsWith("ok "));
   EXPECT_THAT(ran.out,
               HasSubstr("  A8 5x33,64:33,64x24 ranks 2, scale per group, bias, antiquant_offset"));
-  EXPECT_THAT(ran.out, HasSubstr("\n10 cases, 0 failed; largest error "));
+  EXPECT_THAT(ran.out, HasSubstr("\n14 cases, 0 failed; largest error "));
 }
 
 TEST_F(WeftRunTest, APackedScaleIsNotInvented) {

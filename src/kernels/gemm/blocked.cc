@@ -208,7 +208,7 @@ void run_blocked(ThreadPool& pool, const Blocked& gemm) {
 }
 
 std::int64_t gather_bytes(const Kernel& kernel, std::int64_t k) {
-  return round_up(kernel.mr * k * info(kernel.a).bits / 8, 4096);
+  return round_up(std::max(kernel.mr, kernel.narrow.rows) * k * info(kernel.a).bits / 8, 4096);
 }
 
 namespace {
@@ -279,68 +279,120 @@ bool narrow_applies(const Kernel& kernel, const Weight& weight, std::int64_t m) 
 
 namespace {
 
-// The fields that are the same for all panels.
-Narrow narrow_arguments(const Blocked& g, const std::byte* packed_x, std::byte* acc) {
-  const Weight& weight = g.weight;
-  Narrow narrow{};
-  narrow.m = static_cast<int>(g.m);
-  narrow.k = g.k;
-  narrow.x = packed_x;
-  narrow.stride_bytes = weight.n_stride * info(weight.stored).bits / 8;
-  narrow.acc = acc;
-  narrow.acc_stride_bytes = kAccBytes * g.kernel->nr;
-  narrow.scale_step = weight.per_tensor ? 0 : 1;
-  narrow.group_size = weight.group_size ? weight.group_size : g.k;
-  narrow.group_stride = weight.per_tensor ? 0 : weight.n;
-  return narrow;
+const std::byte* at(const void* base, std::int64_t bytes) {
+  return base ? static_cast<const std::byte*>(base) + bytes : nullptr;
 }
 
-// Columns from `col` on.
-void move_to(Narrow& narrow, const Blocked& g, std::int64_t col) {
-  const auto at = [](const void* base, std::int64_t bytes) {
-    return base ? static_cast<const std::byte*>(base) + bytes : nullptr;
-  };
-  const std::int64_t scale_bytes = col * narrow.scale_step * info(g.kernel->b).bits / 8;
-  narrow.n = static_cast<int>(std::min<std::int64_t>(g.kernel->nr, g.n - col));
-  narrow.w = at(g.weight.data, col * narrow.stride_bytes);
-  narrow.bias = at(g.bias, col * kAccBytes);
-  narrow.scale = at(g.weight.scale, scale_bytes);
-  narrow.offset = at(g.weight.offset, scale_bytes);
-}
+// One thread's way through the panels of a narrow product.
+class NarrowPanels {
+ public:
+  NarrowPanels(const Blocked& g, const std::byte* packed_x, std::byte* scratch)
+      : g_(g), scales_(scratch + round_up(kAccBytes * g.m * g.kernel->nr, kCacheLine)) {
+    const Weight& weight = g.weight;
+    narrow_.m = static_cast<int>(g.m);
+    narrow_.k = g.k;
+    narrow_.x = packed_x;
+    narrow_.stride_bytes = bytes(weight.stored, weight.n_stride);
+    narrow_.acc = scratch;
+    narrow_.acc_stride_bytes = kAccBytes * g.kernel->nr;
+    narrow_.scale_step = weight.per_tensor ? 0 : 1;
+    narrow_.group_size = weight.group_size ? weight.group_size : g.k;
+    narrow_.group_stride = weight.per_tensor ? 0 : weight.n;
+    choose_strip(scratch);
+  }
+
+  // The panels of columns [begin, end); what they refused is false.
+  bool run(std::int64_t begin, std::int64_t end) {
+    const std::int64_t nr = g_.kernel->nr;
+    const NarrowFn multiply = g_.kernel->narrow_for(g_.weight.stored);
+    FinishedTile tile{};
+    tile.m = narrow_.m;
+    tile.acc = narrow_.acc;
+    tile.acc_stride_bytes = narrow_.acc_stride_bytes;
+    tile.panel_columns = g_.kernel->nr;
+    bool done = true;
+    for (tile.col = begin; tile.col < end; tile.col += nr) {
+      tile.n = static_cast<int>(std::min(nr, g_.n - tile.col));
+      narrow_.n = tile.n;
+      narrow_.first = tile.col == begin;
+      narrow_.last = tile.col + nr >= end;
+      narrow_.w = at(g_.weight.data, tile.col * narrow_.stride_bytes);
+      narrow_.bias = at(g_.bias, tile.col * kAccBytes);
+      point_at_scales(begin, end, tile.col);
+      if (multiply(narrow_))
+        g_.epilogue.finish(g_.epilogue.object, tile);
+      else
+        done = false;
+    }
+    return done;
+  }
+
+ private:
+  static std::int64_t bytes(DType type, std::int64_t count) { return count * info(type).bits / 8; }
+
+  // The scales of a panel are a line or two of every row of groups, each in a page of its own, and
+  // few of those pages are in the TLB: 60 ns a row. So they are copied for some panels at a time.
+  void choose_strip(const std::byte* scratch) {
+    const std::int64_t groups = ceil_div(g_.k, narrow_.group_size);
+    if (narrow_.group_stride == 0 || groups == 1) return;
+    const std::int64_t rows = groups * (g_.weight.offset ? 2 : 1);
+    const std::int64_t room = scratch + g_.scratch_bytes - scales_;
+    constexpr std::int64_t kPanels = 32, kMostBytes = 128 << 10;  // more gain little
+    const std::int64_t panel = rows * bytes(g_.kernel->b, g_.kernel->nr);
+    strip_ = std::min({kPanels, room / panel, kMostBytes / panel}) * g_.kernel->nr;
+    if (strip_) narrow_.group_stride = strip_;
+  }
+
+  void point_at_scales(std::int64_t begin, std::int64_t end, std::int64_t col) {
+    const DType type = g_.kernel->b;
+    if (strip_ == 0) {
+      const std::int64_t offset = bytes(type, col * narrow_.scale_step);
+      narrow_.scale = at(g_.weight.scale, offset);
+      narrow_.offset = at(g_.weight.offset, offset);
+      return;
+    }
+    const std::int64_t in_strip = (col - begin) % strip_;
+    const std::int64_t rows = ceil_div(g_.k, narrow_.group_size), row = bytes(type, strip_);
+    if (in_strip == 0) {
+      const std::int64_t columns = std::min({strip_, end - col, g_.n - col});
+      copy_strip(g_.weight.scale, col, columns, rows, scales_);
+      if (g_.weight.offset) copy_strip(g_.weight.offset, col, columns, rows, scales_ + rows * row);
+    }
+    narrow_.scale = scales_ + bytes(type, in_strip);
+    narrow_.offset = g_.weight.offset ? scales_ + rows * row + bytes(type, in_strip) : nullptr;
+  }
+
+  void copy_strip(const void* from, std::int64_t col, std::int64_t columns, std::int64_t rows,
+                  std::byte* to) const {
+    const DType type = g_.kernel->b;
+    for (std::int64_t r = 0; r < rows; ++r)
+      std::memcpy(to + bytes(type, r * strip_), at(from, bytes(type, r * g_.weight.n + col)),
+                  static_cast<size_t>(bytes(type, columns)));
+  }
+
+  const Blocked& g_;
+  std::byte* const scales_;
+  std::int64_t strip_ = 0;  // columns; 0: scales are used where they are
+  Narrow narrow_{};
+};
 
 }  // namespace
 
 bool run_narrow(ThreadPool& pool, const Blocked& g, const std::byte* packed_x) {
   const Kernel& kernel = *g.kernel;
-  const NarrowFn run = kernel.narrow_for(g.weight.stored);
   // Panels per turn: a thread alone takes all at once, several take a few turns each so that they
   // end together.
   constexpr std::int64_t kTurns = 4;
   const std::int64_t all = ceil_div(g.n, kernel.nr), threads = pool.threads();
-  const std::int64_t panels = threads == 1 ? all : ceil_div(all, kTurns * threads);
+  const std::int64_t columns =
+      (threads == 1 ? all : ceil_div(all, kTurns * threads)) * std::int64_t{kernel.nr};
   std::atomic<bool> all_done{true};
-  pool.parallel_for(ceil_div(all, panels), [&](std::int64_t turn, int thread) {
-    if (kernel.enter) kernel.enter();
-    std::byte* acc = g.scratch + thread * g.scratch_bytes;
-    Narrow narrow = narrow_arguments(g, packed_x, acc);
-    FinishedTile tile{};
-    tile.m = narrow.m;
-    tile.acc_stride_bytes = narrow.acc_stride_bytes;
-    tile.acc = acc;
-    tile.panel_columns = kernel.nr;
-    const std::int64_t begin = turn * panels * kernel.nr;
-    const std::int64_t end = std::min(g.n, begin + panels * kernel.nr);
-    for (tile.col = begin; tile.col < end; tile.col += kernel.nr) {
-      narrow.first = tile.col == begin;
-      narrow.last = tile.col + kernel.nr >= end;
-      move_to(narrow, g, tile.col);
-      tile.n = narrow.n;
-      if (run(narrow))
-        g.epilogue.finish(g.epilogue.object, tile);
-      else
-        all_done.store(
-            false, std::memory_order_relaxed);  // parallel_for returns after it: no partner needed
-    }
+  pool.parallel_for(ceil_div(g.n, columns), [&](std::int64_t turn, int thread) {
+    if (kernel.narrow.enter) kernel.narrow.enter(static_cast<int>(g.m));
+    NarrowPanels panels(g, packed_x, g.scratch + thread * g.scratch_bytes);
+    if (!panels.run(turn * columns, std::min(g.n, (turn + 1) * columns)))
+      all_done.store(
+          false, std::memory_order_relaxed);  // parallel_for returns after it: no partner needed
     if (kernel.leave) kernel.leave();
     rows::stream_fence();
   });

@@ -90,7 +90,8 @@ struct RowRun {
 };
 
 /// Packs rows of A (strides in elements) into panels, the panels dealt out to the threads. `gather`
-/// is per-thread scratch of mr * k elements, used only where k is not adjacent (k_stride != 1).
+/// is per-thread scratch for the rows of a panel, used only where they are not one strided block
+/// with adjacent k.
 struct PackRows {
   const Kernel* kernel;
   std::int64_t m, k;

@@ -99,12 +99,14 @@ using NarrowFn = bool (*)(const Narrow&);
 
 /// The narrow form of a kernel, a row of narrow.inc; rows is 0 if there is none.
 struct NarrowForm {
-  int rows = 0;                 ///< of x1 at most
-  int x_bytes = 0;              ///< per packed element of x1
-  PackAFn pack_x = nullptr;     ///< m 1..rows; dst is 64-byte aligned and has x_panel_bytes(k)
-  NarrowFn run = nullptr;       ///< the weight is stored in the kernel's type
-  NarrowFn run_int8 = nullptr;  ///< int8 to be restored; or null
-  NarrowFn run_int4 = nullptr;  ///< int4 to be restored, two in a byte, even p lower; or null
+  int rows = 0;                    ///< of x1 at most
+  int x_bytes = 0;                 ///< per packed element of x1
+  void (*enter)(int m) = nullptr;  ///< in place of the kernel's enter, for calls with this m; or
+                                   ///< null if there is nothing to do; leave is the kernel's
+  PackAFn pack_x = nullptr;        ///< m 1..rows; dst is 64-byte aligned and has x_panel_bytes(k)
+  NarrowFn run = nullptr;          ///< the weight is stored in the kernel's type
+  NarrowFn run_int8 = nullptr;     ///< int8 to be restored; or null
+  NarrowFn run_int4 = nullptr;     ///< int4 to be restored, two in a byte, even p lower; or null
 };
 
 /// State that a thread's tile calls need and that costs something to hold (the shape of the AMX

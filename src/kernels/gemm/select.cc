@@ -11,14 +11,15 @@ namespace weft::gemm {
   void pack_bt(const PackB&);
 #include "kernels/gemm/kernels.inc"
 #undef WEFT_GEMM
-#define WEFT_GEMM_NARROW(isa, type, rows, x_bytes, pack_x, narrow) \
-  void pack_x(const PackA&);                                       \
+#define WEFT_GEMM_NARROW(isa, type, rows, x_bytes, enter, pack_x, narrow) \
+  void pack_x(const PackA&);                                              \
   bool narrow(const Narrow&);
 #define WEFT_GEMM_NARROW_STORED(isa, type, stored, narrow) bool narrow(const Narrow&);
 #include "kernels/gemm/narrow.inc"
 #undef WEFT_GEMM_NARROW
 #undef WEFT_GEMM_NARROW_STORED
 void enter_amx();
+void enter_narrow_amx(int m);
 void leave_amx();
 
 namespace {
@@ -42,12 +43,13 @@ consteval DType dtype_of(std::string_view name) {
 
 consteval NarrowForm narrow_form(isa::Set isa, DType type) {
   NarrowForm form;
-#define WEFT_GEMM_NARROW(row_isa, row_type, row_rows, row_x_bytes, row_pack_x, narrow) \
-  if (isa == isa_bit(#row_isa) && type == dtype_of(#row_type)) {                       \
-    form.rows = row_rows;                                                              \
-    form.x_bytes = row_x_bytes;                                                        \
-    form.pack_x = row_pack_x;                                                          \
-    form.run = narrow;                                                                 \
+#define WEFT_GEMM_NARROW(row_isa, row_type, row_rows, row_x_bytes, row_enter, row_pack_x, narrow) \
+  if (isa == isa_bit(#row_isa) && type == dtype_of(#row_type)) {                                  \
+    form.rows = row_rows;                                                                         \
+    form.x_bytes = row_x_bytes;                                                                   \
+    form.enter = row_enter;                                                                       \
+    form.pack_x = row_pack_x;                                                                     \
+    form.run = narrow;                                                                            \
   }
 #define WEFT_GEMM_NARROW_STORED(row_isa, row_type, stored, narrow) \
   if (isa == isa_bit(#row_isa) && type == dtype_of(#row_type))     \

@@ -29,6 +29,7 @@ Result multiply_narrow(const Kernel& kernel, const Operands& x, bool with_bias) 
   const std::int64_t acc_stride = kernel.nr * 4 + 36;
   std::vector<std::byte> storage(64 + kBefore + m * acc_stride + 64, std::byte{kCanary});
   std::byte* acc = align(storage) + kBefore;
+  if (kernel.narrow.enter) kernel.narrow.enter(m);
   const bool done = kernel.narrow.run({.m = m,
                                        .n = n,
                                        .k = x.k,
@@ -38,6 +39,7 @@ Result multiply_narrow(const Kernel& kernel, const Operands& x, bool with_bias) 
                                        .acc = acc,
                                        .acc_stride_bytes = acc_stride,
                                        .bias = with_bias ? x.bias.data() : nullptr});
+  if (kernel.enter) kernel.enter();
   bool ok = all_canary(acc - kBefore, kBefore) && all_canary(acc + m * acc_stride, 64);
   for (int r = 0; r < m; ++r) ok = ok && all_canary(acc + r * acc_stride + kernel.nr * 4, 36);
   EXPECT_TRUE(ok) << "the narrow kernel wrote outside m x nr";
@@ -71,11 +73,11 @@ class NarrowTest : public testing::TestWithParam<const Kernel*> {
 // rows of the weight unaligned.
 TEST_P(NarrowTest, HasTheBitsOfTheTileKernel) {
   const std::int64_t step = kernel.k_step;
-  std::vector<std::int64_t> depths{1, 2, 3, step - 1, step, step + 1, 2 * step, 5 * step + 7};
+  const std::int64_t depths[] = {1, 2, 3, 2 * step - 1, step, step + 1, 2 * step, 5 * step + 61};
   unsigned seed = 100;
   for (std::int64_t m = 1; m <= kernel.narrow.rows; ++m)
     for (std::int64_t n = 1; n <= kernel.nr; ++n) {
-      const std::int64_t k = depths[(m + n) % depths.size()];
+      const std::int64_t k = depths[(m + n) % std::size(depths)];
       for (const Fill& fill : {Fill(ordinary), Fill(wide)}) {
         const Shape shape{m, n, k, static_cast<int>((m + 3 * n) % 5), (m + n) % 3 != 0};
         std::mt19937 random(++seed);
@@ -169,7 +171,7 @@ INSTANTIATE_TEST_SUITE_P(Gemm, NarrowTest, testing::ValuesIn(narrow_kernels()),
 // A row of narrow.inc whose isa and type are in no row of kernels.inc would be lost.
 TEST(NarrowTable, EveryRowIsFound) {
   std::size_t rows = 0;
-#define WEFT_GEMM_NARROW(isa, type, rows_, x_bytes, pack_x, narrow) ++rows;
+#define WEFT_GEMM_NARROW(isa, type, rows_, x_bytes, enter, pack_x, narrow) ++rows;
 #define WEFT_GEMM_NARROW_STORED(isa, type, stored, narrow)
 #include "kernels/gemm/narrow.inc"
 #undef WEFT_GEMM_NARROW

@@ -180,7 +180,9 @@ Result multiply_stored(const Form& form, const Stored& s, bool with_bias) {
   narrow.scale_step = s.scale_step;
   narrow.group_size = s.group_size;
   narrow.group_stride = s.group_stride;
+  if (kernel.narrow.enter) kernel.narrow.enter(m);
   const bool done = kernel.narrow_for(form.stored)(narrow);
+  if (kernel.enter) kernel.enter();
   bool ok = all_canary(acc - kBefore, kBefore) && all_canary(acc + m * acc_stride, 64);
   for (int r = 0; r < m; ++r) ok = ok && all_canary(acc + r * acc_stride + kernel.nr * 4, 36);
   EXPECT_TRUE(ok) << "the narrow kernel wrote outside m x nr";
@@ -326,7 +328,7 @@ INSTANTIATE_TEST_SUITE_P(Gemm, NarrowStoredTest, testing::ValuesIn(forms()), [](
 
 TEST(NarrowStoredTable, EveryRowIsFound) {
   std::size_t rows = 0;
-#define WEFT_GEMM_NARROW(isa, type, rows_, x_bytes, pack_x, narrow)
+#define WEFT_GEMM_NARROW(isa, type, rows_, x_bytes, enter, pack_x, narrow)
 #define WEFT_GEMM_NARROW_STORED(isa, type, stored, narrow) ++rows;
 #include "kernels/gemm/narrow.inc"
 #undef WEFT_GEMM_NARROW

@@ -235,6 +235,7 @@ inline void pack_bt_lines(const PackB& p, std::int64_t row_bytes, std::int64_t f
 // Per thread, around all tile calls of one gemm: the shape of the tiles, and giving them up (while
 // tiles are in use every switch of threads saves and restores 8 KiB).
 void enter_amx();
+void enter_narrow_amx(int m);
 void leave_amx();
 
 }  // namespace weft::gemm

@@ -57,14 +57,14 @@ bool multiply_narrow_split(const Narrow& p) {
   int now = 0;
   for (std::int64_t done = kLineBytes; done < row_bytes; done += kLineBytes, now ^= 1) {
     step = weight_step<kLower>(p, done, whole, edge);
-    multiply_split_step<kLower>(x, steps[now], [&](int quarter) {
-      split_weight<kRows / 4>(step, quarter * kRows / 4, steps[now ^ 1]);
+    multiply_split_step<kLower>(x, p.m, steps[now], [step, to = steps[now ^ 1]](int quarter) {
+      split_weight<kRows / 4>(step, quarter * kRows / 4, to);
     });
-    x += 2 * kTileBytes;
+    x += x_step_bytes(p.m);
   }
-  multiply_split_step<kLower>(x, steps[now], [](int) {});
+  multiply_split_step<kLower>(x, p.m, steps[now], [](int) {});
   store_narrow_c<kLower>(c);
-  if (any_nan<kRows>(c)) return false;
+  if (any_nan<kRows>(c, p.m)) return false;
   write_acc<kLower>(p, c);
   return true;
 }
@@ -79,15 +79,15 @@ bool narrow_f16_amxbf16(const Narrow& p) {
 void pack_x_f16_amxbf16(const PackA& p) {
   alignas(64) std::byte hi[kTileBytes], lo[kTileBytes];
   std::byte* dst = bytes(p.dst);
-  for (std::int64_t k = 0; k < p.k; k += kStep, dst += 2 * kTileBytes) {
+  for (std::int64_t k = 0; k < p.k; k += kStep) {
     const std::byte* src = bytes(p.src) + 2 * k;
     for (int i = 0; i < kTileRows; ++i, src += p.stride_bytes) {
       const Split s = split(i < p.m ? load_line(src, 2 * (p.k - k)) : _mm512_setzero_si512());
       _mm512_store_si512(hi + i * kLineBytes, s.hi);
       _mm512_store_si512(lo + i * kLineBytes, s.lo);
     }
-    transpose_tile(hi, kLineBytes, dst);
-    transpose_tile(lo, kLineBytes, dst + kTileBytes);
+    dst = store_x_tile(hi, p.m, dst);
+    dst = store_x_tile(lo, p.m, dst);
   }
 }
 

@@ -53,6 +53,15 @@ inline void interleave(const __m512i (&row)[4], __m512i (&line)[4]) {
 void enter_amx() { _tile_loadconfig(&kConfig); }
 void leave_amx() { _tile_release(); }
 
+// C^T in tmm0-1 and x in tmm4-5 have a column for each of the m rows of x1 and no others
+// (x86_amx_narrow.h).
+void enter_narrow_amx(int m) {
+  TileConfig config = kConfig;
+  for (const int tile : {0, 1, 4, 5}) config.row_bytes[tile] = static_cast<std::uint16_t>(4 * m);
+  stores_are_visible();
+  _tile_loadconfig(&config);
+}
+
 void tile_s8_amxint8(const Tile& tile) { multiply_tile<DotInt8>(tile); }
 
 void pack_a_s8_amxint8(const PackA& p) { pack_a_lines(p, p.k); }

@@ -86,6 +86,7 @@ inline void copy_edge(const Narrow& p, std::int64_t done, std::int64_t row_bytes
 template <class Dot, bool kLower>
 inline void multiply_narrow(const Narrow& p, std::int64_t row_bytes) {
   const std::byte* x = bytes(p.x);
+  const std::int64_t x_row = 4 * p.m, x_tile = kTileRows * x_row;
   const std::byte* w = bytes(p.w);
   const std::int64_t lower = kTileRows * p.stride_bytes;
   const bool all_rows = p.n == (kLower ? 2 : 1) * kTileRows;
@@ -93,20 +94,20 @@ inline void multiply_narrow(const Narrow& p, std::int64_t row_bytes) {
   alignas(64) std::byte edge[2 * kTileBytes], c[2 * kTileBytes];
   load_narrow_c<kLower>(p);
   std::int64_t done = 0;
-  for (; done < whole; done += kLineBytes, x += kTileBytes) {
+  for (; done < whole; done += kLineBytes, x += x_tile) {
     const std::byte* upper = w + done;
     const std::int64_t ahead = narrow_ahead<kLower>(p, done, row_bytes);
     fetch_tile(upper + ahead, p.stride_bytes);
-    _tile_loadd(4, x, kLineBytes);
+    _tile_loadd(4, x, x_row);
     _tile_loadd(6, upper, p.stride_bytes);
     if constexpr (kLower) fetch_tile(upper + lower + ahead, p.stride_bytes);
     if constexpr (kLower) _tile_loadd(7, upper + lower, p.stride_bytes);
     Dot::upper();
     if constexpr (kLower) Dot::lower();
   }
-  for (; done < row_bytes; done += kLineBytes, x += kTileBytes) {
+  for (; done < row_bytes; done += kLineBytes, x += x_tile) {
     copy_edge<kLower>(p, done, row_bytes, edge);
-    _tile_loadd(4, x, kLineBytes);
+    _tile_loadd(4, x, x_row);
     _tile_loadd(6, edge, kLineBytes);
     if constexpr (kLower) _tile_loadd(7, edge + kTileBytes, kLineBytes);
     Dot::upper();
@@ -123,16 +124,28 @@ inline void multiply_narrow(const Narrow& p, std::int64_t row_bytes) {
                    : multiply_narrow<Dot, true>(p, row_bytes);
 }
 
-/// Rows of x1 as tiles of B: one tile [4 bytes of k][16 rows] per 64 bytes, rows from m on zero.
+/// 16 lines of 64 bytes, of which m matter, as one dense tile of B: [4 bytes of a line][m lines].
+/// With few rows all of x then stays in L1, and nothing is multiplied that is not wanted. Returns
+/// where the next tile begins.
+inline std::byte* store_x_tile(const std::byte* lines, int m, std::byte* dst) {
+  alignas(64) std::byte tile[kTileBytes];
+  transpose_tile(lines, kLineBytes, tile);
+  const auto mask = static_cast<__mmask16>(low_bits(m));
+  for (int r = 0; r < kTileRows; ++r, dst += 4 * m)
+    _mm512_mask_storeu_epi32(dst, mask, _mm512_load_si512(tile + r * kLineBytes));
+  return dst;
+}
+
+/// Rows of x1 as tiles of B, one per 64 bytes.
 inline void pack_x_lines(const PackA& p, std::int64_t row_bytes) {
   alignas(64) std::byte lines[kTileBytes];
   std::byte* dst = bytes(p.dst);
-  for (std::int64_t done = 0; done < row_bytes; done += kLineBytes, dst += kTileBytes) {
+  for (std::int64_t done = 0; done < row_bytes; done += kLineBytes) {
     const std::byte* src = bytes(p.src) + done;
     for (int i = 0; i < kTileRows; ++i, src += p.stride_bytes)
       _mm512_store_si512(lines + i * kLineBytes,
                          i < p.m ? load_line(src, row_bytes - done) : _mm512_setzero_si512());
-    transpose_tile(lines, kLineBytes, dst);
+    dst = store_x_tile(lines, p.m, dst);
   }
 }
 

@@ -62,15 +62,16 @@ inline Split split_normal(__m512i x) {
 /// fill the reorder buffer, while the products, which wait for each other, stand still (a sixth
 /// slower).
 template <bool kLower, class Between>
-inline void multiply_split_step(const std::byte* x, const std::byte* w, Between between) {
+inline void multiply_split_step(const std::byte* x, int m, const std::byte* w, Between between) {
+  const std::int64_t x_row = 4 * m;
   stores_are_visible();
-  _tile_loadd(4, x, kLineBytes);
+  _tile_loadd(4, x, x_row);
   _tile_loadd(6, w, kLineBytes);
   if constexpr (kLower) _tile_loadd(7, w + kTileBytes, kLineBytes);
   _tile_dpbf16ps(0, 6, 4);
   if constexpr (kLower) _tile_dpbf16ps(1, 7, 4);
   between(0);
-  _tile_loadd(5, x + kTileBytes, kLineBytes);
+  _tile_loadd(5, x + kTileRows * x_row, x_row);
   _tile_dpbf16ps(0, 6, 5);
   if constexpr (kLower) _tile_dpbf16ps(1, 7, 5);
   between(1);
@@ -84,16 +85,19 @@ inline void multiply_split_step(const std::byte* x, const std::byte* w, Between 
   between(3);
 }
 
-/// Whether a row of C^T (kRows lines) holds a nan. A nan in lo is in every product of its row or
-/// column; finite values never sum up to one.
+/// From a k step of x to the next.
+inline std::int64_t x_step_bytes(int m) { return 2 * kTileRows * 4 * std::int64_t{m}; }
+
+/// Whether the first m columns of C^T (kRows lines) hold a nan. A nan in lo is in every product of
+/// its row or column; finite values never sum up to one.
 template <int kRows>
-inline bool any_nan(const std::byte* c) {
+inline bool any_nan(const std::byte* c, int m) {
   __mmask16 nan = 0;
   for (int j = 0; j < kRows; ++j) {
     const __m512 line = _mm512_load_ps(c + j * kLineBytes);
     nan |= _mm512_cmp_ps_mask(line, line, _CMP_UNORD_Q);
   }
-  return nan != 0;
+  return (nan & low_bits(m)) != 0;
 }
 
 }  // namespace

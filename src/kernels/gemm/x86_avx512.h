@@ -35,6 +35,27 @@ struct Zmm {
   static Vec add(Vec x, Vec y) { return _mm512_add_epi32(x, y); }
   static Vec add_header(Vec sum, Vec) { return sum; }
 
+  static Vec lower_half(Vec x) { return _mm512_and_si512(x, _mm512_set1_epi32(0xffff)); }
+
+  static void transpose4(const char* src, std::int64_t stride, Vec (&x)[4]) {
+    // Loads that insert need no shuffle port, which is what limits a transposition.
+    const auto quarters = [&](int row) {
+      const auto piece = [&](int i) {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(src + (row + 4 * i) * stride));
+      };
+      Vec r = _mm512_castsi128_si512(piece(0));
+      r = _mm512_inserti32x4(r, piece(1), 1);
+      r = _mm512_inserti32x4(r, piece(2), 2);
+      return _mm512_inserti32x4(r, piece(3), 3);
+    };
+    const Vec r0 = quarters(0), r1 = quarters(1), r2 = quarters(2), r3 = quarters(3);
+    const Vec low01 = _mm512_unpacklo_epi32(r0, r1), high01 = _mm512_unpackhi_epi32(r0, r1);
+    const Vec low23 = _mm512_unpacklo_epi32(r2, r3), high23 = _mm512_unpackhi_epi32(r2, r3);
+    x[0] = _mm512_unpacklo_epi64(low01, low23);
+    x[1] = _mm512_unpackhi_epi64(low01, low23);
+    x[2] = _mm512_unpacklo_epi64(high01, high23);
+    x[3] = _mm512_unpackhi_epi64(high01, high23);
+  }
   static void transpose(Vec (&x)[16]) {
     Vec s[16];  // s[4g + c]: lane q holds column 4q + c of rows 4g..4g+3
     WEFT_UNROLL
@@ -59,6 +80,69 @@ struct Zmm {
       x[4 + c] = _mm512_shuffle_i32x4(odd_low, odd_high, 0x88);
       x[12 + c] = _mm512_shuffle_i32x4(odd_low, odd_high, 0xdd);
     }
+  }
+};
+
+/// What generic_narrow.h needs to restore weights.
+struct ZmmFloat : Zmm {
+  using F = __m512;
+
+  static F broadcast_float(float x) { return _mm512_set1_ps(x); }
+  static F as_float(Vec x) { return _mm512_castsi512_ps(x); }
+  static F to_float(Vec x) { return _mm512_cvtepi32_ps(x); }
+  static F mul(F x, F y) { return _mm512_mul_ps(x, y); }
+  static F fma(F x, F y, F z) { return _mm512_fmadd_ps(x, y, z); }
+  template <class Predicate>
+  static bool every(F x, Predicate holds) {
+    float lanes[kLanes];
+    _mm512_storeu_ps(lanes, x);
+    bool all = true;
+    for (const float lane : lanes) all &= holds(lane);
+    return all;
+  }
+  template <DType T>
+  static F load_wide(const char* p, int n) {
+    return widen<T>(_mm256_maskz_loadu_epi16(n <= 0 ? 0 : 0xffff >> (16 - n), p));
+  }
+  template <DType T>
+  static F broadcast_wide(const char* p) {
+    short one;
+    __builtin_memcpy(&one, p, sizeof(one));
+    return widen<T>(_mm256_set1_epi16(one));
+  }
+  template <int begin, int bits>
+  static Vec field(Vec x) {
+    // One shuffle does what takes a shift and a mask, but the shuffle port has enough to do with
+    // the other bytes' conversions.
+    if constexpr (bits == 8 && begin == 8) {
+      const __m128i to_top =
+          _mm_set_epi8(13, -1, -1, -1, 9, -1, -1, -1, 5, -1, -1, -1, 1, -1, -1, -1);
+      return _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(to_top));
+    }
+    constexpr int kLeft = 32 - bits - begin;
+    if constexpr (kLeft > 0) x = _mm512_slli_epi32(x, kLeft);
+    if constexpr (begin > 0) x = _mm512_and_si512(x, _mm512_set1_epi32(-1 << (32 - bits)));
+    return x;
+  }
+  template <DType T>
+  static Vec round(F x) {
+    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    if constexpr (T == DType::kFloat16)
+      return _mm512_castps_si512(_mm512_cvtph_ps(_mm512_cvtps_ph(x, kNearest)));
+    // Ties to even, by integers, because vcvtneps2bf16 flushes denormals.
+    const Vec bits = _mm512_castps_si512(x);
+    const __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000));
+    Vec r = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+    r = _mm512_mask_add_epi32(r, odd, bits, _mm512_set1_epi32(0x8000));
+    return _mm512_and_si512(r, _mm512_set1_epi32(-65536));
+  }
+  static Vec pair(Vec x, Vec y) { return _mm512_or_si512(_mm512_srli_epi32(x, 16), y); }
+
+ private:
+  template <DType T>
+  static F widen(__m256i x) {
+    if constexpr (T == DType::kFloat16) return _mm512_cvtph_ps(x);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
   }
 };
 
@@ -136,6 +220,79 @@ struct S8Quads : Zmm {
     const Vec bytes =
         _mm512_broadcast_i32x4(_mm_set_epi8(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0));
     return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(words, x), bytes);
+  }
+};
+
+struct F32Dot : F32Acc {
+  static constexpr int kStep = 1;
+  static Acc dot(Acc acc, Vec a, Vec b) {
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), acc);
+  }
+};
+
+struct S16Dot : S32Acc {
+  static constexpr int kStep = 2;
+  // Exact: two products are at most 2 * 2^14 in magnitude.
+  static Acc dot(Acc acc, Vec a, Vec b) { return add(acc, _mm512_madd_epi16(a, b)); }
+};
+
+// One 16-bit float, widened: exact.
+template <bool fp16>
+struct F32Source : Zmm {
+  static constexpr int kBytes = 2, kStep = 1;
+  static void expand(Vec raw, Vec (&out)[2]) {
+    if constexpr (fp16) {
+      const Vec order = _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1,
+                                         30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+      const Vec even_odd = _mm512_permutexvar_epi16(order, raw);
+      out[0] = widen(_mm512_castsi512_si256(even_odd));
+      out[1] = widen(_mm512_extracti64x4_epi64(even_odd, 1));
+    } else {
+      out[0] = _mm512_slli_epi32(raw, 16);
+      out[1] = _mm512_and_si512(raw, _mm512_set1_epi32(-65536));
+    }
+  }
+  static Vec load_n(const char* p, std::int64_t) {
+    return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static Vec load_n(const char* p, std::int64_t, int, int count) {
+    return widen(_mm256_maskz_loadu_epi16(0xffff >> (16 - count), p));
+  }
+
+ private:
+  static Vec widen(__m256i x) {
+    if constexpr (fp16) return _mm512_castps_si512(_mm512_cvtph_ps(x));
+    return _mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16);
+  }
+};
+using F16 = F32Source<true>;
+using Bf16 = F32Source<false>;
+
+// Two int8, widened to int16.
+struct S8 : Zmm {
+  static constexpr int kBytes = 1, kStep = 2;
+  static void expand(Vec raw, Vec (&out)[2]) {
+    // Each byte into the upper half of its 16 bits, then an arithmetic shift.
+    const __m128i low = _mm_set_epi8(13, -1, 12, -1, 9, -1, 8, -1, 5, -1, 4, -1, 1, -1, 0, -1);
+    const __m128i high = _mm_set_epi8(15, -1, 14, -1, 11, -1, 10, -1, 7, -1, 6, -1, 3, -1, 2, -1);
+    out[0] = _mm512_srai_epi16(_mm512_shuffle_epi8(raw, _mm512_broadcast_i32x4(low)), 8);
+    out[1] = _mm512_srai_epi16(_mm512_shuffle_epi8(raw, _mm512_broadcast_i32x4(high)), 8);
+  }
+  static Vec load_n(const char* p, std::int64_t stride_bytes) {
+    return interleave(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)),
+                      _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + stride_bytes)));
+  }
+  static Vec load_n(const char* p, std::int64_t stride_bytes, int rows, int count) {
+    const __mmask16 mask = 0xffff >> (16 - count);
+    return interleave(
+        _mm_maskz_loadu_epi8(mask, p),
+        rows > 1 ? _mm_maskz_loadu_epi8(mask, p + stride_bytes) : _mm_setzero_si128());
+  }
+
+ private:
+  static Vec interleave(__m128i low, __m128i high) {
+    return _mm512_cvtepi8_epi16(
+        _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high)));
   }
 };
 

@@ -120,6 +120,7 @@ void check_weight_layout(Contract& c, const MatmulOperands& o) {
   if (o.packed_x2) return;
   const ConstTensorRef& x2 = o.x2;
   if (x2.format() == Format::kFractalNz) return check_fractal_nz(c, o);
+  if (x2.dim(0) == 0) return;  // no element to be anywhere
   const bool row_major = x2.stride(1) == 1 || x2.dim(1) == 1;
   const bool k_adjacent = x2.stride(0) == 1 || x2.dim(0) == 1;
   c.rule(

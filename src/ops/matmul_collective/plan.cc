@@ -12,7 +12,7 @@ using internal::GroupState;
 
 // Rows of a super-block. Every super-block packs x2 once more, so it must be long enough to make
 // that cheap: packing costs about as much as multiplying this many rows with the fastest kernels.
-// See docs/measurements/matmul_allreduce_add_rmsnorm.md.
+// See docs/measurements/matmul_collectives.md.
 constexpr std::int64_t kSuperBlockRows = 2048;
 
 // Up to this many bytes of partial sums per rank, adding everything everywhere is faster than owner

@@ -48,11 +48,11 @@ class CollectiveRun {
   template <typename Body>
   void for_rows(tile::Rows rows, const Body& body);
 
-  // Adds the partials of one row in rank order and finishes it. `to`: where the sum stays.
-  void sum_and_finish(std::int64_t s, std::int64_t row, std::int64_t end, const RowScratch& scratch,
-                      std::byte* to) const {
+  // Adds the partials of one row in rank order, into scratch.rows[2], and finishes it.
+  void sum_and_finish(std::int64_t s, std::int64_t row, std::int64_t end,
+                      const RowScratch& scratch) const {
     for (int r = 0; r < tiles_.ranks(); ++r) scratch.partials[r] = tiles_.partial(s, r, row);
-    plan_.wire_.sum(scratch.partials, tiles_.ranks(), to);
+    plan_.wire_.sum(scratch.partials, tiles_.ranks(), scratch.rows[2]);
     int ahead = 0;
     if (row + 1 < end) {
       while (ahead < tiles_.ranks()) {
@@ -61,7 +61,7 @@ class CollectiveRun {
       }
       scratch.ahead[ahead++] = epilogue_.reads(row + 1);
     }
-    finish_row(row, to, scratch, ahead);
+    finish_row(row, scratch.rows[2], scratch, ahead);
   }
   // A row whose sum its owner published.
   void read_and_finish(std::int64_t s, int owner, std::int64_t row, std::int64_t end,
@@ -166,8 +166,8 @@ Status CollectiveRun::reduce(std::int64_t s) {
     const Traced reduce_norm(*this, TraceKind::kReduceNorm, s, tiles_.rank());
     const tile::Rows own = tiles_.grid().tile(s, tiles_.rank());
     for_rows(own, [&](std::int64_t row, const RowScratch& scratch) {
-      std::byte* const sum = allreduce() ? tiles_.reduced(s, tiles_.rank(), row) : scratch.rows[2];
-      sum_and_finish(s, row, own.end, scratch, sum);
+      sum_and_finish(s, row, own.end, scratch);
+      if (allreduce()) plan_.wire_.publish(scratch.rows[2], tiles_.reduced(s, tiles_.rank(), row));
     });
   }
   if (!allreduce()) {
@@ -218,7 +218,7 @@ Status CollectiveRun::one_shot() {
   const tile::Rows needed =
       allreduce() ? tile::Rows{0, plan_.local_.m()} : tiles_.grid().tile(0, tiles_.rank());
   for_rows(needed, [&](std::int64_t row, const RowScratch& scratch) {
-    sum_and_finish(0, row, 0, scratch, scratch.rows[2]);
+    sum_and_finish(0, row, 0, scratch);
   });
   return {};
 }

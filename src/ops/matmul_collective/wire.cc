@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/matmul_collective/wire.h"
 
+#include <cstring>
+
 namespace weft::ops {
 
 Result<Wire> Wire::plan(const rows::Kernels& rows, std::int64_t n, const CommScales& scales) {
@@ -17,7 +19,7 @@ Result<Wire> Wire::plan(const rows::Kernels& rows, std::int64_t n, const CommSca
 void Wire::bind(const CommScales& scales) {
   if (!int8_) return;
   const auto widen = [&](const ConstTensorRef& scale, float* to) {
-    const std::int64_t stride = scale.stride(scale.rank() - 1) * 2;
+    const std::int64_t stride = n_ == 1 ? 0 : scale.stride(scale.rank() - 1) * 2;
     for (std::int64_t j = 0; j < n_; ++j)
       rows_->widen(static_cast<const std::byte*>(scale.data()) + j * stride, to + j, 1);
   };
@@ -31,6 +33,14 @@ void Wire::sum(const void* const* partials, int ranks, std::byte* to) const {
     rows_->requant_row({partials, ranks, n_, ratio(), to, rows::Store::kPlain});
   else
     rows_->sum_rows({partials, ranks, n_, to, rows::Store::kPlain});
+}
+
+void Wire::publish(const std::byte* row, std::byte* to) const {
+  const void* const rows[] = {row};
+  if (int8_)
+    std::memcpy(to, row, static_cast<size_t>(n_));
+  else
+    rows_->sum_rows({rows, 1, n_, to, rows::Store::kStream});  // a sum of one is a copy
 }
 
 const std::byte* Wire::decoded(const std::byte* row, std::byte* scratch) const {

@@ -33,6 +33,9 @@ class Wire {
 
   /// The row of the sum from the ranks' rows, in rank order. All rows as they travel.
   void sum(const void* const* partials, int ranks, std::byte* to) const;
+  /// Copies a row of the sum to where peers read it: past the cache, because a plain store would
+  /// first read the line that it replaces.
+  void publish(const std::byte* row, std::byte* to) const;
   /// A row of the sum as T. Into `scratch` (n elements of T) if it travelled as something else.
   const std::byte* decoded(const std::byte* row, std::byte* scratch) const;
   void decode(const std::byte* row, std::byte* to, rows::Store store) const;
