@@ -4,7 +4,7 @@
 // by exactly one file per instruction set; everything is in an anonymous namespace, so that code
 // compiled for one instruction set can never be linked into the path of another.
 //
-// The file that includes it defines, in namespace weft::reduce, anonymous:
+// The file that includes it defines, in namespace weft::reduction, anonymous:
 //   constexpr bool kStreams              whether stream_line goes past the cache
 //   void stream_line(void* to, const void* from)   64 bytes, `to` is aligned
 #pragma once
@@ -15,7 +15,7 @@
 
 #include "kernels/reduce/reduce.h"
 
-namespace weft::reduce {
+namespace weft::reduction {
 namespace {
 
 constexpr std::int64_t kLineBytes = 64;
@@ -120,7 +120,7 @@ void copy(const void* src, void* dst, std::int64_t bytes, bool stream) {
 }
 
 }  // namespace
-}  // namespace weft::reduce
+}  // namespace weft::reduction
 
 #define WEFT_REDUCE_DEFINE_OP(op, suffix, type) \
   void op##_##suffix(const Reduce& a) { reduce<Op::WEFT_REDUCE_OP_##op, type>(a); }

@@ -11,7 +11,7 @@
 #include "base/isa.h"
 #include "weft/dtype.h"
 
-namespace weft::reduce {
+namespace weft::reduction {
 
 /// Order of the functions in Kernels.
 enum class Op { kSum, kProd, kMax, kMin };
@@ -56,4 +56,4 @@ CopyFn select_copy(isa::Set available);
 /// Makes earlier streamed writes of this thread visible before later stores (sfence).
 void stream_fence();
 
-}  // namespace weft::reduce
+}  // namespace weft::reduction

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compiled for the baseline of the architecture.
-namespace weft::reduce {
+namespace weft::reduction {
 namespace {
 
 constexpr bool kStreams = false;
 inline void stream_line(void*, const void*) {}  // never called
 
 }  // namespace
-}  // namespace weft::reduce
+}  // namespace weft::reduction
 
 #include "kernels/reduce/generic.h"
 
-namespace weft::reduce {
+namespace weft::reduction {
 
 #define WEFT_REDUCE_TYPE(enumerator, name, type) WEFT_REDUCE_DEFINE(name##_scalar, type)
 #include "kernels/reduce/types.inc"
@@ -21,4 +21,4 @@ void copy_scalar(const void* src, void* dst, std::int64_t bytes, bool stream) {
   copy(src, dst, bytes, stream);
 }
 
-}  // namespace weft::reduce
+}  // namespace weft::reduction

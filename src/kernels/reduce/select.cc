@@ -3,7 +3,7 @@
 
 #include "kernels/reduce/reduce.h"
 
-namespace weft::reduce {
+namespace weft::reduction {
 
 #define WEFT_REDUCE(bit, dtype, suffix) \
   void sum_##suffix(const Reduce&);     \
@@ -60,4 +60,4 @@ CopyFn select_copy(isa::Set available) {
 
 void stream_fence() { _mm_sfence(); }
 
-}  // namespace weft::reduce
+}  // namespace weft::reduction

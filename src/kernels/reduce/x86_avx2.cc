@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <immintrin.h>
 
-namespace weft::reduce {
+namespace weft::reduction {
 namespace {
 
 constexpr bool kStreams = true;
@@ -12,11 +12,11 @@ inline void stream_line(void* to, const void* from) {
 }
 
 }  // namespace
-}  // namespace weft::reduce
+}  // namespace weft::reduction
 
 #include "kernels/reduce/generic.h"
 
-namespace weft::reduce {
+namespace weft::reduction {
 
 #define WEFT_REDUCE_TYPE(enumerator, name, type) WEFT_REDUCE_DEFINE(name##_avx2, type)
 #include "kernels/reduce/types.inc"
@@ -26,4 +26,4 @@ void copy_avx2(const void* src, void* dst, std::int64_t bytes, bool stream) {
   copy(src, dst, bytes, stream);
 }
 
-}  // namespace weft::reduce
+}  // namespace weft::reduction

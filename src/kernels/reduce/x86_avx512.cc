@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <immintrin.h>
 
-namespace weft::reduce {
+namespace weft::reduction {
 namespace {
 
 constexpr bool kStreams = true;
@@ -10,11 +10,11 @@ inline void stream_line(void* to, const void* from) {
 }
 
 }  // namespace
-}  // namespace weft::reduce
+}  // namespace weft::reduction
 
 #include "kernels/reduce/generic.h"
 
-namespace weft::reduce {
+namespace weft::reduction {
 
 #define WEFT_REDUCE_TYPE(enumerator, name, type) WEFT_REDUCE_DEFINE(name##_avx512, type)
 #include "kernels/reduce/types.inc"
@@ -24,4 +24,4 @@ void copy_avx512(const void* src, void* dst, std::int64_t bytes, bool stream) {
   copy(src, dst, bytes, stream);
 }
 
-}  // namespace weft::reduce
+}  // namespace weft::reduction

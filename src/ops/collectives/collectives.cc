@@ -98,10 +98,8 @@ Status reduce(Context& context, Group& group, const void* send, void* recv, std:
     if (send != recv) contract.apart({"recv", recv, bytes}, {"send", send, bytes});
   }
   WEFT_RETURN_IF_ERROR(contract.status());
-  const CallHeader header = header_of("reduce", dtype)
-                                .add("op", to_string(op))
-                                .add("count", count)
-                                .add("root", root);
+  const CallHeader header =
+      header_of("reduce", dtype).add("op", to_string(op)).add("count", count).add("root", root);
   const Reducer reducer(dtype, op, context.state().isa);
   const Parts in = group.rank() == root ? Parts::only(root, recv, bytes) : Parts::none();
   return run(context, group, header, [&](CollectiveRun& run) {
@@ -197,10 +195,9 @@ Status broadcast(Context& context, Group& group, void* buffer, std::int64_t coun
   WEFT_RETURN_IF_ERROR(contract.given({"buffer", buffer, bytes}).status());
   std::span<const std::byte> own;
   if (group.rank() == root) own = {at(buffer, 0), static_cast<std::size_t>(bytes)};
-  return run(context, group, header_of("broadcast", dtype).add("count", count).add("root", root),
-             [&](CollectiveRun& run) {
-               return run.gather(own, Parts::only(root, buffer, bytes), bytes);
-             });
+  return run(
+      context, group, header_of("broadcast", dtype).add("count", count).add("root", root),
+      [&](CollectiveRun& run) { return run.gather(own, Parts::only(root, buffer, bytes), bytes); });
 }
 
 Status scatter(Context& context, Group& group, const void* send, void* recv, std::int64_t count,
@@ -232,11 +229,10 @@ Status alltoall(Context& context, Group& group, const void* send, void* recv, st
   contract.given({"send", send, all}).given({"recv", recv, all});
   if (send != recv) contract.apart({"recv", recv, all}, {"send", send, all});
   WEFT_RETURN_IF_ERROR(contract.status());
-  return run(context, group, header_of("alltoall", dtype).add("count", count),
-             [&](CollectiveRun& run) {
-               return run.exchange(Parts::even(send, bytes), Parts::even(recv, bytes), bytes,
-                                   nullptr);
-             });
+  return run(
+      context, group, header_of("alltoall", dtype).add("count", count), [&](CollectiveRun& run) {
+        return run.exchange(Parts::even(send, bytes), Parts::even(recv, bytes), bytes, nullptr);
+      });
 }
 
 Status alltoallv(Context& context, Group& group, const void* send, void* recv,
@@ -264,9 +260,8 @@ Status alltoallv(Context& context, Group& group, const void* send, void* recv,
   for (std::size_t peer = 0; peer < parts.send_counts.size(); ++peer)
     group.state().announce(static_cast<int>(peer),
                            {parts.send_counts[peer], parts.recv_counts[peer]});
-  return run(context, group, header_of(kOp, dtype), [&](CollectiveRun& run) {
-    return run.exchange_announced(out, in, element, kOp);
-  });
+  return run(context, group, header_of(kOp, dtype),
+             [&](CollectiveRun& run) { return run.exchange_announced(out, in, element, kOp); });
 }
 
 Status alltoallvc(Context& context, Group& group, const void* send, void* recv, Counts counts,

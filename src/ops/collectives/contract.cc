@@ -20,7 +20,7 @@ CollectiveContract& CollectiveContract::moves() {
 }
 
 CollectiveContract& CollectiveContract::reduces(ReduceOp op) {
-  const bool known = static_cast<unsigned>(op) < reduce::kOps;
+  const bool known = static_cast<unsigned>(op) < reduction::kOps;
   contract_.rule(known, "op is {} but must be kSum to kMin", static_cast<unsigned>(op))
       .rule(Reducer::reducible(dtype_), "dtype is {}, which has no {}; convert it to another type",
             to_string(dtype_), known ? to_string(op) : "operation");
@@ -30,6 +30,12 @@ CollectiveContract& CollectiveContract::reduces(ReduceOp op) {
 CollectiveContract& CollectiveContract::rank(std::string_view name, int value) {
   contract_.rule(value >= 0 && value < ranks_, "{} is {} but must be 0 to {}", name, value,
                  ranks_ - 1);
+  return *this;
+}
+
+CollectiveContract& CollectiveContract::other_rank(std::string_view name, int value) {
+  contract_.rule(value != contract_.rank(),
+                 "{} is this rank itself; give batch_send_recv both messages", name);
   return *this;
 }
 

@@ -27,6 +27,7 @@ class CollectiveContract {
   CollectiveContract& moves();
   CollectiveContract& reduces(ReduceOp op);
   CollectiveContract& rank(std::string_view name, int value);
+  CollectiveContract& other_rank(std::string_view name, int value);
   /// One count; `parts` of them stay below 2^62 bytes.
   CollectiveContract& count(std::int64_t count, int parts);
   /// `wanted` counts, none negative, that all together stay below 2^62 bytes.

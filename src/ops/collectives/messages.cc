@@ -35,7 +35,7 @@ struct Transfer {
 class Exchange final : public internal::MailWork {
  public:
   Exchange(internal::ContextState& context, GroupState& group, std::string_view op)
-      : group_(group), op_(op), copy_(reduce::select_copy(context.isa)) {}
+      : group_(group), op_(op), copy_(reduction::select_copy(context.isa)) {}
 
   void add(const Message& message) {
     const std::int64_t bytes = bytes_of(message.dtype, message.count);
@@ -119,7 +119,7 @@ class Exchange final : public internal::MailWork {
     constexpr std::int64_t kStreamBytes = 4 << 20;  // as in run.cc
     const bool stream = t.bytes >= kStreamBytes;
     copy_(group_.mail(peer, me, piece), data(t), piece_bytes(t), stream);
-    if (stream) reduce::stream_fence();
+    if (stream) reduction::stream_fence();
     ++t.done;
     group_.publish_taken(peer, piece + 1);
     return true;
@@ -136,58 +136,68 @@ class Exchange final : public internal::MailWork {
     if (theirs.count != mine.count) return differ("count", theirs.count, mine.count);
     if (theirs.type != static_cast<std::int32_t>(mine.dtype)) {
       const bool known = theirs.type >= 0 && theirs.type <= static_cast<int>(DType::kFloat64);
-      return differ("dtype",
-                    known ? to_string(static_cast<DType>(theirs.type)) : std::string_view("unknown"),
-                    to_string(mine.dtype));
+      return differ(
+          "dtype", known ? to_string(static_cast<DType>(theirs.type)) : std::string_view("unknown"),
+          to_string(mine.dtype));
     }
     return true;
   }
 
   GroupState& group_;
   const std::string_view op_;
-  const reduce::CopyFn copy_;
+  const reduction::CopyFn copy_;
   std::vector<Transfer> transfers_;
   Status failure_;
 };
 
-Status exchange(Context& context, Group& group, std::string_view op,
-                std::span<const Message> messages, bool alone) {
-  for (std::size_t i = 0; i < messages.size(); ++i) {
-    const Message& m = messages[i];
+Status check(std::string_view op, const Group& group, std::span<const Message> messages) {
+  const auto bytes = [](const Message& m) { return bytes_of(m.dtype, m.count); };
+  for (const Message& m : messages) {
     ops::CollectiveContract contract(op, group, m.dtype);
     contract.moves().count(m.count, 1).rank("peer", m.peer);
-    if (contract.ok()) contract.given({"data", m.data, bytes_of(m.dtype, m.count)});
-    if (alone) contract.other_rank("peer", m.peer);
-    if (contract.ok() && m.kind == Kind::kRecv)
-      for (std::size_t j = 0; j < messages.size(); ++j) {
-        const Message& other = messages[j];
-        if (j == i || other.count < 0 || (other.kind == Kind::kRecv && j < i)) continue;
-        contract.apart({"data of a kRecv", m.data, bytes_of(m.dtype, m.count)},
-                       {"data of another message", other.data, bytes_of(other.dtype, other.count)});
-      }
+    if (contract.ok()) contract.given({"data", m.data, bytes(m)});
     WEFT_RETURN_IF_ERROR(contract.status());
   }
+  for (const Message& m : messages)
+    for (const Message& other : messages) {
+      if (m.kind != Kind::kRecv || &m == &other) continue;
+      ops::CollectiveContract contract(op, group, m.dtype);
+      contract.apart({"data of a kRecv", m.data, bytes(m)},
+                     {"data of another message", other.data, bytes(other)});
+      WEFT_RETURN_IF_ERROR(contract.status());
+    }
+  return {};
+}
+
+Status exchange(Context& context, Group& group, std::string_view op,
+                std::span<const Message> messages) {
+  WEFT_RETURN_IF_ERROR(check(op, group, messages));
   Exchange work(context.state(), group.state(), op);
   for (const Message& message : messages) work.add(message);
   return group.state().run_mail(op, work);
+}
+
+/// A message to itself would never be taken: this rank is busy sending it.
+Status alone(Context& context, Group& group, std::string_view op, const Message& message) {
+  ops::CollectiveContract contract(op, group, message.dtype);
+  WEFT_RETURN_IF_ERROR(
+      contract.rank("peer", message.peer).other_rank("peer", message.peer).status());
+  return exchange(context, group, op, {&message, 1});
 }
 
 }  // namespace
 
 Status send(Context& context, Group& group, const void* data, std::int64_t count, DType dtype,
             int peer) {
-  const Message message{Kind::kSend, const_cast<void*>(data), count, dtype, peer};
-  return exchange(context, group, "send", {&message, 1}, true);
+  return alone(context, group, "send", {Kind::kSend, const_cast<void*>(data), count, dtype, peer});
 }
 
-Status recv(Context& context, Group& group, void* data, std::int64_t count, DType dtype,
-            int peer) {
-  const Message message{Kind::kRecv, data, count, dtype, peer};
-  return exchange(context, group, "recv", {&message, 1}, true);
+Status recv(Context& context, Group& group, void* data, std::int64_t count, DType dtype, int peer) {
+  return alone(context, group, "recv", {Kind::kRecv, data, count, dtype, peer});
 }
 
 Status batch_send_recv(Context& context, Group& group, std::span<const Message> messages) {
-  return exchange(context, group, "batch_send_recv", messages, false);
+  return exchange(context, group, "batch_send_recv", messages);
 }
 
 }  // namespace weft

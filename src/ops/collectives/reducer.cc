@@ -15,23 +15,24 @@ std::string_view to_string(ReduceOp op) {
 namespace weft::ops {
 namespace {
 
-static_assert(static_cast<int>(ReduceOp::kSum) == static_cast<int>(reduce::Op::kSum) &&
-              static_cast<int>(ReduceOp::kProd) == static_cast<int>(reduce::Op::kProd) &&
-              static_cast<int>(ReduceOp::kMax) == static_cast<int>(reduce::Op::kMax) &&
-              static_cast<int>(ReduceOp::kMin) == static_cast<int>(reduce::Op::kMin));
+static_assert(static_cast<int>(ReduceOp::kSum) == static_cast<int>(reduction::Op::kSum) &&
+              static_cast<int>(ReduceOp::kProd) == static_cast<int>(reduction::Op::kProd) &&
+              static_cast<int>(ReduceOp::kMax) == static_cast<int>(reduction::Op::kMax) &&
+              static_cast<int>(ReduceOp::kMin) == static_cast<int>(reduction::Op::kMin));
 
 bool is_half(DType type) { return type == DType::kFloat16 || type == DType::kBFloat16; }
 
 }  // namespace
 
 bool Reducer::reducible(DType type) {
-  return is_half(type) || reduce::select(type, isa::kScalar) != nullptr;
+  return is_half(type) || reduction::select(type, isa::kScalar) != nullptr;
 }
 
 Reducer::Reducer(DType type, ReduceOp op, isa::Set isa)
     : element_bytes_(info(type).bits / 8), op_(op) {
   if (is_half(type)) rows_ = &rows::select(type, isa);
-  const reduce::Kernels* kernels = reduce::select(is_half(type) ? DType::kFloat32 : type, isa);
+  const reduction::Kernels* kernels =
+      reduction::select(is_half(type) ? DType::kFloat32 : type, isa);
   reduce_ = kernels->reduce[static_cast<int>(op)];
 }
 

@@ -18,7 +18,7 @@ class Reducer {
   static bool reducible(DType type);
 
   /// dst = op over `src`, `count` arrays of `bytes` bytes, in their order. dst may be one of them.
-  /// `stream` as in reduce::Reduce; a hint.
+  /// `stream` as in reduction::Reduce; a hint.
   void operator()(const void* const* src, int count, std::int64_t bytes, void* dst,
                   bool stream) const;
 
@@ -27,8 +27,8 @@ class Reducer {
 
   const int element_bytes_;
   const ReduceOp op_;
-  reduce::ReduceFn reduce_ = nullptr;    // of the type, or of fp32 for the 16-bit floats
-  const rows::Kernels* rows_ = nullptr;  // the 16-bit floats only
+  reduction::ReduceFn reduce_ = nullptr;  // of the type, or of fp32 for the 16-bit floats
+  const rows::Kernels* rows_ = nullptr;   // the 16-bit floats only
 };
 
 }  // namespace weft::ops

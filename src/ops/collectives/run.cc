@@ -26,8 +26,8 @@ constexpr std::int64_t kOneShotBytes = 256 << 10;
 // What a thread takes at a time: a sum that goes to two places is still in the first-level cache.
 constexpr std::int64_t kPieceBytes = 16 << 10;
 
-// Outputs from here on do not fit the caches in which their readers would look, so they go past them
-// and save reading the memory they overwrite.
+// Outputs from here on do not fit the caches in which their readers would look, so they go past
+// them and save reading the memory they overwrite.
 constexpr std::int64_t kStreamBytes = 4 << 20;
 
 constexpr std::string_view kData = "the data";
@@ -55,7 +55,7 @@ void CollectiveRun::copy(const void* from, void* to, std::int64_t bytes, bool st
   for_pieces(bytes, [&](std::int64_t begin, std::int64_t size) {
     copy_(static_cast<const std::byte*>(from) + begin, static_cast<std::byte*>(to) + begin, size,
           stream);
-    if (stream) reduce::stream_fence();
+    if (stream) reduction::stream_fence();
   });
 }
 
@@ -123,7 +123,7 @@ class AllReduceRun {
     run_.for_pieces(own.bytes, [&](std::int64_t begin, std::int64_t size) {
       reduce_piece(s, own.begin + begin, size, published + begin);
       run_.copy_(published + begin, recv_ + own.begin + begin, size, stream_);
-      if (stream_) reduce::stream_fence();
+      if (stream_) reduction::stream_fence();
     });
     tiles_.publish_reduced(s);
     return {};
@@ -169,8 +169,8 @@ Status CollectiveRun::allreduce(const void* send, void* recv, std::int64_t bytes
   return layout.pattern == Pattern::kOneShot ? run.one_shot() : run.ring();
 }
 
-// Block s is the same slice of every part. It passes two stages, one step apart: a rank has put into
-// its window what the others need of it; has taken what it needs of them.
+// Block s is the same slice of every part. It passes two stages, one step apart: a rank has put
+// into its window what the others need of it; has taken what it needs of them.
 class ExchangeRun {
  public:
   ExchangeRun(CollectiveRun& run, const Layout& layout, const Parts& out, const Parts& in,
@@ -246,7 +246,7 @@ class ExchangeRun {
       const void* src[internal::kMaxRanks];
       for (int r = 0; r < run_.ranks(); ++r) src[r] = (r == rank ? own : slot(s, r, rank)) + at;
       (*reduce_)(src, run_.ranks(), size, to.data() + at, stream_);
-      if (stream_) reduce::stream_fence();
+      if (stream_) reduction::stream_fence();
     });
     return {};
   }

@@ -76,13 +76,13 @@ class Parts {
 class CollectiveRun {
  public:
   CollectiveRun(internal::ContextState& context, internal::GroupState& group)
-      : context_(context), group_(group), copy_(reduce::select_copy(context.isa)) {}
+      : context_(context), group_(group), copy_(reduction::select_copy(context.isa)) {}
 
   /// recv = reduction of all ranks' send, on all ranks.
   Status allreduce(const void* send, void* recv, std::int64_t bytes, const Reducer& reduce);
   /// Part q of `out` goes to rank q. Without `reduce`, what rank r sends here becomes part r of
-  /// `in`; with it, the reduction of what all ranks send here becomes part `rank()` of `in`. No part
-  /// of any rank is longer than `longest`.
+  /// `in`; with it, the reduction of what all ranks send here becomes part `rank()` of `in`. No
+  /// part of any rank is longer than `longest`.
   Status exchange(const Parts& out, const Parts& in, std::int64_t longest, const Reducer* reduce);
   /// An exchange of which no rank knows more than its own lengths: those it has announced.
   Status exchange_announced(const Parts& out, const Parts& in, std::int64_t element_bytes,
@@ -117,7 +117,7 @@ class CollectiveRun {
 
   internal::ContextState& context_;
   internal::GroupState& group_;
-  const reduce::CopyFn copy_;
+  const reduction::CopyFn copy_;
 };
 
 }  // namespace weft::ops
