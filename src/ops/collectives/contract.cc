@@ -6,7 +6,8 @@
 namespace weft::ops {
 namespace {
 
-constexpr std::int64_t kMostBytes = std::int64_t{1} << 62;
+// A buffer, and an offset as far again, can be counted in bits.
+constexpr std::int64_t kMostBytes = std::int64_t{1} << 58;
 
 std::int64_t most_elements(DType dtype) { return kMostBytes / ((info(dtype).bits + 7) / 8); }
 

@@ -28,9 +28,9 @@ class CollectiveContract {
   CollectiveContract& reduces(ReduceOp op);
   CollectiveContract& rank(std::string_view name, int value);
   CollectiveContract& other_rank(std::string_view name, int value);
-  /// One count; `parts` of them stay below 2^62 bytes.
+  /// One count; `parts` of them stay below 2^58 bytes.
   CollectiveContract& count(std::int64_t count, int parts);
-  /// `wanted` counts, none negative, that all together stay below 2^62 bytes.
+  /// `wanted` counts, none negative, that all together stay below 2^58 bytes.
   CollectiveContract& counts(std::string_view name, std::span<const std::int64_t> counts,
                              std::int64_t wanted);
   /// One for each rank, none negative.
