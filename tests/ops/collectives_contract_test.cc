@@ -286,6 +286,29 @@ TEST(CollectivesContract, BuffersOfNoBytesMayBeNull) {
   });
 }
 
+TEST(CollectivesContract, WindowsAreEnoughOrRefused) {
+  for (const std::int64_t bytes : {4096, 8192, 12288}) {
+    GroupOptions options = quick_options();
+    options.window_bytes = bytes;
+    std::vector<Group> groups = make_groups("loopback", kRanks, options);
+    on_all(groups, [&](Group& group) {
+      Context context = Context::create({.threads = 1}).value();
+      std::vector<float> send(1'000'003, 1), recv(send.size());
+      const Status status =
+          allreduce(context, group, send.data(), recv.data(), std::ssize(send), kFp32);
+      if (bytes == 12288) {
+        EXPECT_TRUE(status.ok()) << status.to_string();
+        EXPECT_EQ(recv, std::vector<float>(send.size(), 2));
+        return;
+      }
+      EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+      EXPECT_THAT(status.message(), HasSubstr("is too small; set HCCL_BUFFSIZE"));
+      EXPECT_EQ(recv, std::vector<float>(send.size(), 0));
+      EXPECT_TRUE(group.barrier().ok());
+    });
+  }
+}
+
 TEST(CollectivesContract, OperationsHaveNames) {
   EXPECT_EQ(to_string(ReduceOp::kSum), "sum");
   EXPECT_EQ(to_string(ReduceOp::kProd), "prod");
