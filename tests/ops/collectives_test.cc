@@ -3,8 +3,10 @@
 // other on one group, against plain loops, bit for bit.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "collectives_case.h"
@@ -107,7 +109,59 @@ TEST_P(Collectives, EveryTypeAndOperationIsExact) { run_on_threads(all_kinds(ran
 
 TEST_P(Collectives, EverySizeIsExact) { run_on_threads(all_sizes(ranks()), 1); }
 
-INSTANTIATE_TEST_SUITE_P(Threads, Collectives,
+TEST_P(Collectives, ProcessesGetTheSame) {
+  if (ranks() == 1 || ranks() == 5) return;
+  const UniqueId id = UniqueId::create().value();
+  run_ranks(ranks(), [&](Rank& rank) {
+    Group group = Group::join(id, rank.rank, rank.ranks, options()).value();
+    Context context = context_of(1);
+    run_cases(context, group, all_kinds(ranks()));
+    run_cases(context, group, all_sizes(ranks()));
+    return std::string();
+  });
+}
+
+TEST_P(Collectives, MoreThreadsGiveTheSame) {
+  if (ranks() == 2) run_on_threads(all_sizes(ranks()), 3);
+}
+
+// Whoever returns first spoils its buffers and leaves the group, while others have not even called.
+TEST_P(Collectives, WhoReturnsIsNeededNoMore) {
+  for (const bool processes : {false, true})
+    for (int i = 0; i < kFunctions; ++i)
+      for (const std::int64_t count : {100, 50'000}) {
+        CollectiveCase c =
+            vary({static_cast<Function>(i), DType::kInt32, ReduceOp::kSum, ranks(), count}, i);
+        const UniqueId id = UniqueId::create().value();
+        const auto call_and_leave = [&](Group group, int late) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(late));
+          const int rank = group.rank();
+          Context context = context_of(1);
+          CollectiveMemory memory(c, rank);
+          const Status status = memory.call(context, group);
+          memory.give_up();
+          { const Group left = std::move(group); }
+          EXPECT_TRUE(status.ok()) << c.text() << ": " << status.to_string();
+          memory.expect_correct();
+        };
+        // Another rank is the last for every function.
+        const auto late = [&](int rank) { return (rank + i) % ranks() * 2; };
+        if (processes) {
+          run_ranks(ranks(), [&](Rank& rank) {
+            call_and_leave(Group::join(id, rank.rank, rank.ranks, options()).value(),
+                           late(rank.rank));
+            return std::string();
+          });
+        } else {
+          std::vector<Group> groups = make_groups("loopback", ranks(), options());
+          run_threads(ranks(), [&](int rank) {
+            call_and_leave(std::move(groups[static_cast<std::size_t>(rank)]), late(rank));
+          });
+        }
+      }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, Collectives,
                          ::testing::Combine(::testing::Values(1, 2, 3, 5, 8),
                                             ::testing::Values(kLargeWindow, kSmallWindow)),
                          [](const auto& test) {

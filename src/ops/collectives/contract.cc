@@ -2,6 +2,7 @@
 #include "ops/collectives/contract.h"
 
 #include "ops/collectives/reducer.h"
+#include "ops/collectives/run.h"
 
 namespace weft::ops {
 namespace {
@@ -9,9 +10,23 @@ namespace {
 // A buffer, and an offset as far again, can be counted in bits.
 constexpr std::int64_t kMostBytes = std::int64_t{1} << 58;
 
+/// For blocks with one row of every rank, the least that an exchange can do with.
+std::int64_t least_window_bytes(int ranks) {
+  return tile::Layout::kSlots * round_up(ranks * CollectiveRun::kRow, 4096);
+}
+
 std::int64_t most_elements(DType dtype) { return kMostBytes / ((info(dtype).bits + 7) / 8); }
 
 }  // namespace
+
+CollectiveContract::CollectiveContract(std::string_view op, const Group& group, DType dtype)
+    : contract_(op, group.rank()), ranks_(group.ranks()), dtype_(dtype) {
+  const std::int64_t least = least_window_bytes(ranks_);
+  contract_.rule(group.window_bytes() >= least,
+                 "the window of {} bytes per rank is too small; set HCCL_BUFFSIZE to 1 or "
+                 "GroupOptions::window_bytes to {} at least",
+                 group.window_bytes(), least);
+}
 
 CollectiveContract& CollectiveContract::moves() {
   contract_.rule(info(dtype_).bits % 8 == 0,

@@ -20,8 +20,7 @@ struct Bytes {
 
 class CollectiveContract {
  public:
-  CollectiveContract(std::string_view op, const Group& group, DType dtype)
-      : contract_(op, group.rank()), ranks_(group.ranks()), dtype_(dtype) {}
+  CollectiveContract(std::string_view op, const Group& group, DType dtype);
 
   /// The type can be moved, or reduced.
   CollectiveContract& moves();

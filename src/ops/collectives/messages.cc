@@ -116,8 +116,7 @@ class Exchange final : public internal::MailWork {
         group_.mail_sent(peer, me) <= piece)
       return false;
     if (t.done == 0 && !check(*t.message, group_.mail_header(peer, me, piece))) return false;
-    constexpr std::int64_t kStreamBytes = 4 << 20;  // as in run.cc
-    const bool stream = t.bytes >= kStreamBytes;
+    const bool stream = t.bytes >= ops::kStreamBytes;
     copy_(group_.mail(peer, me, piece), data(t), piece_bytes(t), stream);
     if (stream) reduction::stream_fence();
     ++t.done;

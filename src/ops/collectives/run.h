@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The three ways in which a collective moves data through the windows. Every function of
+// The ways in which a collective moves data through the windows. Every function of
 // weft/collectives.h but the messages is one of them, some with most parts empty.
 //
 // Data travels in rows of one cache line, so that parts of any element type are cut alike.
@@ -13,6 +13,7 @@
 
 #include "base/context_state.h"
 #include "comm/group_state.h"
+#include "comm/options.h"
 #include "kernels/reduce/reduce.h"
 #include "ops/collectives/reducer.h"
 #include "tile/tile_comm.h"
@@ -71,6 +72,22 @@ class Parts {
   std::int64_t step_ = 1;
 };
 
+// What a rank puts into its window at a time. Small enough that the slots of two ranks, and what is
+// read and written meanwhile, stay in a second-level cache; large enough that a hand-off, about a
+// microsecond, is little beside the copy.
+inline constexpr std::int64_t kBlockBytes = 128 << 10;
+
+// Up to this many bytes that a rank reads of others, saving a hand-off is worth more than splitting
+// the work.
+inline constexpr std::int64_t kOneShotBytes = 256 << 10;
+
+// Less than this is not worth waking a thread for.
+inline constexpr std::int64_t kPieceBytes = 16 << 10;
+
+// Outputs from here on do not fit the caches in which their readers would look, so they go past
+// them and save reading the memory they overwrite.
+inline constexpr std::int64_t kStreamBytes = 4 << 20;
+
 /// One call on this rank, between begin_call and end_call. Each function checks the peers before it
 /// reads anything of theirs.
 class CollectiveRun {
@@ -79,24 +96,25 @@ class CollectiveRun {
       : context_(context), group_(group), copy_(reduction::select_copy(context.isa)) {}
 
   /// recv = reduction of all ranks' send, on all ranks.
-  Status allreduce(const void* send, void* recv, std::int64_t bytes, const Reducer& reduce);
-  /// Part q of `out` goes to rank q. Without `reduce`, what rank r sends here becomes part r of
+  Status allreduce(const void* send, void* recv, std::int64_t bytes, const Reducer& reducer);
+  /// Part q of `out` goes to rank q. Without a reducer, what rank r sends here becomes part r of
   /// `in`; with it, the reduction of what all ranks send here becomes part `rank()` of `in`. No
   /// part of any rank is longer than `longest`.
-  Status exchange(const Parts& out, const Parts& in, std::int64_t longest, const Reducer* reduce);
+  Status exchange(const Parts& out, const Parts& in, std::int64_t longest, const Reducer* reducer);
   /// An exchange of which no rank knows more than its own lengths: those it has announced.
   Status exchange_announced(const Parts& out, const Parts& in, std::int64_t element_bytes,
                             std::string_view op);
-  /// Rank r's `own` becomes part r of `in`, on all ranks. None is longer than `longest`.
-  Status gather(std::span<const std::byte> own, const Parts& in, std::int64_t longest);
+  /// Rank r's `own` becomes part r of `in`, on all ranks; with a reducer, the reduction of all
+  /// becomes part 0. None is longer than `longest`.
+  Status gather(std::span<const std::byte> own, const Parts& in, std::int64_t longest,
+                const Reducer* reducer = nullptr);
 
- private:
-  friend class AllReduceRun;
-  friend class ExchangeRun;
-  friend class GatherRun;
+  // What these share.
 
   static constexpr std::int64_t kRow = kCacheLine;
+  static constexpr std::string_view kData = "the data";  ///< that a wait is for
 
+  internal::GroupState& group() const { return group_; }
   int rank() const { return group_.rank(); }
   int ranks() const { return group_.ranks(); }
   /// The i-th rank behind this one: ranks do not all begin with the same one.
@@ -105,10 +123,31 @@ class CollectiveRun {
   /// One shot if a rank has no more than `read_bytes` to read of others.
   Result<tile::Layout> layout(tile::Collective collective, std::int64_t rows,
                               std::int64_t read_bytes, std::int64_t block_rows) const;
-  /// Calls body(begin, bytes) for pieces of [0, bytes), on all threads.
-  template <typename Body>
-  void for_pieces(std::int64_t bytes, const Body& body);
+  /// With all threads, as are reductions.
   void copy(const void* from, void* to, std::int64_t bytes, bool stream);
+  /// `to` = reduction of this rank's `own` and what the others have in slot(rank).
+  template <typename Slot>
+  void reduce(const Reducer& reducer, const std::byte* own, const Slot& slot,
+              std::span<std::byte> to, bool stream) {
+    for_pieces(std::ssize(to), [&](std::int64_t at, std::int64_t size) {
+      const void* src[internal::kMaxRanks];
+      // This rank's own elements come from its buffer: they need not be in its window.
+      for (int r = 0; r < ranks(); ++r) src[r] = (r == rank() ? own : slot(r)) + at;
+      reducer(src, ranks(), size, to.data() + at, stream);
+      if (stream) reduction::stream_fence();
+    });
+  }
+
+ private:
+  /// Calls body(begin, bytes) for as many pieces of [0, bytes) as there are threads.
+  template <typename Body>
+  void for_pieces(std::int64_t bytes, const Body& body) {
+    const std::int64_t share = ceil_div(bytes, std::int64_t{context_.pool.threads()});
+    const std::int64_t piece = std::max(kPieceBytes, round_up(share, kRow));
+    context_.pool.parallel_for(ceil_div(bytes, piece), [&](std::int64_t i, int) {
+      body(i * piece, std::min(piece, bytes - i * piece));
+    });
+  }
 
   Status check_announced(std::string_view op);
   std::int64_t longest_announced() const;
