@@ -24,20 +24,20 @@ namespace weft::cann {
 class Turns;
 
 /// What a communicator can be split by.
-struct Family {
+struct Origin {
   UniqueId id;  ///< the members' common secret
   bool is_split = false;
 };
 
 class Communicator {
  public:
-  Communicator(VirtualDevice& on, Group group, Context context, Family family = {});
+  Communicator(VirtualDevice& on, Group group, Context context, Origin origin = {});
   ~Communicator();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
   VirtualDevice& device;
-  const Family family;
+  const Origin origin;
   const std::string& name() const { return group_.name(); }
   int rank() const { return group_.rank(); }
   int ranks() const { return group_.ranks(); }
