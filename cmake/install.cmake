@@ -43,6 +43,13 @@ if(WEFT_BUILD_CANN)
   endforeach()
   install(DIRECTORY cann/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/weft-cann)
   install(DIRECTORY ${PROJECT_BINARY_DIR}/cann/include/weft-cann/compat DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/weft-cann)
+  set(home ${CMAKE_INSTALL_DATADIR}/weft/cann)  # ASCEND_HOME_PATH, see cann/set_env.sh
+  file(RELATIVE_PATH to_headers /${home} /${CMAKE_INSTALL_INCLUDEDIR}/weft-cann)
+  file(RELATIVE_PATH to_libraries /${home} /${CMAKE_INSTALL_LIBDIR})
+  file(CREATE_LINK ${to_headers} ${CMAKE_CURRENT_BINARY_DIR}/package/include SYMBOLIC)
+  file(CREATE_LINK ${to_libraries} ${CMAKE_CURRENT_BINARY_DIR}/package/lib64 SYMBOLIC)
+  install(FILES cann/set_env.sh ${CMAKE_CURRENT_BINARY_DIR}/package/include ${CMAKE_CURRENT_BINARY_DIR}/package/lib64
+    DESTINATION ${home})
   configure_file(cmake/package/weft-cann.pc.in package/weft-cann.pc @ONLY)
   install(FILES ${CMAKE_CURRENT_BINARY_DIR}/package/weft-cann.pc DESTINATION ${pc_dir})
 endif()

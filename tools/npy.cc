@@ -54,6 +54,7 @@ Status dtype_of_descr(const std::string& path, const std::string& descr, NpyHead
                                  "a.astype(a.dtype.newbyteorder('<')) again.",
                                  name_of_code(code), descr));
   }
+  // Up to kBool: what operators take. (uint16 files hold bfloat16 bits.)
   for (int i = 0; i <= static_cast<int>(DType::kBool); ++i) {
     const DTypeInfo& row = info(static_cast<DType>(i));
     if (row.numpy.empty() || row.numpy.substr(1) != code) continue;

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include <algorithm>
+#include <climits>
+
 #include "acl/acl_rt.h"
 #include "reports.h"
 #include "runtime.h"
@@ -81,7 +84,10 @@ aclError synchronise_event(const char* function, aclrtEvent handle, int timeout_
 
 Error wait_in_stream(const std::shared_ptr<Event>& event, std::uint64_t record) {
   const std::uint32_t seconds = runtime().event_wait_timeout_s;
-  if (event->wait(record, seconds == 0 ? kForever : static_cast<int>(seconds * 1000))) return {};
+  constexpr std::uint32_t kMost = INT_MAX / 1000;  // 24 days
+  const int timeout_ms =
+      seconds == 0 ? kForever : static_cast<int>(std::min(seconds, kMost) * 1000);
+  if (event->wait(record, timeout_ms)) return {};
   return {ACL_ERROR_RT_WAIT_TIMEOUT,
           fmt::format("a stream waited {} s for an event (aclrtSetOpWaitTimeout)", seconds)};
 }

@@ -3,8 +3,11 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <new>
 #include <set>
 #include <utility>
+
+#include "comm/group_state.h"
 
 namespace weft::cann {
 
@@ -55,10 +58,19 @@ class Turn {
   const std::uint64_t number_;
 };
 
+Status run(const Communicator::Work& work, Communicator& communicator) {
+  try {
+    return work(communicator.context(), communicator.group());
+  } catch (const std::bad_alloc&) {
+    return Status(StatusCode::kOutOfMemory, "out of memory in a task of a stream");
+  }
+}
+
 }  // namespace
 
-Communicator::Communicator(VirtualDevice& on, Group group, Context context)
+Communicator::Communicator(VirtualDevice& on, Group group, Context context, Origin of)
     : device(on),
+      origin(of),
       group_(std::move(group)),
       context_(std::move(context)),
       turns_(std::make_shared<Turns>()) {}
@@ -69,10 +81,14 @@ Error Communicator::submit(const std::shared_ptr<Communicator>& communicator, St
                            Work work, OnFailure on_failure) {
   const std::lock_guard lock(communicator->submitting_);
   auto turn = std::make_shared<Turn>(communicator->turns_);
-  auto task = [communicator, turn = std::move(turn), work = std::move(work)] {
+  auto task = [holder = communicator, turn = std::move(turn), work = std::move(work)]() mutable {
     turn->wait();
-    const Status status = work(communicator->context_, communicator->group_);
-    turn->end();  // before a synchronise returns, so that busy() is false then
+    const Status status = run(work, *holder);
+    if (!status.ok()) (void)holder->group().state().poison(status);
+    // Before a synchronise returns, so that busy() is false then and nothing holds the
+    // communicator.
+    holder.reset();
+    turn->end();
     return Error(status);
   };
   return stream.submit(std::move(task), on_failure);
@@ -85,16 +101,82 @@ Communicators& Communicators::instance() {
   return *communicators;
 }
 
+Communicators::Place::~Place() {
+  if (!communicators_) return;
+  const std::lock_guard lock(communicators_->mutex_);
+  communicators_->names_.erase({&device_, name_});
+}
+
+void* Communicators::Place::fill(std::shared_ptr<Communicator> communicator) {
+  const std::lock_guard lock(communicators_->mutex_);
+  void* const handle = communicators_->add_locked(std::move(communicator));
+  communicators_ = nullptr;
+  return handle;
+}
+
+Communicators::Visit::Visit(std::shared_ptr<Communicator> communicator)
+    : communicator_(std::move(communicator)) {
+  if (communicator_) communicator_->visits_.fetch_add(1, std::memory_order_relaxed);
+}
+
+// Release: partner is the acquire load in take_unused().
+Communicators::Visit::~Visit() {
+  if (communicator_) communicator_->visits_.fetch_sub(1, std::memory_order_release);
+}
+
+Communicators::Visit Communicators::visit(const void* handle) const {
+  const std::shared_lock lock(mutex_);
+  return Visit(table_.find(handle));
+}
+
 std::shared_ptr<Communicator> Communicators::find(std::string_view name,
                                                   const VirtualDevice& device) const {
   return table_.find(handle(name, device));
 }
 
 void* Communicators::handle(std::string_view name, const VirtualDevice& device) const {
-  for (const auto& [handle, communicator] : table_.entries())
-    if (&communicator->device == &device && communicator->name() == name)
-      return const_cast<void*>(handle);
-  return nullptr;
+  const std::shared_lock lock(mutex_);
+  const auto found = names_.find({&device, std::string(name)});
+  return found == names_.end() ? nullptr : found->second;
+}
+
+std::unique_ptr<Communicators::Place> Communicators::reserve(const VirtualDevice& device,
+                                                             std::string_view name) {
+  std::unique_ptr<Place> place(new Place(device, name));
+  const std::lock_guard lock(mutex_);
+  if (!names_.try_emplace({&device, std::string(name)}, nullptr).second) return nullptr;
+  place->communicators_ = this;
+  return place;
+}
+
+void* Communicators::add(std::shared_ptr<Communicator> communicator) {
+  const std::lock_guard lock(mutex_);
+  return add_locked(std::move(communicator));
+}
+
+void* Communicators::add_locked(std::shared_ptr<Communicator> communicator) {
+  void*& handle = names_[{&communicator->device, communicator->name()}];
+  handle = table_.add(std::move(communicator));
+  return handle;
+}
+
+std::shared_ptr<Communicator> Communicators::take(const void* handle) {
+  const std::lock_guard lock(mutex_);
+  return take_locked(handle);
+}
+
+std::shared_ptr<Communicator> Communicators::take_unused(const void* handle, bool& in_use) {
+  const std::lock_guard lock(mutex_);
+  const std::shared_ptr<Communicator> found = table_.find(handle);
+  // Visits first: what a visit submitted is seen once the visit is seen to be over.
+  in_use = found && (found->visits_.load(std::memory_order_acquire) > 0 || found->busy());
+  return in_use ? nullptr : take_locked(handle);
+}
+
+std::shared_ptr<Communicator> Communicators::take_locked(const void* handle) {
+  std::shared_ptr<Communicator> taken = table_.take(handle);
+  if (taken) names_.erase({&taken->device, taken->name()});
+  return taken;
 }
 
 }  // namespace weft::cann

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <string>
 #include <string_view>
 
@@ -16,28 +17,30 @@ namespace {
 
 constexpr int kMostDevices = 1024;
 
-int visible_devices(std::string_view list, int devices) {
-  int visible = 0, previous = -1;
+std::vector<int> visible_devices(std::string_view list, int devices) {
+  std::vector<int> visible;
   while (true) {
     int id = -1;
     const auto [end, error] = std::from_chars(list.data(), list.data() + list.size(), id);
     list.remove_prefix(static_cast<std::size_t>(end - list.data()));
+    const int previous = visible.empty() ? -1 : visible.back();
     if (error != std::errc() || id <= previous || id >= devices) return visible;
     if (!list.empty() && list[0] != ',') return visible;
-    ++visible;
+    visible.push_back(id);
     if (list.empty()) return visible;
-    previous = id;
     list.remove_prefix(1);
   }
 }
 
 }  // namespace
 
-Result<int> read_device_count() {
+Result<std::vector<int>> read_devices() {
   WEFT_ASSIGN_OR_RETURN(const std::int64_t count, env::integer("WEFT_DEVICES", 1, kMostDevices));
   const std::string visible = env::text("ASCEND_RT_VISIBLE_DEVICES");
-  const int devices = static_cast<int>(count);
-  return visible.empty() ? devices : visible_devices(visible, devices);
+  if (!visible.empty()) return visible_devices(visible, static_cast<int>(count));
+  std::vector<int> all(static_cast<std::size_t>(count));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
 }
 
 Error read_config(const char* path, MessageScope& scope) {

@@ -62,9 +62,9 @@ Error Runtime::init(const char* config_path) {
     Error error = read_config(config_path, scope);
     if (!error.ok()) return error;
   }
-  Result<int> count = read_device_count();
-  if (!count.ok()) return {ACL_ERROR_RT_PARAM_INVALID, count.status().message()};
-  device_count_ = *count;
+  Result<std::vector<int>> visible = read_devices();
+  if (!visible.ok()) return {ACL_ERROR_RT_PARAM_INVALID, visible.status().message()};
+  visible_ = std::move(*visible);
   set_message_scope(scope);
   inits_ = 1;
   return {};
@@ -99,7 +99,7 @@ Error Runtime::finalize() {
     device->set_count_ = device->contexts_ = device->streams_ = 0;
     device->default_context_ = nullptr;
   }
-  device_count_.reset();
+  visible_.reset();
   event_wait_timeout_s = 0;
   set_message_scope(MessageScope::kThread);
   return {};
@@ -116,12 +116,26 @@ Error Runtime::finalize_reference(std::uint64_t* left) {
   return last ? finalize() : Error();
 }
 
-Result<int> Runtime::device_count() {
+Result<std::vector<int>> Runtime::visible() {
   const std::lock_guard lock(mutex_);
-  if (!device_count_) {
-    WEFT_ASSIGN_OR_RETURN(device_count_, read_device_count());
+  if (!visible_) {
+    WEFT_ASSIGN_OR_RETURN(visible_, read_devices());
   }
-  return *device_count_;
+  return *visible_;
+}
+
+Result<int> Runtime::device_count() {
+  WEFT_ASSIGN_OR_RETURN(const std::vector<int> devices, visible());
+  return static_cast<int>(devices.size());
+}
+
+Result<int> Runtime::listed_number(const VirtualDevice& device) {
+  WEFT_ASSIGN_OR_RETURN(const std::vector<int> devices, visible());
+  const auto index = static_cast<std::size_t>(device.id);
+  if (index >= devices.size())
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("device {} is not offered any more", device.id));
+  return devices[index];
 }
 
 // The caller does not hold the mutex.

@@ -79,6 +79,8 @@ class Runtime {
 
   /// The device that is current in this thread; null (and a noted failure) if none is.
   VirtualDevice* current_device();
+  /// The device with this number. Errors: ACL_ERROR_RT_INVALID_DEVICEID.
+  Error device(int id, VirtualDevice*& found);
   /// The stream behind a handle; NULL is the current context's default stream. On failure `code` is
   /// CONTEXT_NULL, INVALID_HANDLE or STREAM_CONTEXT, noted, and the result null.
   StreamRef find_stream(aclrtStream handle, int& code);
@@ -96,6 +98,8 @@ class Runtime {
   // --- devices and contexts ---
 
   Result<int> device_count();
+  /// The device's number before ASCEND_RT_VISIBLE_DEVICES renumbered it.
+  Result<int> listed_number(const VirtualDevice& device);
   Error set_device(int id);
   Error reset_device(int id, bool force);
   Error create_context(int id, aclrtContext* context);
@@ -125,7 +129,7 @@ class Runtime {
 
  private:
   Runtime() = default;
-  Error device(int id, VirtualDevice*& found);
+  Result<std::vector<int>> visible();
   aclrtContext add_context(VirtualDevice& device, bool is_default);
   void remove_context(aclrtContext handle);
   void close_streams_of(aclrtContext context);
@@ -133,7 +137,7 @@ class Runtime {
   std::mutex mutex_;
   std::uint64_t inits_ = 0;
   bool was_finalized_ = false;
-  std::optional<int> device_count_;
+  std::optional<std::vector<int>> visible_;                // read_devices()
   std::map<int, std::unique_ptr<VirtualDevice>> devices_;  // never removed: threads point to them
   HandleTable<DeviceContext> contexts_;
   HandleTable<StreamOfContext> streams_;

@@ -11,7 +11,8 @@
 namespace weft {
 
 /// kInt4: two's complement -8..7, two per byte, the lower index in the low nibble.
-/// kInt64 / kUInt64: packed dequantisation scales (the low 32 bits are the fp32 scale).
+/// kInt64 / kUInt64: also packed dequantisation scales (the low 32 bits are the fp32 scale).
+/// From kInt16 on: collectives only, no operator computes with them.
 enum class DType : std::uint8_t {
   kFloat32,
   kFloat16,
@@ -22,6 +23,11 @@ enum class DType : std::uint8_t {
   kInt64,
   kUInt64,
   kBool,
+  kInt16,
+  kUInt8,
+  kUInt16,
+  kUInt32,
+  kFloat64,
 };
 
 /// One row of the table.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the segment of a rank looks like, for every transport: control block, then the window.
+// What the segment of a rank looks like, for every transport: control block, what it keeps for each
+// peer, the window, the mail slots.
 //
 // Everything here may be mapped by processes that die at any instruction, so nothing is ever
 // locked: a field is either one atomic, or plain bytes that a later release store makes valid.
@@ -12,6 +13,7 @@
 
 #include "base/memory.h"
 #include "comm/group_state.h"
+#include "comm/options.h"
 
 namespace weft::internal {
 
@@ -31,6 +33,10 @@ static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "counters are sha
 
 struct ControlBlock {
   Counter counters[static_cast<int>(CounterId::kCount)];
+
+  /// Where this rank sleeps while it talks to single peers: each rings when it has done something
+  /// and `waiters` is not 0. The value only has to change.
+  Counter bell;
 
   /// Last call this rank has completed, and whether it has left in order. Read when something is
   /// wrong or late.
@@ -56,16 +62,44 @@ struct ControlBlock {
   alignas(kCacheLine) CallHeader headers[2] = {CallHeader(""), CallHeader("")};
 };
 
+/// What a rank keeps for one peer; written by the owner of the segment alone.
+struct alignas(kCacheLine) PairBlock {
+  static constexpr int kSlots = 2;  ///< one being filled, one being emptied
+
+  /// Pieces of messages that the owner has put into its mail slots for the peer. Piece p (from 0)
+  /// is in slot p % kSlots, its header in headers[p % kSlots].
+  std::atomic<std::uint64_t> sent{0};
+  MailHeader headers[kSlots] = {};
+  /// Pieces of the peer's that the owner has taken, whose slots are free again.
+  alignas(kCacheLine) std::atomic<std::uint64_t> taken{0};
+  /// What the owner announced for call c is in [c % 2], like the header of the call.
+  CallCounts counts[2] = {};
+};
+
 /// Offsets within a segment. The window starts on a huge page of its own and ends on one, so that
 /// the kernel can use huge pages for all of it; untouched pages cost address space only.
 struct SegmentLayout {
   static constexpr std::int64_t kHugePage = 2 << 20;
+  static constexpr std::int64_t kPairsOffset = 1 << 20;
   static constexpr std::int64_t kWindowOffset = kHugePage;
   std::int64_t window_bytes;
-  constexpr std::int64_t total_bytes() const {
+  int ranks;
+  constexpr std::int64_t mail_offset() const {
     return kWindowOffset + round_up(window_bytes, kHugePage);
   }
+  /// Half a MiB takes some 50 us to copy, beside which a hand-off is little. With many ranks less,
+  /// so that all slots of a rank need no more than 32 MiB of addresses.
+  constexpr std::int64_t mail_slot_bytes() const {
+    const std::int64_t share = (32 << 20) / PairBlock::kSlots / ranks / 4096 * 4096;
+    return share < (512 << 10) ? share : 512 << 10;
+  }
+  constexpr std::int64_t total_bytes() const {
+    return mail_offset() + ranks * PairBlock::kSlots * mail_slot_bytes();
+  }
 };
-static_assert(sizeof(ControlBlock) <= SegmentLayout::kWindowOffset);
+static_assert(sizeof(ControlBlock) <= SegmentLayout::kPairsOffset);
+static_assert(SegmentLayout::kPairsOffset + kMaxRanks * sizeof(PairBlock) <=
+              SegmentLayout::kWindowOffset);
+static_assert(SegmentLayout{0, kMaxRanks}.mail_slot_bytes() >= 4096);
 
 }  // namespace weft::internal

@@ -41,7 +41,7 @@ Result<std::vector<internal::ShmPeer>> alone(const internal::Forming& forming) {
   WEFT_ASSIGN_OR_RETURN(const internal::UniqueFd file,
                         internal::create_segment_file(forming.layout()));
   WEFT_ASSIGN_OR_RETURN(peers[0].mapping, internal::Mapping::of_file(file.get(), forming.layout()));
-  internal::construct_control_block(peers[0].mapping);
+  internal::construct_control_block(peers[0].mapping, forming.ranks);
   return peers;
 }
 

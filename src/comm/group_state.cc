@@ -54,9 +54,11 @@ Counter& GroupState::counter(int rank, CounterId id) const {
   return control(rank).counters[static_cast<int>(id)];
 }
 
+void GroupState::start_deadline() { deadline_ns_ = deadline_after(exec_timeout_s_); }
+
 Status GroupState::begin_call(const CallHeader& header) {
   if (poisoned()) return health();
-  deadline_ns_ = deadline_after(exec_timeout_s_);
+  start_deadline();
   ++call_;
   CallHeader& slot = control(rank_).headers[call_ % 2];
   const auto used = offsetof(CallHeader, fields_) +
@@ -135,10 +137,12 @@ Status GroupState::health() const {
 }
 
 void GroupState::wake_everybody() const {
-  for (int rank = 0; rank < ranks_; ++rank)
+  for (int rank = 0; rank < ranks_; ++rank) {
     for (Counter& counter : control(rank).counters)
       if (counter.waiters.load(std::memory_order_seq_cst) > 0)
         futex_wake_all(counter.futex_word(), private_futex_);
+    ring(rank);
+  }
 }
 
 }  // namespace weft::internal

@@ -25,6 +25,7 @@
 namespace weft::internal {
 
 struct Counter;
+struct PairBlock;
 
 /// Counters of a rank that its peers wait on. Monotonic over the life of the group, so nothing is
 /// ever reset. Their meaning belongs to the layer that publishes them.
@@ -62,10 +63,35 @@ class CallHeader {
 };
 static_assert(std::is_trivially_copyable_v<CallHeader>, "lives in memory shared by processes");
 
+/// What the sender of a message says of it, in its first piece. The layer above knows the meaning.
+struct MailHeader {
+  std::int64_t count;
+  std::int32_t type;
+};
+
+/// What a rank announces of a call for one peer.
+struct CallCounts {
+  std::int64_t to, from;  ///< what it sends to the peer, and expects from it
+};
+
 /// What a wait is for, so that its error can say it: operator and tile come from here.
 struct WaitFor {
   std::string_view what;   ///< "the partial sums", "the reduced rows", …
   std::int64_t tile = -1;  ///< super-block within the call, -1: none
+};
+
+/// Messages under way between this rank and single peers.
+class MailWork {
+ public:
+  enum class Step { kDone, kMoved, kBlocked, kFailed };
+  virtual ~MailWork() = default;
+  /// Does what can be done without waiting.
+  virtual Step advance() = 0;
+  /// After kFailed: why.
+  virtual Status failure() const = 0;
+  /// After kBlocked: whether the peer must do something, and what: "rank 3 to take the message".
+  virtual bool waits_for(int peer) const = 0;
+  virtual std::string awaited(int peer) const = 0;
 };
 
 /// One rank's side of the group. begin_call, check_peers and end_call belong to the rank's calling
@@ -111,6 +137,26 @@ class GroupState {
   /// wait() for every other rank.
   Status wait_all(CounterId id, std::uint64_t value, const WaitFor& what);
 
+  /// What this rank announces for `peer` in its next call; before begin_call.
+  void announce(int peer, const CallCounts& counts);
+  /// What a rank announced for a peer in this call; after check_peers.
+  const CallCounts& announced(int rank, int peer) const;
+
+  // Messages between two ranks: apart from the calls of the group, with numbers and memory of
+  // their own. Only the calling thread.
+  /// Pieces of messages are as long as this, but for the last.
+  std::int64_t mail_slot_bytes() const;
+  /// The slot for piece number `piece` from a rank to another: written by `from` when fewer than
+  /// two earlier pieces have not been taken, read by `to`.
+  std::byte* mail(int from, int to, std::uint64_t piece) const;
+  MailHeader& mail_header(int from, int to, std::uint64_t piece) const;
+  std::uint64_t mail_sent(int from, int to) const;   ///< pieces that are in their slots or were
+  std::uint64_t mail_taken(int from, int to) const;  ///< of them, those that `to` has read
+  void publish_sent(int to, std::uint64_t pieces);
+  void publish_taken(int from, std::uint64_t pieces);
+  /// Advances the work until it is done. Errors as wait(), and its failure(): poison the group.
+  Status run_mail(std::string_view op, MailWork& work);
+
   /// Measurements only: tiles take as long as this link needs for them. Null: as fast as memory.
   void set_link(Link* link) { link_ = link; }
   Link* link() const { return link_; }
@@ -136,6 +182,14 @@ class GroupState {
   ControlBlock& control(int rank) const {
     return *segments_[static_cast<std::size_t>(rank)].control;
   }
+  void start_deadline();
+
+  PairBlock& pair(int owner, int peer) const;
+  void ring(int peer) const;
+  MailWork::Step advance_awake(MailWork& work, std::int64_t begin_ns) const;
+  Status sleep_for_mail(std::string_view op, MailWork& work, std::int64_t begin_ns);
+  Status check_lost_partners(std::string_view op, MailWork& work);
+
   Counter& counter(int rank, CounterId id) const;
   bool reached(const Wait& wait) const;
   bool poisoned() const;

@@ -11,24 +11,10 @@
 #include "comm/control_block.h"
 #include "comm/futex.h"
 #include "comm/group_state.h"
+#include "comm/wait_times.h"
 
 namespace weft::internal {
 namespace {
-
-// A flag that is about to be set arrives within a cache miss or two (0.14 us on one socket); a peer
-// that takes longer than this computes.
-constexpr std::int64_t kSpinNs = 3'000;
-// Waking a sleeper costs 30-40 us, so with a core to spare it pays to stay awake for about that
-// long.
-constexpr std::int64_t kYieldNs = 60'000;
-// With more ranks than CPUs a yield hands the core to a rank that has work; after a few of them
-// without success sleeping is cheaper for all.
-constexpr int kYieldsOversubscribed = 4;
-// Bounds how late a departure or a missed wake-up is noticed.
-constexpr std::int64_t kSliceNs = 20'000'000;
-// Bounds how late a death is noticed: far below one second, yet the looks of 64 sleeping ranks (10
-// us each) take less than a hundredth of a core.
-constexpr std::int64_t kLookNs = 100'000'000;
 
 std::string_view name_of(CounterId id) {
   switch (id) {

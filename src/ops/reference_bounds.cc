@@ -62,6 +62,8 @@ double element_value(const ConstTensorRef& tensor, std::int64_t index) {
       return std::bit_cast<float>(static_cast<std::uint32_t>(load<std::uint64_t>(data, index)));
     case DType::kBool:
       return load<std::uint8_t>(data, index) != 0;
+    default:  // of no operator
+      break;
   }
   return 0;
 }

@@ -11,12 +11,13 @@ using internal::CounterId;
 
 namespace {
 
-constexpr std::int64_t kRingOffset = 2 * Layout::kOneShotBytes;
-
 Layout layout_of(Collective collective, Pattern pattern, std::int64_t m, int ranks,
-                 std::int64_t row_bytes, std::int64_t rows) {
-  const Deal deal = collective == Collective::kAllReduce ? Deal::kWithinBlocks : Deal::kByRank;
-  Layout layout{collective, pattern, Grid(deal, m, ranks, rows), row_bytes, 0};
+                 std::int64_t row_bytes, std::int64_t rows, std::int64_t window_bytes) {
+  const Deal deal = collective == Collective::kReduceScatter ? Deal::kByRank : Deal::kWithinBlocks;
+  const int owners = collective == Collective::kAllGather ? 1 : ranks;
+  Layout layout{collective, pattern, Grid(deal, m, owners, rows), row_bytes, 0, 0};
+  // Where there are one-shot calls, slow ranks may still be reading those parts.
+  if (Layout::one_shot_fits(window_bytes)) layout.ring_offset = 2 * Layout::kOneShotBytes;
   const bool publishes_sums = collective == Collective::kAllReduce && pattern == Pattern::kRing;
   const std::int64_t slot_rows =
       layout.grid.max_super_block_rows() + (publishes_sums ? layout.grid.max_tile_rows() : 0);
@@ -30,14 +31,15 @@ Result<Layout> Layout::make(Collective collective, Pattern pattern, std::int64_t
                             std::int64_t row_bytes, std::int64_t wanted_rows,
                             std::int64_t window_bytes) {
   const std::int64_t all = std::max<std::int64_t>(m, 1);
-  if (pattern == Pattern::kOneShot) return layout_of(collective, pattern, m, ranks, row_bytes, all);
+  if (pattern == Pattern::kOneShot)
+    return layout_of(collective, pattern, m, ranks, row_bytes, all, window_bytes);
   for (std::int64_t rows = std::min(wanted_rows, all); rows >= 1;
        rows = rows == 1 ? 0 : ceil_div(rows, 2)) {
-    const Layout layout = layout_of(collective, pattern, m, ranks, row_bytes, rows);
-    if (kRingOffset + kSlots * layout.slot_bytes <= window_bytes) return layout;
+    const Layout layout = layout_of(collective, pattern, m, ranks, row_bytes, rows, window_bytes);
+    if (layout.ring_offset + kSlots * layout.slot_bytes <= window_bytes) return layout;
   }
-  const std::int64_t least =
-      kRingOffset + kSlots * layout_of(collective, pattern, m, ranks, row_bytes, 1).slot_bytes;
+  const Layout smallest = layout_of(collective, pattern, m, ranks, row_bytes, 1, window_bytes);
+  const std::int64_t least = smallest.ring_offset + kSlots * smallest.slot_bytes;
   return Status(
       StatusCode::kInvalidArgument,
       fmt::format("the window of {} bytes per rank is too small for rows of {} bytes; set "
@@ -51,9 +53,10 @@ std::int64_t Layout::window_bytes_used() const {
              : std::min<std::int64_t>(kSlots, grid.super_blocks()) * slot_bytes;
 }
 
-TileComm::TileComm(internal::GroupState& group, const Layout& layout)
+TileComm::TileComm(internal::GroupState& group, const Layout& layout, std::string_view partials)
     : group_(group),
       layout_(layout),
+      partials_(partials),
       partial_base_(group.own(CounterId::kPartial)),
       reduced_base_(group.own(CounterId::kReduced)),
       consumed_base_(group.own(CounterId::kConsumed)) {}
@@ -63,7 +66,7 @@ std::byte* TileComm::slot(std::int64_t s, int rank) const {
   if (layout_.pattern == Pattern::kOneShot)
     return window +
            static_cast<std::int64_t>(group_.own(CounterId::kCall) & 1) * Layout::kOneShotBytes;
-  return window + kRingOffset + s % Layout::kSlots * layout_.slot_bytes;
+  return window + layout_.ring_offset + s % Layout::kSlots * layout_.slot_bytes;
 }
 
 Status TileComm::acquire(std::int64_t s) {
@@ -93,8 +96,10 @@ Status TileComm::receive(int peer, CounterId id, std::uint64_t value,
 
 void TileComm::publish_partials(std::int64_t s) {
   std::int64_t rows = 0;  // that others read: their tiles, or all of them all
-  const bool whole = layout_.pattern == Pattern::kOneShot && collective() == Collective::kAllReduce;
-  for (int owner = 0; owner < ranks(); ++owner) {
+  const bool gather = collective() == Collective::kAllGather;
+  const bool whole =
+      gather || (layout_.pattern == Pattern::kOneShot && collective() == Collective::kAllReduce);
+  for (int owner = 0; owner < (gather ? 1 : ranks()); ++owner) {
     const std::int64_t tile = grid().tile(s, owner).count();
     if (whole)
       rows += tile * (ranks() - 1);
@@ -105,11 +110,13 @@ void TileComm::publish_partials(std::int64_t s) {
 }
 
 Status TileComm::wait_partials(std::int64_t s) {
-  for (int i = 1; i < ranks(); ++i)
-    WEFT_RETURN_IF_ERROR(receive((rank() + i) % ranks(), CounterId::kPartial,
-                                 partial_base_ + static_cast<std::uint64_t>(s) + 1,
-                                 {"the partial sums", s}));
+  for (int i = 1; i < ranks(); ++i) WEFT_RETURN_IF_ERROR(wait_partial(s, (rank() + i) % ranks()));
   return {};
+}
+
+Status TileComm::wait_partial(std::int64_t s, int peer) {
+  return receive(peer, CounterId::kPartial, partial_base_ + static_cast<std::uint64_t>(s) + 1,
+                 {partials_, s});
 }
 
 std::byte* TileComm::reduced(std::int64_t s, int owner, std::int64_t row) const {

@@ -3,6 +3,8 @@
 //
 // The window of every rank:
 //   [one-shot, even calls][one-shot, odd calls][ring slot 0][ring slot 1] …
+//
+// (small windows have no one-shot parts, see one_shot_fits).
 // A ring slot holds one super-block's partial sums of this rank (all tiles) and the reduced rows of
 // the tile it owns. A slot is reused once every rank has consumed what was in it; with the order of
 // stages in run.cc that follows from the other waits too, but it should not hang on them. A
@@ -12,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "comm/group_state.h"
 #include "tile/grid.h"
@@ -19,10 +22,11 @@
 
 namespace weft::tile {
 
-/// Who needs the rows of the sum.
+/// Who needs which rows.
 enum class Collective {
-  kAllReduce,      ///< every rank needs all rows
-  kReduceScatter,  ///< rank r needs the r-th part of the rows
+  kAllReduce,      ///< every rank needs the sum of all rows
+  kReduceScatter,  ///< rank r needs the r-th part of the rows, of every rank: their sum, or each
+  kAllGather,      ///< every rank needs all rows of every rank; no rank owns any
 };
 
 enum class Pattern {
@@ -40,11 +44,17 @@ struct Layout {
   /// A one-shot call may use this much of the window, twice.
   static constexpr std::int64_t kOneShotBytes = 4 << 20;
 
+  /// Whether one-shot calls have their parts of such a window; if not, everything takes the ring.
+  static constexpr bool one_shot_fits(std::int64_t window_bytes) {
+    return window_bytes >= 4 * kOneShotBytes;
+  }
+
   Collective collective;
   Pattern pattern;
   Grid grid;
-  std::int64_t row_bytes;   ///< bytes between rows in a slot, whole cache lines
-  std::int64_t slot_bytes;  ///< of one ring slot, or of the one-shot half
+  std::int64_t row_bytes;    ///< bytes between rows in a slot, whole cache lines
+  std::int64_t slot_bytes;   ///< of one ring slot, or of the one-shot half
+  std::int64_t ring_offset;  ///< where the ring begins in the window
 
   /// Picks super-blocks of at most wanted_rows such that kSlots fit the window.
   /// kInvalidArgument if not even one row per slot fits, naming the bytes and HCCL_BUFFSIZE.
@@ -58,7 +68,9 @@ struct Layout {
 /// The tiles of one call. Made anew for each run; holds no memory of its own.
 class TileComm {
  public:
-  TileComm(internal::GroupState& group, const Layout& layout);
+  /// `partials`: what error messages call them.
+  TileComm(internal::GroupState& group, const Layout& layout,
+           std::string_view partials = "the partial sums");
 
   int rank() const { return group_.rank(); }
   int ranks() const { return group_.ranks(); }
@@ -75,6 +87,7 @@ class TileComm {
   std::byte* partial(std::int64_t s, int rank, std::int64_t row) const;
   void publish_partials(std::int64_t s);
   Status wait_partials(std::int64_t s);
+  Status wait_partial(std::int64_t s, int peer);
   /// Row of the reduced tile that `owner` published for super-block s.
   std::byte* reduced(std::int64_t s, int owner, std::int64_t row) const;
   void publish_reduced(std::int64_t s);
@@ -91,6 +104,7 @@ class TileComm {
 
   internal::GroupState& group_;
   const Layout& layout_;
+  const std::string_view partials_;
   // Counters are monotonic over the life of the group: these are their values before this call.
   std::uint64_t partial_base_, reduced_base_, consumed_base_;
 };

@@ -27,10 +27,15 @@ const Expected kExpected[] = {
     {DType::kInt64, "int64", 64, 9, 0},
     {DType::kUInt64, "uint64", 64, 10, 0},
     {DType::kBool, "bool", 8, 12, 0},
+    {DType::kInt16, "int16", 16, 6, 0},
+    {DType::kUInt8, "uint8", 8, 4, 0},
+    {DType::kUInt16, "uint16", 16, 7, 0},
+    {DType::kUInt32, "uint32", 32, 8, 0},
+    {DType::kFloat64, "float64", 64, 11, 0x1p-53},
 };
 
 TEST(DType, TableMatchesCann) {
-  ASSERT_EQ(std::size(kExpected), static_cast<size_t>(DType::kBool) + 1);
+  ASSERT_EQ(std::size(kExpected), static_cast<size_t>(DType::kFloat64) + 1);
   for (const Expected& row : kExpected) {
     SCOPED_TRACE(row.name);
     EXPECT_EQ(to_string(row.dtype), row.name);

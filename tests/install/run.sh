@@ -50,6 +50,15 @@ case $mode in
     # shellcheck disable=SC2046
     "$CXX" $CXXFLAGS -x c "$source" -x none -o "$work/by_tool" $("$from/bin/weft" cann-flags --cflags --libs)
     "$work/by_tool"
+    (
+      # shellcheck disable=SC1090
+      source "$(find "$from" -name set_env.sh)"
+      # shellcheck disable=SC2086
+      "$CXX" $CXXFLAGS -x c "$source" -x none -o "$work/by_set_env" -I"$ASCEND_HOME_PATH/include" \
+        -I"$ASCEND_HOME_PATH/include/aclnnop" -I"$ASCEND_HOME_PATH/include/compat/op/examples" \
+        -L"$ASCEND_HOME_PATH/lib64" -lascendcl
+      "$work/by_set_env"
+    )
     configure -DCMAKE_PREFIX_PATH="$from" -DWEFT_CANN_PROGRAM="$(realpath "$source")"
     "$CMAKE" --build "$work"
     "$work/cann_consumer" ;;

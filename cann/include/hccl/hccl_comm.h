@@ -57,21 +57,24 @@ ACL_FUNC_VISIBILITY HcclResult HcclCommInitRootInfoConfig(uint32_t nRanks,
                                                           const HcclCommConfig *config,
                                                           HcclComm *comm);
 
-/** The same with a rank table, a JSON file. Errors: also HCCL_E_OPEN_FILE_FAILURE. */
+/** The same with a rank table, a JSON file. Errors: also HCCL_E_OPEN_FILE_FAILURE, and
+ * HCCL_E_NOT_SUPPORT for several servers. */
 ACL_FUNC_VISIBILITY HcclResult HcclCommInitClusterInfo(const char *clusterInfo, uint32_t rank,
                                                        HcclComm *comm);
 ACL_FUNC_VISIBILITY HcclResult HcclCommInitClusterInfoConfig(const char *clusterInfo, uint32_t rank,
                                                              HcclCommConfig *config,
                                                              HcclComm *comm);
 
-/** Some of the ranks of *comm form a communicator. Collective among the members; the others pass
- * rankIds NULL and subCommId 0xFFFFFFFF. */
+/** Some of the ranks of *comm form a communicator: rankIds[subCommRankId] is this one. Collective
+ * among the members; the others pass rankIds NULL and subCommId 0xFFFFFFFF and get NULL. Errors:
+ * HCCL_E_TIMEOUT, HCCL_E_NOT_SUPPORT (*comm was split off itself). */
 ACL_FUNC_VISIBILITY HcclResult HcclCreateSubCommConfig(HcclComm *comm, uint32_t rankNum,
                                                        uint32_t *rankIds, uint64_t subCommId,
                                                        uint32_t subCommRankId,
                                                        HcclCommConfig *config, HcclComm *subComm);
 
-/** Local; peers may still be at work. Errors: HCCL_E_AGAIN while another thread uses it. */
+/** Local; peers may still be at work. Errors: HCCL_E_AGAIN while another thread uses it or its work
+ * is not over. */
 ACL_FUNC_VISIBILITY HcclResult HcclCommDestroy(HcclComm comm);
 
 /** commName: 128 bytes. The same on all ranks; operators take it as `group`. */

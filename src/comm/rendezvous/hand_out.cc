@@ -79,7 +79,7 @@ Status HandOut::map_all() {
     WEFT_ASSIGN_OR_RETURN(peer.mapping, Mapping::of_file(file.get(), forming_.layout()));
     peer.watch = process_[index(rank)] == 0 ? -1 : process_[index(rank)];
   }
-  construct_control_block(peers_[0].mapping);
+  construct_control_block(peers_[0].mapping, forming_.ranks);
   return {};
 }
 

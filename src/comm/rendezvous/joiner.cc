@@ -61,7 +61,7 @@ Status Joiner::open() {
   peers_.resize(static_cast<std::size_t>(forming_.ranks));
   ShmPeer& own = peers_[static_cast<std::size_t>(forming_.rank)];
   WEFT_ASSIGN_OR_RETURN(own.mapping, Mapping::of_file(file_.get(), forming_.layout()));
-  construct_control_block(own.mapping);
+  construct_control_block(own.mapping, forming_.ranks);
   return {};
 }
 

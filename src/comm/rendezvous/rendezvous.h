@@ -31,7 +31,7 @@ struct Forming {
   GroupOptions options;
   std::int64_t deadline_ns = 0;
 
-  SegmentLayout layout() const { return {options.window_bytes}; }
+  SegmentLayout layout() const { return {options.window_bytes, ranks}; }
 };
 
 /// Rank 0's side and everybody else's. Collective; the result has one entry per rank.
@@ -40,7 +40,7 @@ Result<std::vector<ShmPeer>> join_group(const Forming& forming);
 
 /// Changes with everything that processes of a group must understand alike.
 constexpr std::uint64_t shared_layout() {
-  constexpr std::uint64_t kVersion = 1;
+  constexpr std::uint64_t kVersion = 2;
   return kVersion << 48 | std::uint64_t{sizeof(ControlBlock)} << 16 |
          (sizeof(Hello) + sizeof(Message));
 }

@@ -35,7 +35,7 @@ Result<std::vector<std::unique_ptr<Transport>>> make_loopback(int ranks,
                                                               std::int64_t window_bytes) {
   auto memory = std::make_shared<SharedMemory>();
   for (int rank = 0; rank < ranks; ++rank) {
-    WEFT_ASSIGN_OR_RETURN(Mapping mapping, Mapping::anonymous(SegmentLayout{window_bytes}));
+    WEFT_ASSIGN_OR_RETURN(Mapping mapping, Mapping::anonymous({window_bytes, ranks}));
     memory->segments.push_back(mapping.segment());
     memory->mappings.push_back(std::move(mapping));
   }

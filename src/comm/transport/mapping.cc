@@ -33,7 +33,7 @@ Status out_of_memory(std::int64_t bytes, int error) {
 void ask_for_huge_pages(void* data, const SegmentLayout& layout) {
   // A refusal (kernel without them) only costs speed.
   madvise(static_cast<std::byte*>(data) + SegmentLayout::kWindowOffset,
-          static_cast<std::size_t>(layout.total_bytes() - SegmentLayout::kWindowOffset),
+          static_cast<std::size_t>(layout.mail_offset() - SegmentLayout::kWindowOffset),
           MADV_HUGEPAGE);
 }
 
@@ -45,8 +45,8 @@ Result<Mapping> Mapping::anonymous(const SegmentLayout& layout) {
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) return out_of_memory(bytes, errno);
   ask_for_huge_pages(data, layout);
-  Mapping mapping(data, bytes);
-  construct_control_block(mapping);
+  Mapping mapping(data, layout);
+  construct_control_block(mapping, layout.ranks);
   return mapping;
 }
 
@@ -64,15 +64,18 @@ Result<Mapping> Mapping::of_file(int fd, const SegmentLayout& layout) {
       mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (data == MAP_FAILED) return out_of_memory(bytes, errno);
   ask_for_huge_pages(data, layout);
-  return Mapping(data, bytes);
+  return Mapping(data, layout);
 }
 
 Mapping::Mapping(Mapping&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      mail_offset_(std::exchange(other.mail_offset_, 0)) {}
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
+  std::swap(mail_offset_, other.mail_offset_);
   return *this;
 }
 
@@ -82,7 +85,8 @@ Mapping::~Mapping() {
 
 Segment Mapping::segment() const {
   return {std::launder(reinterpret_cast<ControlBlock*>(data_)),
-          data_ + SegmentLayout::kWindowOffset};
+          std::launder(reinterpret_cast<PairBlock*>(data_ + SegmentLayout::kPairsOffset)),
+          data_ + SegmentLayout::kWindowOffset, data_ + mail_offset_};
 }
 
 Result<UniqueFd> create_segment_file(const SegmentLayout& layout) {
@@ -97,8 +101,11 @@ Result<UniqueFd> create_segment_file(const SegmentLayout& layout) {
   return file;
 }
 
-void construct_control_block(const Mapping& mapping) {
-  new (static_cast<void*>(mapping.segment().control)) ControlBlock();
+void construct_control_block(const Mapping& mapping, int ranks) {
+  const Segment segment = mapping.segment();
+  new (static_cast<void*>(segment.control)) ControlBlock();
+  for (int peer = 0; peer < ranks; ++peer)
+    new (static_cast<void*>(segment.pairs + peer)) PairBlock();
 }
 
 }  // namespace weft::internal

@@ -26,16 +26,20 @@ class Mapping {
   Segment segment() const;
 
  private:
-  Mapping(void* data, std::int64_t bytes) : data_(static_cast<std::byte*>(data)), bytes_(bytes) {}
+  Mapping(void* data, const SegmentLayout& layout)
+      : data_(static_cast<std::byte*>(data)),
+        bytes_(layout.total_bytes()),
+        mail_offset_(layout.mail_offset()) {}
   std::byte* data_ = nullptr;
-  std::int64_t bytes_ = 0;
+  std::int64_t bytes_ = 0, mail_offset_ = 0;
 };
 
 /// A sparse memfd of the layout's size, sealed against any change of size. It has no name in any
 /// file system, so nothing can be left behind, and no limit of /dev/shm applies.
 Result<UniqueFd> create_segment_file(const SegmentLayout& layout);
 
-/// Puts a fresh control block into a zeroed segment; its owner does this before any peer sees it.
-void construct_control_block(const Mapping& mapping);
+/// Puts a fresh control block, and what there is for each of the ranks, into a zeroed segment; its
+/// owner does this before any peer sees it.
+void construct_control_block(const Mapping& mapping, int ranks);
 
 }  // namespace weft::internal

@@ -9,11 +9,14 @@
 namespace weft::internal {
 
 struct ControlBlock;
+struct PairBlock;
 
 /// One rank's shared memory as mapped here.
 struct Segment {
   ControlBlock* control = nullptr;
+  PairBlock* pairs = nullptr;  ///< one for each rank
   std::byte* window = nullptr;
+  std::byte* mail = nullptr;
 };
 
 class Transport {

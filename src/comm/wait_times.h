@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// How long a rank that waits spins, yields and sleeps.
+#pragma once
+
+#include <cstdint>
+
+namespace weft::internal {
+
+// A flag that is about to be set arrives within a cache miss or two (0.14 us on one socket); a peer
+// that takes longer than this computes.
+inline constexpr std::int64_t kSpinNs = 3'000;
+// Waking a sleeper costs 30-40 us, so with a core to spare it pays to stay awake for about that
+// long.
+inline constexpr std::int64_t kYieldNs = 60'000;
+// With more ranks than CPUs a yield hands the core to a rank that has work; after a few of them
+// without success sleeping is cheaper for all.
+inline constexpr int kYieldsOversubscribed = 4;
+// Bounds how late a departure or a missed wake-up is noticed.
+inline constexpr std::int64_t kSliceNs = 20'000'000;
+// Bounds how late a death is noticed: far below one second, yet the looks of 64 sleeping ranks (10
+// us each) take less than a hundredth of a core.
+inline constexpr std::int64_t kLookNs = 100'000'000;
+
+}  // namespace weft::internal

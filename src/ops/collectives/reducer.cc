@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/collectives/reducer.h"
+
+#include <algorithm>
+
+namespace weft {
+
+std::string_view to_string(ReduceOp op) {
+  constexpr std::string_view kNames[] = {"sum", "prod", "max", "min"};
+  return kNames[static_cast<int>(op)];
+}
+
+}  // namespace weft
+
+namespace weft::ops {
+namespace {
+
+static_assert(static_cast<int>(ReduceOp::kSum) == static_cast<int>(reduction::Op::kSum) &&
+              static_cast<int>(ReduceOp::kProd) == static_cast<int>(reduction::Op::kProd) &&
+              static_cast<int>(ReduceOp::kMax) == static_cast<int>(reduction::Op::kMax) &&
+              static_cast<int>(ReduceOp::kMin) == static_cast<int>(reduction::Op::kMin));
+
+bool is_half(DType type) { return type == DType::kFloat16 || type == DType::kBFloat16; }
+
+}  // namespace
+
+bool Reducer::reducible(DType type) {
+  return is_half(type) || reduction::select(type, isa::kScalar) != nullptr;
+}
+
+Reducer::Reducer(DType type, ReduceOp op, isa::Set isa)
+    : element_bytes_(info(type).bits / 8), op_(op) {
+  if (is_half(type)) rows_ = &rows::select(type, isa);
+  const reduction::Kernels* kernels =
+      reduction::select(is_half(type) ? DType::kFloat32 : type, isa);
+  reduce_ = kernels->reduce[static_cast<int>(op)];
+}
+
+void Reducer::operator()(const void* const* src, int count, std::int64_t bytes, void* dst,
+                         bool stream) const {
+  const std::int64_t n = bytes / element_bytes_;
+  if (!rows_) return reduce_({src, count, n, dst, stream});
+  if (op_ != ReduceOp::kSum) return reduce_widened(src, count, n, dst);
+  rows_->sum_rows({src, count, n, dst, stream ? rows::Store::kStream : rows::Store::kPlain});
+}
+
+// Stays in the first-level cache: two blocks of floats, and as many elements of every rank.
+void Reducer::reduce_widened(const void* const* src, int count, std::int64_t n, void* dst) const {
+  constexpr std::int64_t kBlock = 1024;
+  alignas(64) float sum[kBlock];
+  alignas(64) float next[kBlock];
+  const void* const both[] = {sum, next};
+  for (std::int64_t begin = 0; begin < n; begin += kBlock) {
+    const std::int64_t size = std::min(kBlock, n - begin);
+    const auto at = [&](int r) { return static_cast<const std::uint16_t*>(src[r]) + begin; };
+    rows_->widen(at(0), sum, size);
+    for (int r = 1; r < count; ++r) {
+      rows_->widen(at(r), next, size);
+      reduce_({both, 2, size, sum, false});
+    }
+    rows_->narrow(sum, static_cast<std::uint16_t*>(dst) + begin, size);
+  }
+}
+
+}  // namespace weft::ops
