@@ -59,11 +59,23 @@ class Registrar {
     fixtures_.jobs.push_back(std::make_unique<Job>(team, c, options));
     return *fixtures_.jobs.back();
   }
+#ifdef WEFT_BENCH_CANN
+  CDoor& c_door(const Type& type, const char* shape) {
+    tools::Case c;
+    c.row = require(tools::find_dtype_row(type.row));
+    c.shape = require(c.op().parse_shape(shape));
+    fixtures_.c_door = std::make_unique<CDoor>(c);
+    return *fixtures_.c_door;
+  }
+#endif
   template <typename Call>
   void add(const std::string& name, const Job& job, Call call) {
+    add(name, job.flops_per_rank(), job.bytes_per_rank(), call);
+  }
+  template <typename Call>
+  void add(const std::string& name, double flops, double bytes, Call call) {
     benchmark::RegisterBenchmark(name.c_str(),
-                                 [call, flops = job.flops_per_rank(),
-                                  bytes = job.bytes_per_rank()](benchmark::State& state) {
+                                 [call, flops, bytes](benchmark::State& state) {
                                    for ([[maybe_unused]] auto _ : state)
                                      state.SetIterationTime(call());
                                    state.counters["flops"] = flops;
@@ -201,6 +213,20 @@ void add_add_rmsnorm(Registrar& r) {
   }
 }
 
+#ifdef WEFT_BENCH_CANN
+void add_c_door(Registrar& r) {
+  constexpr const char* kShape = "1x1024:1024x1024";
+  CDoor& door = r.c_door(kAllReduce[0], kShape);
+  const auto add = [&](const char* what, double (CDoor::*call)()) {
+    r.add(fmt::format("c door/{}/float16/{}/row-major", what, kShape), 0, 0,
+          [&door, call] { return (door.*call)(); });
+  };
+  add("plan and run", &CDoor::native);
+  add("two phases", &CDoor::both_phases);
+  add("empty task", &CDoor::hand_off);
+}
+#endif
+
 void add_many_ranks(Registrar& r) {
   Team& eight = r.team(8, 1);
   constexpr const char* kShape = "4x1024x1024:1024x8192";
@@ -223,6 +249,9 @@ const std::vector<Section>& sections() {
                                            {"decode", add_decode},
                                            {"decode weights", add_decode_weights},
                                            {"add_rmsnorm", add_add_rmsnorm},
+#ifdef WEFT_BENCH_CANN
+                                           {"c door", add_c_door},
+#endif
                                            {"8 ranks", add_many_ranks}};
   return all;
 }
