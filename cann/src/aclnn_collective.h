@@ -135,7 +135,8 @@ aclnnStatus CollectiveCall::finish(typename Native::Args& args) {
   if (!family.empty_before_stream_mode) check_stream_mode();
   bool empty = false;
   add(Native::check(args, rank(), ranks(), empty));
-  if (empty && !findings.final()) return finish_empty(common.op, common.results);
+  if (findings.final()) return findings.report();
+  if (empty) return finish_empty(common.op, common.results);
   Native::check_limits(*this, args);
   check_attributes();
   if (findings.any()) return findings.report();
