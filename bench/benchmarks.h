@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "collective_job.h"
 #include "team.h"
 
 namespace weft::bench {
@@ -14,6 +15,7 @@ namespace weft::bench {
 struct Fixtures {
   std::vector<std::unique_ptr<Team>> teams;
   std::vector<std::unique_ptr<Job>> jobs;
+  std::vector<std::unique_ptr<CollectiveJob>> collectives;
 };
 
 /// A group of measurements that share fixtures and run interleaved.
