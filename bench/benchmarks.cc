@@ -63,6 +63,15 @@ class Registrar {
     fixtures_.collectives.push_back(std::make_unique<CollectiveJob>(team, what, dtype, bytes));
     return *fixtures_.collectives.back();
   }
+#ifdef WEFT_BENCH_CANN
+  CDoor& c_door(const Type& type, const char* shape) {
+    tools::Case c;
+    c.row = require(tools::find_dtype_row(type.row));
+    c.shape = require(c.op().parse_shape(shape));
+    fixtures_.c_door = std::make_unique<CDoor>(c);
+    return *fixtures_.c_door;
+  }
+#endif
   template <typename Call>
   void add(const std::string& name, const Job& job, Call call) {
     add(name, job.flops_per_rank(), job.bytes_per_rank(), call);
@@ -224,6 +233,19 @@ void add_collectives(Registrar& r) {
   for (const char* what : {"reduce_scatter", "allgather", "alltoall"})
     add(what, DType::kFloat16, 16 << 10, 1);
 }
+#ifdef WEFT_BENCH_CANN
+void add_c_door(Registrar& r) {
+  constexpr const char* kShape = "1x1024:1024x1024";
+  CDoor& door = r.c_door(kAllReduce[0], kShape);
+  const auto add = [&](const char* what, double (CDoor::*call)()) {
+    r.add(fmt::format("c door/{}/float16/{}/row-major", what, kShape), 0, 0,
+          [&door, call] { return (door.*call)(); });
+  };
+  add("plan and run", &CDoor::native);
+  add("two phases", &CDoor::both_phases);
+  add("empty task", &CDoor::hand_off);
+}
+#endif
 
 void add_many_ranks(Registrar& r) {
   Team& eight = r.team(8, 1);
@@ -248,6 +270,9 @@ const std::vector<Section>& sections() {
                                            {"decode weights", add_decode_weights},
                                            {"add_rmsnorm", add_add_rmsnorm},
                                            {"collectives", add_collectives},
+#ifdef WEFT_BENCH_CANN
+                                           {"c door", add_c_door},
+#endif
                                            {"8 ranks", add_many_ranks}};
   return all;
 }

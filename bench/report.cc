@@ -84,6 +84,7 @@ class Table {
       return;
     }
     if (name.section == "collectives") return collective(name, times);
+    if (name.section == "c door" && name.what == "two phases") return c_door(name, times);
     if (name.what != "fused") return;
     if (name.section == "fused") fused(name, times);
     if (name.section == "allreduce") pair(name, times, {4, 1.8}, {6, 1.8}, {5, 2});
@@ -237,6 +238,15 @@ class Table {
       line("    reading the weights {:.3f} ms: {:.2f} x that + 30 us  {}", *read * 1e3,
            (seconds - 30e-6) / *read, verdict((seconds - 30e-6) / *read, 1.25, true));
     compare("PyTorch + gloo", peer("decode", name), seconds, 0);
+  }
+
+  void c_door(const Name& name, const Times& times) {
+    const auto native = median(name.with("plan and run")), empty = median(name.with("empty task"));
+    if (!native || !empty) return;
+    const double above = (times.median() - *native) * 1e6;
+    line("{:62} {:8.3f} ms", title(name), times.median() * 1e3);
+    line("    plan and run {:.1f} us, an empty task {:.1f} us: {:.1f} us above plan and run  {}",
+         *native * 1e6, *empty * 1e6, above, verdict(above, 20, true));
   }
 
   void many_ranks(const Name& name, const Times& times) {
