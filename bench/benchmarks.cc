@@ -45,8 +45,8 @@ class Registrar {
  public:
   Registrar(Fixtures& fixtures, int repetitions) : fixtures_(fixtures), repetitions_(repetitions) {}
 
-  Team& team(int ranks, int threads) {
-    fixtures_.teams.push_back(std::make_unique<Team>(ranks, threads));
+  Team& team(int ranks, int threads, Windows windows = Windows::kPrivate) {
+    fixtures_.teams.push_back(std::make_unique<Team>(ranks, threads, windows));
     return *fixtures_.teams.back();
   }
   Job& job(Team& team, const Type& type, const char* shape, bool transposed, Job::Options options) {
@@ -58,6 +58,10 @@ class Registrar {
     fmt::print(stderr, "preparing {} {} on {} ranks\n", type.row, shape, team.ranks());
     fixtures_.jobs.push_back(std::make_unique<Job>(team, c, options));
     return *fixtures_.jobs.back();
+  }
+  CollectiveJob& collective(Team& team, const char* what, DType dtype, std::int64_t bytes) {
+    fixtures_.collectives.push_back(std::make_unique<CollectiveJob>(team, what, dtype, bytes));
+    return *fixtures_.collectives.back();
   }
 #ifdef WEFT_BENCH_CANN
   CDoor& c_door(const Type& type, const char* shape) {
@@ -213,6 +217,22 @@ void add_add_rmsnorm(Registrar& r) {
   }
 }
 
+// Short calls follow each other, as those of a model do.
+void add_collectives(Registrar& r) {
+  Team& pair = r.team(2, 1, Windows::kShared);
+  const auto add = [&](const char* what, DType dtype, std::int64_t kib, int steps) {
+    CollectiveJob& job = r.collective(pair, what, dtype, kib << 10);
+    r.add(fmt::format("collectives/{}/{}/{} KiB", what, to_string(dtype), kib), 0,
+          job.bytes_per_rank(), [&job, steps] { return job.steps(steps); });
+  };
+  constexpr std::pair<std::int64_t, int> kSizes[] = {
+      {64, 20}, {1 << 10, 10}, {16 << 10, 1}, {64 << 10, 1}};
+  for (const auto& [kib, steps] : kSizes)
+    for (const DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kFloat32})
+      add("allreduce", dtype, kib, steps);
+  for (const char* what : {"reduce_scatter", "allgather", "alltoall"})
+    add(what, DType::kFloat16, 16 << 10, 1);
+}
 #ifdef WEFT_BENCH_CANN
 void add_c_door(Registrar& r) {
   constexpr const char* kShape = "1x1024:1024x1024";
@@ -249,6 +269,7 @@ const std::vector<Section>& sections() {
                                            {"decode", add_decode},
                                            {"decode weights", add_decode_weights},
                                            {"add_rmsnorm", add_add_rmsnorm},
+                                           {"collectives", add_collectives},
 #ifdef WEFT_BENCH_CANN
                                            {"c door", add_c_door},
 #endif

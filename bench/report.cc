@@ -83,6 +83,7 @@ class Table {
       if (name.what == "int8") int8_communication(name, times);
       return;
     }
+    if (name.section == "collectives") return collective(name, times);
     if (name.section == "c door" && name.what == "two phases") return c_door(name, times);
     if (name.what != "fused") return;
     if (name.section == "fused") fused(name, times);
@@ -262,6 +263,23 @@ class Table {
         "{}",
         gemms * 1e3, bytes * 1e3, seconds / (1.15 * gemms + bytes),
         verdict(seconds / (1.15 * gemms + bytes), 1, true));
+  }
+
+  // name.shape is "16384 KiB".
+  void collective(const Name& name, const Times& times) {
+    const double seconds = times.median();
+    const std::int64_t kib = std::stoll(name.shape);
+    line("{:62} {:9.4f} ms  {:.2f} x copying", title(name), seconds * 1e3,
+         seconds / byte_bound(times));
+    if (name.what == "allreduce" && kib == 64 && name.dtype != "float32")
+      line("    {:.1f} us  {}", seconds * 1e6, verdict(seconds * 1e6, 30, true));
+    double target = 0;
+    if (name.what == "allreduce" && kib > 64)
+      target = name.dtype == "float16" && kib > 1024 ? 6 : name.dtype == "float32" ? 0 : 4;
+    for (const nlohmann::json& theirs : report_.peers)
+      if (theirs["what"] == "collectives/" + name.what && theirs["dtype"] == name.dtype &&
+          theirs["kib"] == kib)
+        compare("gloo", theirs["median_s"].get<double>(), seconds, target);
   }
 
   void compare(std::string_view with, std::optional<double> theirs, double ours, double target) {
