@@ -242,6 +242,7 @@ void add_c_door(Registrar& r) {
           [&door, call] { return (door.*call)(); });
   };
   add("plan and run", &CDoor::native);
+  add("run again", &CDoor::run_again);
   add("two phases", &CDoor::both_phases);
   add("empty task", &CDoor::hand_off);
 }

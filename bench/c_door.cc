@@ -64,6 +64,12 @@ double CDoor::native() {
       [&] { require(matmul_allreduce(communicator->context(), communicator->group(), args_)); });
 }
 
+double CDoor::run_again() {
+  const auto communicator = cann::Communicators::instance().find(handle_);
+  auto plan = require(MatmulAllReduce::plan(communicator->context(), communicator->group(), args_));
+  return seconds_of_one([&] { require(plan.run(args_)); });
+}
+
 double CDoor::both_phases() {
   return seconds_of_one([&] {
     uint64_t size = 0;

@@ -23,6 +23,8 @@ class CDoor {
 
   /// Seconds of one of many calls: plan() and run() in this thread.
   double native();
+  /// run() alone, of a plan that is kept.
+  double run_again();
   /// Both phases and a synchronise; the call runs in the stream's thread.
   double both_phases();
   /// Handing an empty task to a stream and waiting for it, which is in both_phases().

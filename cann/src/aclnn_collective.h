@@ -52,6 +52,9 @@ struct Operands {
   const char *dequant_name = "dequantScale", *pertoken_name = "pertokenScale";
 };
 
+template <typename Native>
+struct Planned;
+
 /// One call of a first phase. An operand that breaks a rule which only CANN has, or a rule that
 /// comes late, is replaced after the finding by one that does not, so that the others can be looked
 /// at.
@@ -95,11 +98,14 @@ class CollectiveCall {
   /// The end: everything is looked at, then planned. Native has Plan, Args,
   /// check(args, rank, ranks, empty), the rules of Plan::plan(), check_run(args, rank), those of
   /// Plan::run(), and check_limits(call, args), the rules of CANN that an operator without work may
-  /// break; also rows(args), the operand that went through rows(), if there is one.
+  /// break; same_layout(args, args), of calls that can share a plan; also rows(args), the operand
+  /// that went through rows(), if there is one.
   template <typename Native>
   aclnnStatus finish(typename Native::Args& args);
 
  private:
+  template <typename Native>
+  Result<std::shared_ptr<Planned<Native>>> plan(const typename Native::Args& args);
   TensorRef view(const char* name, const aclTensor* handle, bool keep_fractal_nz);
   TensorRef weight(const aclTensor* handle, const ConstTensorRef& scale);
   bool takes_fractal_nz(const Tensor& x2, const ConstTensorRef& scale) const;
@@ -116,18 +122,22 @@ aclnnStatus no_plan(const Status& status);
 
 /// What the second phase submits.
 template <typename Native>
-struct Planned {
-  std::shared_ptr<Communicator> communicator;  // first, to be destroyed last: the plan uses it
+struct Planned : PlanPool::Plan {
+  Planned(typename Native::Plan made, const typename Native::Args& with)
+      : plan(std::move(made)), args(with) {}
   typename Native::Plan plan;
   typename Native::Args args;
-  ConstTensorRef scattered;
-  Buffer gathered;
+  ConstTensorRef scattered = {};
+  Buffer gathered = {};
 
   Status run() {
     if (scattered.given()) ops::copy_dense(scattered, gathered.data());
     return plan.run(args);
   }
 };
+
+/// Calls with more rows take long enough to plan anew, and their plans are large.
+inline constexpr std::int64_t kMostRowsOfKeptPlan = 256;
 
 template <typename Native>
 aclnnStatus CollectiveCall::finish(typename Native::Args& args) {
@@ -152,16 +162,45 @@ aclnnStatus CollectiveCall::finish(typename Native::Args& args) {
   }
   add(Native::check_run(args, rank()));
   if (findings.any()) return findings.report();
-  auto plan = Native::Plan::plan(communicator_->context(), communicator_->group(), args);
-  if (!plan.ok()) return no_plan(plan.status());
-  auto planned = std::make_shared<Planned<Native>>(
-      Planned<Native>{communicator_, std::move(*plan), args, scattered_, std::move(gathered)});
+  Result<std::shared_ptr<Planned<Native>>> planned = plan<Native>(args);
+  if (!planned.ok()) return no_plan(planned.status());
+  (*planned)->scattered = scattered_;
+  (*planned)->gathered = std::move(gathered);
   return cann::finish(
-      common.op, common.results, [planned = std::move(planned)](const auto&, Stream& stream) {
+      common.op, common.results,
+      [planned = *planned, communicator = communicator_](const auto&, Stream& stream) {
         return Communicator::submit(
-            planned->communicator, stream, [planned](Context&, Group&) { return planned->run(); },
+            communicator, stream, [planned](Context&, Group&) { return planned->run(); },
             OnFailure::kStop);
       });
+}
+
+template <typename Native>
+Result<std::shared_ptr<Planned<Native>>> CollectiveCall::plan(const typename Native::Args& args) {
+  using Mine = Planned<Native>;
+  const bool keep = !scattered_.given() && ops::rows_of(args.x1) <= kMostRowsOfKeptPlan;
+  std::unique_ptr<Mine> mine;
+  if (keep)
+    mine = communicator_->plans.take<Mine>(
+        [&](const Mine& kept) { return Native::same_layout(kept.args, args); });
+  if (mine) {
+    mine->args = args;
+  } else {
+    WEFT_ASSIGN_OR_RETURN(
+        auto made, Native::Plan::plan(communicator_->context(), communicator_->group(), args));
+    mine = std::make_unique<Mine>(std::move(made), args);
+  }
+  if (!keep) return std::shared_ptr<Mine>(std::move(mine));
+  // Back to the pool when the executor and its task are gone.
+  return std::shared_ptr<Mine>(mine.release(), [communicator = communicator_](Mine* used) {
+    communicator->plans.keep(std::unique_ptr<Mine>(used));
+  });
+}
+
+/// The same operands, if any, with the same layouts: members of Args by pointer.
+template <typename Args, typename... Member>
+bool same_layouts(const Args& a, const Args& b, Member... members) {
+  return (ops::same_layout(a.*members, b.*members) && ...);
 }
 
 }  // namespace weft::cann

@@ -40,6 +40,12 @@ struct Native {
   }
   static Status check_run(const Args& args, int rank) { return ops::check_run(args, args, rank); }
   static void check_limits(CollectiveCall& call, const Args& args) { call.check_extents(args.x2); }
+  static bool same_layout(const Args& a, const Args& b) {
+    return a.antiquant_group_size == b.antiquant_group_size &&
+           same_layouts(a, b, &Args::x1, &Args::x2, &Args::bias, &Args::x3, &Args::dequant_scale,
+                        &Args::pertoken_scale, &Args::antiquant_scale, &Args::antiquant_offset,
+                        &Args::comm_quant_scale_1, &Args::comm_quant_scale_2, &Args::output);
+  }
   static ConstTensorRef& rows(Args& args) { return args.x3; }
 };
 

@@ -38,6 +38,12 @@ struct Native {
   }
   static Status check_run(const Args& args, int rank) { return ops::check_run(args, args, rank); }
   static void check_limits(CollectiveCall& call, const Args& args) { call.check_extents(args.x2); }
+  static bool same_layout(const Args& a, const Args& b) {
+    return a.antiquant_group_size == b.antiquant_group_size && a.epsilon == b.epsilon &&
+           same_layouts(a, b, &Args::x1, &Args::x2, &Args::bias, &Args::dequant_scale,
+                        &Args::antiquant_scale, &Args::antiquant_offset, &Args::residual,
+                        &Args::gamma, &Args::y, &Args::norm_out);
+  }
   static ConstTensorRef& rows(Args& args) { return args.residual; }
 };
 

@@ -42,6 +42,10 @@ struct Native {
     return ops::check_plan(any_rows, rank, 1, empty);
   }
   static Status check_run(const Args& args, int rank) { return ops::check_run(args, args, rank); }
+  static bool same_layout(const Args& a, const Args& b) {
+    return same_layouts(a, b, &Args::x1, &Args::x2, &Args::bias, &Args::x1_scale, &Args::x2_scale,
+                        &Args::output);
+  }
   static void check_limits(CollectiveCall& call, const Args& args) {
     const std::int64_t k = args.x1.dim(args.x1.rank() - 1);
     call.findings.require(k >= kLeastK && k < kEndOfK, ACLNN_ERR_PARAM_INVALID,

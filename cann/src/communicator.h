@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "handle_table.h"
+#include "plan_pool.h"
 #include "runtime.h"
 #include "stream.h"
 #include "weft/context.h"
@@ -64,6 +65,9 @@ class Communicator {
   std::mutex submitting_;  // turns are taken in the order in which streams get the tasks
   const std::shared_ptr<Turns> turns_;
   std::atomic<int> visits_{0};
+
+ public:
+  PlanPool plans;  ///< last, and so destroyed before the group and the context they use
 };
 
 /// The communicators that exist in this process. A device holds one rank of a name at most.

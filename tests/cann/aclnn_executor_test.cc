@@ -39,7 +39,6 @@ struct Data {
     return true;
   }
 
- private:
   static Described of(std::vector<std::uint16_t>& values, Dims dims) {
     Described d(ACL_FLOAT16, std::move(dims));
     d.data = values.data();
@@ -149,6 +148,42 @@ TEST_F(CallsOfRanks, PhasesOverlap) {
     planner.join();
     for (const Data& each : data) EXPECT_TRUE(each.is(kRanks));
     EXPECT_EQ(aclrtDestroyStream(other), ACL_SUCCESS);
+  });
+}
+
+// A plan is kept for the next call of its layout, and for no other; more layouts than are kept.
+TEST_F(CallsOfRanks, KeptPlansFitTheirCalls) {
+  constexpr int kLayouts = 12;
+  const CannRanks ranks(2, {.exec_timeout_s = 60});
+  ranks.run([&](int, aclrtStream stream) {
+    for (int i = 0; i < 4 * kLayouts; ++i) {
+      Data data;  // other memory than before
+      const int rows = 1 + i % 3, columns = 1 + i % kLayouts;
+      EntryCall call = data.call(ranks.name(), rows);
+      call.tensors["x2"].dims[1] = call.tensors["output"].dims[1] = columns;
+      if (i % 2) call.tensors["x3"] = call.tensors["output"];  // zeros
+      if (i % 2) call.op = "aclnnMatmulAllReduceV2";
+      ASSERT_EQ(call_and_wait(call, stream), kOk) << text();
+      data.output.resize(static_cast<std::size_t>(rows * columns));
+      ASSERT_TRUE(data.is(2)) << i;
+    }
+    std::vector<std::uint16_t> normed[3];
+    for (int i = 0; i < 3; ++i) {
+      Data data;
+      std::vector<std::uint16_t> zeros(kRows * kColumns), y(kRows * kColumns);
+      std::vector<std::uint16_t> gamma(kColumns, 0x3c00);
+      normed[i].resize(kRows * kColumns);
+      EntryCall call = data.call(ranks.name());
+      call.op = "aclnnMatmulAllReduceAddRmsNorm";
+      call.epsilon = i == 1 ? 0.9 : 1e-6;
+      call.tensors["residual"] = Data::of(zeros, {1, kRows, kColumns});
+      call.tensors["gamma"] = Data::of(gamma, {kColumns});
+      call.tensors["y"] = Data::of(y, {1, kRows, kColumns});
+      call.tensors["normOut"] = Data::of(normed[i], {1, kRows, kColumns});
+      ASSERT_EQ(call_and_wait(call, stream), kOk) << text();
+    }
+    EXPECT_EQ(normed[0], normed[2]);
+    EXPECT_NE(normed[0], normed[1]);
   });
 }
 
