@@ -112,6 +112,7 @@ class CollectiveCall {
   void check_scenario(ConstTensorRef& x1, ConstTensorRef& x2);
   void check_stream_mode();
   void check_attributes();
+
   std::string_view group_;
   std::shared_ptr<Communicator> communicator_;
   ConstTensorRef scattered_;
