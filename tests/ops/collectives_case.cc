@@ -221,6 +221,12 @@ std::vector<std::int64_t> CollectiveCase::matrix() const {
   return matrix;
 }
 
+CollectiveCase::Exchanged CollectiveCase::exchanged(int rank) const {
+  const bool dense = function == Function::kAllToAllVC;
+  const auto sent = row(*this, rank), received = column(*this, rank);
+  return {sent, place(sent, rank, dense), received, place(received, rank, dense)};
+}
+
 std::int64_t CollectiveCase::send_elements(int rank) const {
   switch (function) {
     case Function::kReduceScatter:
@@ -324,9 +330,7 @@ CollectiveMemory::CollectiveMemory(const CollectiveCase& c, int rank) : case_(c)
 
 Status CollectiveMemory::call(Context& context, Group& group) {
   const CollectiveCase& c = case_;
-  const bool dense = c.function == Function::kAllToAllVC;
-  const auto row = testing::row(c, rank_), column = testing::column(c, rank_);
-  const auto send_offsets = place(row, rank_, dense), recv_offsets = place(column, rank_, dense);
+  const CollectiveCase::Exchanged parts = c.exchanged(rank_);
   switch (c.function) {
     case Function::kAllReduce:
       return allreduce(context, group, send_, recv_, c.count, c.dtype, c.op);
@@ -350,8 +354,9 @@ Status CollectiveMemory::call(Context& context, Group& group) {
     case Function::kAllToAll:
       return alltoall(context, group, send_, recv_, c.count, c.dtype);
     case Function::kAllToAllV:
-      return alltoallv(context, group, send_, recv_, {row, send_offsets, column, recv_offsets},
-                       c.dtype);
+      return alltoallv(
+          context, group, send_, recv_,
+          {parts.send_counts, parts.send_offsets, parts.recv_counts, parts.recv_offsets}, c.dtype);
     case Function::kAllToAllVC:
       return alltoallvc(context, group, send_, recv_, c.matrix(), c.dtype);
   }

@@ -47,6 +47,11 @@ struct CollectiveCase {
   std::vector<std::int64_t> offsets(int rank) const;
   /// Row r: what rank r sends to each.
   std::vector<std::int64_t> matrix() const;
+  /// The arguments of alltoallv and, but for the offsets, alltoallvc.
+  struct Exchanged {
+    std::vector<std::int64_t> send_counts, send_offsets, recv_counts, recv_offsets;
+  };
+  Exchanged exchanged(int rank) const;
 
   /// Elements in a rank's buffers.
   std::int64_t send_elements(int rank) const;
