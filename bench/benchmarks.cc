@@ -71,6 +71,10 @@ class Registrar {
     fixtures_.c_door = std::make_unique<CDoor>(c);
     return *fixtures_.c_door;
   }
+  HcclJob& hccl(int ranks) {
+    fixtures_.hccl = std::make_unique<HcclJob>(ranks);
+    return *fixtures_.hccl;
+  }
 #endif
   template <typename Call>
   void add(const std::string& name, const Job& job, Call call) {
@@ -217,7 +221,10 @@ void add_add_rmsnorm(Registrar& r) {
   }
 }
 
-// Short calls follow each other, as those of a model do.
+// KiB, and how many calls follow each other, as those of a model do: gloo is measured like this.
+constexpr std::pair<std::int64_t, int> kSizes[] = {
+    {64, 20}, {1 << 10, 10}, {16 << 10, 8}, {64 << 10, 4}};
+
 void add_collectives(Registrar& r) {
   Team& pair = r.team(2, 1, Windows::kShared);
   const auto add = [&](const char* what, DType dtype, std::int64_t kib, int steps) {
@@ -225,14 +232,13 @@ void add_collectives(Registrar& r) {
     r.add(fmt::format("collectives/{}/{}/{} KiB", what, to_string(dtype), kib), 0,
           job.bytes_per_rank(), [&job, steps] { return job.steps(steps); });
   };
-  constexpr std::pair<std::int64_t, int> kSizes[] = {
-      {64, 20}, {1 << 10, 10}, {16 << 10, 1}, {64 << 10, 1}};
   for (const auto& [kib, steps] : kSizes)
     for (const DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kFloat32})
       add("allreduce", dtype, kib, steps);
   for (const char* what : {"reduce_scatter", "allgather", "alltoall"})
-    add(what, DType::kFloat16, 16 << 10, 1);
+    add(what, DType::kFloat16, 16 << 10, 8);
 }
+
 #ifdef WEFT_BENCH_CANN
 void add_c_door(Registrar& r) {
   constexpr const char* kShape = "1x1024:1024x1024";
@@ -245,6 +251,16 @@ void add_c_door(Registrar& r) {
   add("run again", &CDoor::run_again);
   add("two phases", &CDoor::both_phases);
   add("empty task", &CDoor::hand_off);
+}
+
+void add_hccl(Registrar& r) {
+  HcclJob& job = r.hccl(2);
+  for (const auto& [kib, steps] : kSizes)
+    for (const DType dtype : {DType::kFloat16, DType::kBFloat16})
+      r.add(fmt::format("hccl/allreduce/{}/{} KiB", to_string(dtype), kib), 0,
+            2.0 * static_cast<double>(kib << 10),
+            [&job, dtype, bytes = kib << 10, steps] { return job.allreduce(dtype, bytes, steps); });
+  r.add("hccl/empty task/none/0 KiB", 0, 0, [&job] { return job.hand_off(100); });
 }
 #endif
 
@@ -273,6 +289,7 @@ const std::vector<Section>& sections() {
                                            {"collectives", add_collectives},
 #ifdef WEFT_BENCH_CANN
                                            {"c door", add_c_door},
+                                           {"hccl", add_hccl},
 #endif
                                            {"8 ranks", add_many_ranks}};
   return all;

@@ -9,6 +9,7 @@
 #include "collective_job.h"
 #ifdef WEFT_BENCH_CANN
 #include "c_door.h"
+#include "hccl_job.h"
 #endif
 #include "team.h"
 
@@ -21,6 +22,7 @@ struct Fixtures {
   std::vector<std::unique_ptr<CollectiveJob>> collectives;
 #ifdef WEFT_BENCH_CANN
   std::unique_ptr<CDoor> c_door;
+  std::unique_ptr<HcclJob> hccl;
 #endif
 };
 

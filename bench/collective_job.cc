@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "collective_job.h"
 
-#include <cstring>
-
+#include "random_bytes.h"
 #include "weft/collectives.h"
 
 namespace weft::bench {
@@ -20,7 +19,7 @@ CollectiveJob::CollectiveJob(Team& team, const std::string& what, DType dtype, s
     for (auto* buffers : {&send_, &recv_}) {
       Buffer& buffer = (*buffers)[static_cast<size_t>(rank)];
       buffer = require(Buffer::allocate(bytes, "a collective"));
-      std::memset(buffer.data(), 0, static_cast<size_t>(bytes));
+      fill_random(buffer.data(), bytes, dtype, static_cast<unsigned>(rank));
     }
   });
   steps(2);

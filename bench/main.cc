@@ -120,4 +120,10 @@ int main(int argc, char** argv) {
 }  // namespace
 }  // namespace weft::bench
 
-int main(int argc, char** argv) { return weft::bench::main(argc, argv); }
+int main(int argc, char** argv) {
+#ifdef WEFT_BENCH_CANN
+  if (argc == 5 && std::string_view(argv[1]) == weft::bench::kHcclRank)
+    return weft::bench::serve_hccl_rank(argv);
+#endif
+  return weft::bench::main(argc, argv);
+}
