@@ -6,24 +6,29 @@
 
 #include "base/clock.h"
 #include "base/pause.h"
-#include "base/topology.h"
 
 namespace weft::cann {
 namespace {
 
 thread_local bool this_thread_is_a_stream = false;
 
-// About what it costs to wake a sleeping thread: spinning longer than that could not win.
-constexpr std::int64_t kSpinNs = 30'000;
+// A hand-off between two cores takes well under a microsecond. Then the thread that is awaited may
+// need this core, because the program's threads and those of its streams are more than the cores:
+// yielding lets it run at once, where spinning on would hold it up until it is over.
+constexpr std::int64_t kSpinNs = 2'000;
+// About what it costs to wake a sleeping thread: staying awake longer than that could not win.
+constexpr std::int64_t kYieldNs = 60'000;
 
-/// Spins until `done`, for a moment. On one cpu the awaited thread needs it.
+/// Waits for `done` without sleeping, for a moment.
 template <typename Done>
-void spin_briefly(Done&& done) {
-  static const bool worthwhile = topology().usable_cpus > 1;
-  if (!worthwhile) return;
-  const std::int64_t end = now_ns() + kSpinNs;
-  while (!done() && now_ns() < end)
-    for (int i = 0; i < 16; ++i) cpu_pause();
+void stay_awake(Done&& done) {
+  const std::int64_t begin = now_ns();
+  for (std::int64_t now = begin; !done() && now < begin + kYieldNs; now = now_ns()) {
+    if (now < begin + kSpinNs)
+      cpu_pause();
+    else
+      std::this_thread::yield();
+  }
 }
 
 Error run_guarded(const Task& task) {
@@ -104,7 +109,7 @@ void Stream::work() {
 }
 
 bool Stream::next(Item& item) {
-  spin_briefly([this] {
+  stay_awake([this] {
     return submitted_.load(std::memory_order_acquire) != finished_.load(std::memory_order_relaxed);
   });
   std::unique_lock lock(mutex_);
@@ -130,7 +135,7 @@ void Stream::finish(const Item& item, Error error) {
 Error Stream::synchronise(int timeout_ms) {
   const std::uint64_t wanted = submitted_.load(std::memory_order_acquire);
   const auto reached = [&] { return finished_.load(std::memory_order_acquire) >= wanted; };
-  if (timeout_ms != 0) spin_briefly(reached);
+  if (timeout_ms != 0) stay_awake(reached);
   std::unique_lock lock(mutex_);
   const std::uint64_t aborts = aborts_;
   const auto over = [&] { return reached() || aborts_ != aborts; };
