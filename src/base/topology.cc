@@ -75,8 +75,11 @@ Topology read_topology() {
   read_hwloc(result);
   result.allowed_cpus = affinity_mask();
   const auto allowed = static_cast<double>(result.allowed_cpus.size());
-  const double quota = std::ceil(cgroup_cpu_quota().value_or(allowed));
+  // A container's cpuset is in both, because hwloc leaves out what is not in it.
+  const double present = std::max<double>(result.hardware_threads, allowed);
+  const double quota = std::ceil(cgroup_cpu_quota().value_or(present));
   result.usable_cpus = std::max(1, static_cast<int>(std::min(allowed, quota)));
+  result.shared_cpus = std::max(1, static_cast<int>(std::min(present, quota)));
   return result;
 }
 

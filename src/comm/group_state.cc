@@ -26,6 +26,11 @@ std::int64_t deadline_after(double seconds) {
              : now_ns() + static_cast<std::int64_t>(std::ceil(seconds * 1e9));
 }
 
+// Launchers bind each process to cpus of its own, so this process's mask says nothing about others.
+int cpus_of_ranks(bool in_this_process) {
+  return in_this_process ? topology().usable_cpus : topology().shared_cpus;
+}
+
 }  // namespace
 
 GroupState::GroupState(std::unique_ptr<Transport> transport, int rank, int ranks, std::string name,
@@ -37,7 +42,7 @@ GroupState::GroupState(std::unique_ptr<Transport> transport, int rank, int ranks
       window_bytes_(window_bytes),
       exec_timeout_s_(exec_timeout_s),
       private_futex_(transport_->private_futex()),
-      oversubscribed_(ranks > topology().usable_cpus),
+      oversubscribed_(ranks > cpus_of_ranks(private_futex_)),
       process_(getpid()),
       deadline_ns_(deadline_after(exec_timeout_s)) {
   for (int peer = 0; peer < ranks; ++peer) segments_.push_back(transport_->segment(peer));

@@ -32,6 +32,7 @@ TEST(Topology, UsableCpusAreWithinTheAffinityMask) {
   EXPECT_TRUE(std::is_sorted(t.allowed_cpus.begin(), t.allowed_cpus.end()));
   EXPECT_GE(t.usable_cpus, 1);
   EXPECT_LE(t.usable_cpus, static_cast<int>(t.allowed_cpus.size()));
+  EXPECT_GE(t.shared_cpus, t.usable_cpus);
   if (const auto quota = cgroup_cpu_quota()) {
     EXPECT_LT(t.usable_cpus, *quota + 1);
   }
