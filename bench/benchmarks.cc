@@ -45,8 +45,8 @@ class Registrar {
  public:
   Registrar(Fixtures& fixtures, int repetitions) : fixtures_(fixtures), repetitions_(repetitions) {}
 
-  Team& team(int ranks, int threads) {
-    fixtures_.teams.push_back(std::make_unique<Team>(ranks, threads));
+  Team& team(int ranks, int threads, Windows windows = Windows::kPrivate) {
+    fixtures_.teams.push_back(std::make_unique<Team>(ranks, threads, windows));
     return *fixtures_.teams.back();
   }
   Job& job(Team& team, const Type& type, const char* shape, bool transposed, Job::Options options) {
@@ -59,11 +59,27 @@ class Registrar {
     fixtures_.jobs.push_back(std::make_unique<Job>(team, c, options));
     return *fixtures_.jobs.back();
   }
+  CollectiveJob& collective(Team& team, const char* what, DType dtype, std::int64_t bytes) {
+    fixtures_.collectives.push_back(std::make_unique<CollectiveJob>(team, what, dtype, bytes));
+    return *fixtures_.collectives.back();
+  }
+#ifdef WEFT_BENCH_CANN
+  CDoor& c_door(const Type& type, const char* shape) {
+    tools::Case c;
+    c.row = require(tools::find_dtype_row(type.row));
+    c.shape = require(c.op().parse_shape(shape));
+    fixtures_.c_door = std::make_unique<CDoor>(c);
+    return *fixtures_.c_door;
+  }
+#endif
   template <typename Call>
   void add(const std::string& name, const Job& job, Call call) {
+    add(name, job.flops_per_rank(), job.bytes_per_rank(), call);
+  }
+  template <typename Call>
+  void add(const std::string& name, double flops, double bytes, Call call) {
     benchmark::RegisterBenchmark(name.c_str(),
-                                 [call, flops = job.flops_per_rank(),
-                                  bytes = job.bytes_per_rank()](benchmark::State& state) {
+                                 [call, flops, bytes](benchmark::State& state) {
                                    for ([[maybe_unused]] auto _ : state)
                                      state.SetIterationTime(call());
                                    state.counters["flops"] = flops;
@@ -201,6 +217,37 @@ void add_add_rmsnorm(Registrar& r) {
   }
 }
 
+// Short calls follow each other, as those of a model do.
+void add_collectives(Registrar& r) {
+  Team& pair = r.team(2, 1, Windows::kShared);
+  const auto add = [&](const char* what, DType dtype, std::int64_t kib, int steps) {
+    CollectiveJob& job = r.collective(pair, what, dtype, kib << 10);
+    r.add(fmt::format("collectives/{}/{}/{} KiB", what, to_string(dtype), kib), 0,
+          job.bytes_per_rank(), [&job, steps] { return job.steps(steps); });
+  };
+  constexpr std::pair<std::int64_t, int> kSizes[] = {
+      {64, 20}, {1 << 10, 10}, {16 << 10, 1}, {64 << 10, 1}};
+  for (const auto& [kib, steps] : kSizes)
+    for (const DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kFloat32})
+      add("allreduce", dtype, kib, steps);
+  for (const char* what : {"reduce_scatter", "allgather", "alltoall"})
+    add(what, DType::kFloat16, 16 << 10, 1);
+}
+#ifdef WEFT_BENCH_CANN
+void add_c_door(Registrar& r) {
+  constexpr const char* kShape = "1x1024:1024x1024";
+  CDoor& door = r.c_door(kAllReduce[0], kShape);
+  const auto add = [&](const char* what, double (CDoor::*call)()) {
+    r.add(fmt::format("c door/{}/float16/{}/row-major", what, kShape), 0, 0,
+          [&door, call] { return (door.*call)(); });
+  };
+  add("plan and run", &CDoor::native);
+  add("run again", &CDoor::run_again);
+  add("two phases", &CDoor::both_phases);
+  add("empty task", &CDoor::hand_off);
+}
+#endif
+
 void add_many_ranks(Registrar& r) {
   Team& eight = r.team(8, 1);
   constexpr const char* kShape = "4x1024x1024:1024x8192";
@@ -223,6 +270,10 @@ const std::vector<Section>& sections() {
                                            {"decode", add_decode},
                                            {"decode weights", add_decode_weights},
                                            {"add_rmsnorm", add_add_rmsnorm},
+                                           {"collectives", add_collectives},
+#ifdef WEFT_BENCH_CANN
+                                           {"c door", add_c_door},
+#endif
                                            {"8 ranks", add_many_ranks}};
   return all;
 }

@@ -6,6 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "collective_job.h"
+#ifdef WEFT_BENCH_CANN
+#include "c_door.h"
+#endif
 #include "team.h"
 
 namespace weft::bench {
@@ -14,6 +18,10 @@ namespace weft::bench {
 struct Fixtures {
   std::vector<std::unique_ptr<Team>> teams;
   std::vector<std::unique_ptr<Job>> jobs;
+  std::vector<std::unique_ptr<CollectiveJob>> collectives;
+#ifdef WEFT_BENCH_CANN
+  std::unique_ptr<CDoor> c_door;
+#endif
 };
 
 /// A group of measurements that share fixtures and run interleaved.

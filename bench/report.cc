@@ -83,6 +83,8 @@ class Table {
       if (name.what == "int8") int8_communication(name, times);
       return;
     }
+    if (name.section == "collectives") return collective(name, times);
+    if (name.section == "c door" && name.what == "two phases") return c_door(name, times);
     if (name.what != "fused") return;
     if (name.section == "fused") fused(name, times);
     if (name.section == "allreduce") pair(name, times, {4, 1.8}, {6, 1.8}, {5, 2});
@@ -238,6 +240,19 @@ class Table {
     compare("PyTorch + gloo", peer("decode", name), seconds, 0);
   }
 
+  void c_door(const Name& name, const Times& times) {
+    const auto native = median(name.with("plan and run")), again = median(name.with("run again"));
+    const auto empty = median(name.with("empty task"));
+    if (!native || !again || !empty) return;
+    const double above = (times.median() - *native) * 1e6;
+    line("{:62} {:8.3f} ms", title(name), times.median() * 1e3);
+    line(
+        "    plan and run {:.1f} us, run of a kept plan {:.1f} us, an empty task {:.1f} us: {:.1f} "
+        "us "
+        "above plan and run  {}",
+        *native * 1e6, *again * 1e6, *empty * 1e6, above, verdict(above, 20, true));
+  }
+
   void many_ranks(const Name& name, const Times& times) {
     const double seconds = times.median();
     line("{:62} {:8.2f} ms", title(name), seconds * 1e3);
@@ -252,6 +267,23 @@ class Table {
         "{}",
         gemms * 1e3, bytes * 1e3, seconds / (1.15 * gemms + bytes),
         verdict(seconds / (1.15 * gemms + bytes), 1, true));
+  }
+
+  // name.shape is "16384 KiB".
+  void collective(const Name& name, const Times& times) {
+    const double seconds = times.median();
+    const std::int64_t kib = std::stoll(name.shape);
+    line("{:62} {:9.4f} ms  {:.2f} x copying", title(name), seconds * 1e3,
+         seconds / byte_bound(times));
+    if (name.what == "allreduce" && kib == 64 && name.dtype != "float32")
+      line("    {:.1f} us  {}", seconds * 1e6, verdict(seconds * 1e6, 30, true));
+    double target = 0;
+    if (name.what == "allreduce" && kib > 64)
+      target = name.dtype == "float16" && kib > 1024 ? 6 : name.dtype == "float32" ? 0 : 4;
+    for (const nlohmann::json& theirs : report_.peers)
+      if (theirs["what"] == "collectives/" + name.what && theirs["dtype"] == name.dtype &&
+          theirs["kib"] == kib)
+        compare("gloo", theirs["median_s"].get<double>(), seconds, target);
   }
 
   void compare(std::string_view with, std::optional<double> theirs, double ours, double target) {

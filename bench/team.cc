@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include "kernels/peak/peak.h"
 #include "operators/args.h"
@@ -19,8 +20,25 @@ void require(const Status& status) {
   std::exit(1);
 }
 
-Team::Team(int ranks, int threads_per_rank)
-    : groups_(require(Group::local(ranks))),
+namespace {
+
+std::vector<Group> join(int ranks) {
+  const UniqueId id = require(UniqueId::create());
+  std::vector<std::optional<Group>> joined(static_cast<size_t>(ranks));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < ranks; ++rank)
+    threads.emplace_back(
+        [&, rank] { joined[static_cast<size_t>(rank)] = require(Group::join(id, rank, ranks)); });
+  for (std::thread& thread : threads) thread.join();
+  std::vector<Group> groups;
+  for (auto& group : joined) groups.push_back(std::move(*group));
+  return groups;
+}
+
+}  // namespace
+
+Team::Team(int ranks, int threads_per_rank, Windows windows)
+    : groups_(windows == Windows::kShared ? join(ranks) : require(Group::local(ranks))),
       contexts_(static_cast<size_t>(ranks)),
       begin_ns_(static_cast<size_t>(ranks)),
       end_ns_(static_cast<size_t>(ranks)),

@@ -18,11 +18,15 @@
 
 namespace weft::bench {
 
+/// What carries the windows: memory of this process, or that which ranks of several processes
+/// share.
+enum class Windows { kPrivate, kShared };
+
 class Team {
  public:
   /// Ends the program with a message if the machine refuses (a benchmark has nobody to return a
   /// Status to).
-  Team(int ranks, int threads_per_rank);
+  Team(int ranks, int threads_per_rank, Windows windows = Windows::kPrivate);
   ~Team();
 
   int ranks() const { return static_cast<int>(threads_.size()); }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The documents tell the truth: C++ snippets compile, shell snippets and links name things that
+"""The documents tell the truth: C++ and C snippets compile, shell snippets and links name things that
 exist, and docs/environment.md has one row for each variable of src/base/env.inc."""
 
 import os
@@ -9,6 +9,8 @@ import subprocess
 import sys
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LANGUAGES = {"cpp": ["-x", "c++", "-std=c++20", "-Iinclude"],
+             "c": ["-x", "c", "-std=c11", "-Wpedantic", "-Icann/include"]}
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -21,12 +23,11 @@ def documents():
 
 def snippet_errors(path, text):
     for match in FENCE.finditer(text):
-        if match.group(1) != "cpp":
+        if match.group(1) not in LANGUAGES:
             continue
         line = text.count("\n", 0, match.start()) + 2
         run = subprocess.run(
-            [os.environ.get("CXX", "g++"), "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Iinclude",
-             "-x", "c++", "-"],
+            [os.environ.get("CXX", "g++"), "-fsyntax-only", "-Wall", "-Wextra", *LANGUAGES[match.group(1)], "-"],
             input=f'#line {line} "{path}"\n{match.group(2)}', capture_output=True, text=True)
         if run.returncode or run.stderr:
             yield f"{path}:{line}: this snippet does not compile cleanly\n{run.stderr}"

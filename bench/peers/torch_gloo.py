@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What a CPU user has without weft: PyTorch's matmul, and matmul + gloo all-reduce + add + rms_norm.
+"""What a CPU user has without weft: PyTorch's matmul, matmul + gloo all-reduce + add + rms_norm, and gloo's collectives.
 
 One thread and, where there are enough, one core per rank. Random data. The time of a call on several ranks is that
 of the slowest rank; every figure is the median of --repeat calls. Prints one JSON object per line.
@@ -37,6 +37,8 @@ def arguments():
                         default=[shape("4096x1024x8192")], help="per rank: matmul, then all-reduce, add, rms_norm; all-reduce; or reduce-scatter")
     parser.add_argument("--decode", type=shape, nargs="*", metavar="MxKxN",
                         default=[shape("1x2048x4096"), shape("8x2048x4096")], help="the same, weights as (n, k)")
+    parser.add_argument("--no-collectives", dest="collectives", action="store_const", const=[],
+                        default=[(64, 20), (1 << 10, 10), (16 << 10, 1), (64 << 10, 1)], help="leave out the collectives alone")
     parser.add_argument("--dtypes", nargs="+", choices=[*FLOATS, "int8"], default=[*FLOATS, "int8"])
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=9)
@@ -128,6 +130,25 @@ def measure_fused(what, dtype, mkn, order, args):
     return result(what, dtype, mkn, order, args.ranks, args.repeat, seconds)
 
 
+def measure_collective(what, dtype, kib, steps, args):
+    """Short calls follow each other, as those of a model do."""
+    kind = {**FLOATS, "float32": torch.float32}[dtype]
+    whole = torch.zeros((kib << 10) // kind.itemsize, dtype=kind)
+    other, part = torch.zeros_like(whole), torch.zeros(whole.numel() // args.ranks, dtype=kind)
+    call = {"allreduce": lambda: dist.all_reduce(whole),
+            "reduce_scatter": lambda: dist.reduce_scatter_tensor(part, whole),
+            "allgather": lambda: dist.all_gather_into_tensor(whole, part),
+            "alltoall": lambda: dist.all_to_all_single(other, whole)}[what]
+
+    def calls():
+        for _ in range(steps):
+            call()
+
+    seconds = median_seconds(calls, args.repeat, args.ranks) / steps
+    return {"what": f"collectives/{what}", "peer": f"torch {torch.__version__} + gloo", "dtype": dtype, "kib": kib,
+            "ranks": args.ranks, "repeat": args.repeat, "median_s": seconds}
+
+
 def emit(line, args):
     print(json.dumps(line), flush=True)
     if args.json:
@@ -159,7 +180,21 @@ def fused_main(rank, args, store):
                 line = measure_fused(what, dtype, mkn, order, args)
                 if rank == 0:
                     emit(line, args)
+        for what, dtype, kib, steps in collectives(args):
+            line = measure_collective(what, dtype, kib, steps, args)
+            if rank == 0:
+                emit(line, args)
     dist.destroy_process_group()
+
+
+def collectives(args):
+    kinds = [kind for kind in (*FLOATS, "float32") if kind == "float32" or kind in args.dtypes]
+    for kib, steps in args.collectives:
+        for dtype in kinds:
+            yield "allreduce", dtype, kib, steps
+    for what in ("reduce_scatter", "allgather", "alltoall"):
+        if args.collectives:
+            yield what, "float16", 16 << 10, 1
 
 
 def main():

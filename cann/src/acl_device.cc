@@ -45,6 +45,31 @@ int check_parameter(aclSysParamOpt opt) {
   return fail(ACL_ERROR_RT_PARAM_INVALID, fmt::format("there is no aclSysParamOpt {}", number));
 }
 
+aclError set_parameter(const char* function, aclSysParamOpt opt, int64_t value) {
+  return with_context(function, [&](DeviceContext& context) {
+    const int code = check_parameter(opt);
+    if (code != ACL_SUCCESS) return code;
+    const std::lock_guard lock(context.mutex);
+    context.parameters[number_of(opt)] = value;
+    return ACL_SUCCESS;
+  });
+}
+
+aclError get_parameter(const char* function, aclSysParamOpt opt, int64_t* value) {
+  return with_context(function, [&](DeviceContext& context) {
+    if (!value) return null_result("value");
+    const int code = check_parameter(opt);
+    if (code != ACL_SUCCESS) return code;
+    const std::lock_guard lock(context.mutex);
+    const auto found = context.parameters.find(number_of(opt));
+    if (found == context.parameters.end())
+      return fail(ACL_ERROR_RT_SYSPARAMOPT_NOT_SET,
+                  fmt::format("aclSysParamOpt {} was not set in this context", number_of(opt)));
+    *value = found->second;
+    return ACL_SUCCESS;
+  });
+}
+
 }  // namespace
 
 aclError aclrtSetDevice(int32_t deviceId) {
@@ -137,29 +162,20 @@ aclError aclrtSetOpExecuteTimeOut(uint32_t) {
   });
 }
 
+aclError aclrtCtxSetSysParamOpt(aclSysParamOpt opt, int64_t value) {
+  return set_parameter("aclrtCtxSetSysParamOpt", opt, value);
+}
+
+aclError aclrtCtxGetSysParamOpt(aclSysParamOpt opt, int64_t* value) {
+  return get_parameter("aclrtCtxGetSysParamOpt", opt, value);
+}
+
 aclError aclrtSetSysParamOpt(aclSysParamOpt opt, int64_t value) {
-  return with_context("aclrtSetSysParamOpt", [&](DeviceContext& context) {
-    const int code = check_parameter(opt);
-    if (code != ACL_SUCCESS) return code;
-    const std::lock_guard lock(context.mutex);
-    context.parameters[number_of(opt)] = value;
-    return ACL_SUCCESS;
-  });
+  return set_parameter("aclrtSetSysParamOpt", opt, value);
 }
 
 aclError aclrtGetSysParamOpt(aclSysParamOpt opt, int64_t* value) {
-  return with_context("aclrtGetSysParamOpt", [&](DeviceContext& context) {
-    if (!value) return null_result("value");
-    const int code = check_parameter(opt);
-    if (code != ACL_SUCCESS) return code;
-    const std::lock_guard lock(context.mutex);
-    const auto found = context.parameters.find(number_of(opt));
-    if (found == context.parameters.end())
-      return fail(ACL_ERROR_RT_SYSPARAMOPT_NOT_SET,
-                  fmt::format("aclSysParamOpt {} was not set in this context", number_of(opt)));
-    *value = found->second;
-    return ACL_SUCCESS;
-  });
+  return get_parameter("aclrtGetSysParamOpt", opt, value);
 }
 
 aclError aclrtPeekAtLastError(aclrtLastErrLevel level) {

@@ -142,6 +142,7 @@ Tensor describe(Shape view, aclDataType dtype, const int64_t* stride, int64_t of
   Tensor tensor;
   std::memcpy(&tensor.dtype, &dtype, sizeof(dtype));  // may be no value of the enum
   std::memcpy(&tensor.format, &format, sizeof(format));
+  tensor.storage_format = tensor.format;
   tensor.dims = view.copy();
   tensor.strides = stride ? Shape{stride, view.count}.copy() : row_major(tensor.dims);
   tensor.storage_dims = storage.copy();

@@ -68,9 +68,9 @@ Status run(const Communicator::Work& work, Communicator& communicator) {
 
 }  // namespace
 
-Communicator::Communicator(VirtualDevice& on, Group group, Context context, Family of)
+Communicator::Communicator(VirtualDevice& on, Group group, Context context, Origin of)
     : device(on),
-      family(of),
+      origin(of),
       group_(std::move(group)),
       context_(std::move(context)),
       turns_(std::make_shared<Turns>()) {}

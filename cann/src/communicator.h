@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "handle_table.h"
+#include "plan_pool.h"
 #include "runtime.h"
 #include "stream.h"
 #include "weft/context.h"
@@ -24,20 +25,20 @@ namespace weft::cann {
 class Turns;
 
 /// What a communicator can be split by.
-struct Family {
+struct Origin {
   UniqueId id;  ///< the members' common secret
   bool is_split = false;
 };
 
 class Communicator {
  public:
-  Communicator(VirtualDevice& on, Group group, Context context, Family family = {});
+  Communicator(VirtualDevice& on, Group group, Context context, Origin origin = {});
   ~Communicator();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
   VirtualDevice& device;
-  const Family family;
+  const Origin origin;
   const std::string& name() const { return group_.name(); }
   int rank() const { return group_.rank(); }
   int ranks() const { return group_.ranks(); }
@@ -64,6 +65,9 @@ class Communicator {
   std::mutex submitting_;  // turns are taken in the order in which streams get the tasks
   const std::shared_ptr<Turns> turns_;
   std::atomic<int> visits_{0};
+
+ public:
+  PlanPool plans;  ///< last, and so destroyed before the group and the context they use
 };
 
 /// The communicators that exist in this process. A device holds one rank of a name at most.

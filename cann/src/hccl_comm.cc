@@ -74,7 +74,7 @@ Error join(Joining& joining, VirtualDevice& device, HcclComm* comm) {
       Group::join(joining.id, static_cast<int>(joining.rank), ranks, joining.options);
   if (!group.ok()) return hccl_error(group.status());
   *comm = place->fill(std::make_shared<Communicator>(device, std::move(*group), std::move(*context),
-                                                     Family{joining.id, joining.is_split}));
+                                                     Origin{joining.id, joining.is_split}));
   return {};
 }
 
@@ -149,7 +149,7 @@ Error init_all(uint32_t count, const int32_t* ids, HcclComm* comms) {
   if (!groups.ok()) return hccl_error(groups.status());
   for (std::size_t rank = 0; rank < count; ++rank)
     comms[rank] = communicators().add(std::make_shared<Communicator>(
-        *devices[rank], std::move((*groups)[rank]), std::move(contexts[rank]), Family{*id}));
+        *devices[rank], std::move((*groups)[rank]), std::move(contexts[rank]), Origin{*id}));
   return {};
 }
 
@@ -163,7 +163,7 @@ struct Split {
 Error check_split(const Communicator& parent, const Split& split) {
   if (split.id == kNoSubComm)
     return invalid("subCommId 0xFFFFFFFF is for ranks that are no members, whose rankIds is null");
-  if (parent.family.is_split)
+  if (parent.origin.is_split)
     return {
         HCCL_E_NOT_SUPPORT,
         fmt::format("{} was split off itself; split the communicator it came from", parent.name())};
@@ -192,7 +192,7 @@ Error create_split(const Communicator& parent, const Split& split, const HcclCom
     joining.options.name = fmt::format("{}_sub_{}", parent.name(), split.id);
   std::string text = fmt::format("split;{};{}", split.id, joining.options.name);
   for (uint32_t i = 0; i < split.count; ++i) text += fmt::format(";{}", split.ranks[i]);
-  Result<UniqueId> id = derive_id(parent.family.id, text);
+  Result<UniqueId> id = derive_id(parent.origin.id, text);
   if (!id.ok()) return hccl_error(id.status());
   joining.id = *id;
   return join(joining, parent.device, sub);

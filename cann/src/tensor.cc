@@ -93,7 +93,7 @@ bool Tensor::dense() const {
 }
 
 bool Tensor::fractal_nz() const {
-  return number_of(format) == ACL_FORMAT_FRACTAL_NZ && storage_dims.size() == 4;
+  return number_of(storage_format) == ACL_FORMAT_FRACTAL_NZ && storage_dims.size() == 4;
 }
 
 Descriptions& Descriptions::instance() {

@@ -17,7 +17,8 @@ namespace weft::cann {
 /// As the program described it: nothing here was checked.
 struct Tensor {
   aclDataType dtype = ACL_DT_UNDEFINED;
-  aclFormat format = ACL_FORMAT_ND;
+  aclFormat format = ACL_FORMAT_ND;          // of the view
+  aclFormat storage_format = ACL_FORMAT_ND;  // differs only after aclnnTransMatmulWeight
   std::vector<std::int64_t> dims, strides, storage_dims;  // strides in elements
   std::int64_t offset = 0;                                // elements
   void* data = nullptr;                                   // start of the storage
@@ -26,7 +27,7 @@ struct Tensor {
   bool empty() const;
   /// The strides that aclCreateTensor makes up: row-major.
   bool dense() const;
-  /// FRACTAL_NZ by format and by a 4-D storage shape.
+  /// FRACTAL_NZ by storage format and by a 4-D storage shape.
   bool fractal_nz() const;
 };
 

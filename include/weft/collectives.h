@@ -93,8 +93,8 @@ struct AlltoallvParts {
 WEFT_API Status alltoallv(Context& context, Group& group, const void* send, void* recv,
                           const AlltoallvParts& parts, DType dtype);
 
-/// alltoallv by a matrix that is the same on every rank: rank r sends counts[r · ranks + q] elements
-/// to rank q. Parts lie one after the other, in rank order, in send and in recv.
+/// alltoallv by a matrix that is the same on every rank: rank r sends counts[r · ranks + q]
+/// elements to rank q. Parts lie one after the other, in rank order, in send and in recv.
 WEFT_API Status alltoallvc(Context& context, Group& group, const void* send, void* recv,
                            std::span<const std::int64_t> counts, DType dtype);
 

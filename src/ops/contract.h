@@ -17,7 +17,7 @@
 
 namespace weft::ops {
 
-/// Rules run in order; after the first broken one the others are not evaluated into a message.
+/// The first broken rule counts, those that come last after all others; only it gets a message.
 class Contract {
  public:
   Contract(std::string_view op, int rank) : op_(op), rank_(rank) {}
@@ -28,10 +28,12 @@ class Contract {
   /// which line of the table it is.
   template <typename... Args>
   Contract& rule(Rule rule, bool holds, fmt::format_string<Args...> format, Args&&... args) {
-    if (!holds && status_.ok())
-      status_ = Status(StatusCode::kInvalidArgument,
-                       prefix() + fmt::format(format, std::forward<Args>(args)...),
-                       static_cast<int>(rule));
+    if (holds || !ok()) return *this;
+    Status& broken = comes_last(rule) ? last_ : status_;
+    if (broken.ok())
+      broken = Status(StatusCode::kInvalidArgument,
+                      prefix() + fmt::format(format, std::forward<Args>(args)...),
+                      static_cast<int>(rule));
     return *this;
   }
   template <typename... Args>
@@ -39,8 +41,9 @@ class Contract {
     return rule(Rule::kOwn, holds, format, std::forward<Args>(args)...);
   }
 
+  /// No rule is broken but perhaps some that come last: what follows can be looked at.
   bool ok() const { return status_.ok(); }
-  const Status& status() const { return status_; }
+  const Status& status() const { return ok() ? last_ : status_; }
   std::string_view op() const { return op_; }
   int rank() const { return rank_; }
 
@@ -51,7 +54,7 @@ class Contract {
 
   std::string_view op_;
   int rank_ = -1;
-  Status status_;
+  Status status_, last_;
 };
 
 /// "(2, 3)".

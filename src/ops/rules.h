@@ -24,6 +24,20 @@ enum class CannEntry {
 
 /// Status::rule() as CANN's status code; 0 if CANN has no such rule.
 int cann_code(Rule rule, CannEntry entry);
+/// CANN finds these in its tiling: a call that breaks one of them and another rule is told of the
+/// other.
+constexpr bool comes_last(Rule rule) {
+  switch (rule) {
+    case Rule::kScaleRow:
+    case Rule::kEmptyDepth:
+    case Rule::kEmpty:
+    case Rule::kGroupOfOne:
+    case Rule::kLimit:
+      return true;
+    default:
+      return false;
+  }
+}
 /// "kDtype".
 std::string_view to_string(Rule rule);
 

@@ -39,7 +39,8 @@ Result<Layout> Layout::make(Collective collective, Pattern pattern, std::int64_t
     if (layout.ring_offset + kSlots * layout.slot_bytes <= window_bytes) return layout;
   }
   const Layout smallest = layout_of(collective, pattern, m, ranks, row_bytes, 1, window_bytes);
-  const std::int64_t least = smallest.ring_offset + kSlots * smallest.slot_bytes;
+  std::int64_t least = smallest.ring_offset + kSlots * smallest.slot_bytes;
+  if (smallest.ring_offset == 0 && one_shot_fits(least)) least += 2 * kOneShotBytes;
   return Status(
       StatusCode::kInvalidArgument,
       fmt::format("the window of {} bytes per rank is too small for rows of {} bytes; set "

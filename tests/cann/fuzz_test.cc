@@ -9,13 +9,14 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <set>
 #include <thread>
 #include <vector>
 
-#include "aclnn/aclnn_base.h"
-#include "check.h"
+#include "aclnn_calls.h"
+#include "base/memory.h"
 #include "communicator.h"
 #include "hccl/hccl.h"
 
@@ -71,9 +72,50 @@ class Places {
   std::deque<std::array<char, kBytes>> places_;
 };
 
+/// Operands of operators; they outlive the runtime, too.
+class Operands {
+ public:
+  void* next(std::int64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    return operands_.emplace_back(static_cast<std::size_t>(bytes)).data();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::deque<std::vector<std::byte>> operands_;
+};
+
 struct World {
   Pool handles, memory, communicators;
   Places places;
+  Operands operands;
+  std::vector<std::string> groups;
+};
+
+/// A communicator of one rank on each of some devices, and one of two whose calls never meet.
+class Members {
+ public:
+  explicit Members(World& world) {
+    for (int device = 0; device < 4; ++device) {
+      EXPECT_EQ(aclrtSetDevice(device), ACL_SUCCESS);
+      add(world, std::move(Group::local(1).value()));
+    }
+    add(world, std::move(Group::local(2, {.exec_timeout_s = 0.01}).value()));
+  }
+  ~Members() {
+    for (void* handle : handles_) Communicators::instance().take(handle);
+  }
+  Members(const Members&) = delete;
+  Members& operator=(const Members&) = delete;
+
+ private:
+  void add(World& world, std::vector<Group> groups) {
+    world.groups.push_back(groups[0].name());
+    handles_.push_back(Communicators::instance().add(
+        std::make_shared<Communicator>(Runtime::instance().current()->device, std::move(groups[0]),
+                                       Context::create({.threads = 1}).value())));
+  }
+  std::vector<void*> handles_;
 };
 
 bool known(int code) {
@@ -112,6 +154,9 @@ bool known(int code) {
                                       HCCL_E_OPEN_FILE_FAILURE,
                                       HCCL_E_RUNTIME,
                                       HCCL_E_AGAIN,
+                                      ACLNN_ERR_RUNTIME_ERROR,
+                                      ACLNN_ERR_INNER_TILING_ERROR,
+                                      ACLNN_ERR_INNER_NOT_TRANS_EXECUTOR,
                                       ACLNN_ERR_PARAM_NULLPTR,
                                       ACLNN_ERR_PARAM_INVALID,
                                       ACLNN_ERR_INNER_NULLPTR};
@@ -204,15 +249,19 @@ class Caller {
       case 38:
         return aclDestroyAclOpExecutor(static_cast<aclOpExecutor*>(handle()));
       case 39:
-        return aclrtSynchronizeDeviceWithTimeout(small(4) - 2);
+        return aclSetAclOpExecutorRepeatable(static_cast<aclOpExecutor*>(handle()));
       case 40:
-        return communicate();
+        return second_phase(any_op(), maybe(kFrom), random_() % 8 ? sizeof(kFrom) : 0, handle());
       case 41:
-        return random_() % 4 ? ACL_SUCCESS : HcclCommDestroy(communicator());
+        return aclrtSynchronizeDeviceWithTimeout(small(4) - 2);
       case 42:
+        return communicate();
+      case 43:
+        return random_() % 4 ? ACL_SUCCESS : HcclCommDestroy(communicator());
+      case 44:
         return about_a_communicator();
       default:
-        return collective();
+        return random_() % 4 ? collective() : operator_call();
     }
   }
 
@@ -363,6 +412,90 @@ class Caller {
     return ACL_SUCCESS;
   }
 
+  std::string any_op() {
+    static const std::vector<std::string> ops = entry_points();
+    return ops[random_() % ops.size()];
+  }
+  int second_phase(const std::string& op, const void* workspace, uint64_t size, void* executor) {
+    return cann::second_phase(op, const_cast<void*>(workspace), size,
+                              static_cast<aclOpExecutor*>(executor),
+                              random_() % 4 ? nullptr : handle());
+  }
+  std::int64_t extent(std::int64_t usual) {
+    constexpr std::int64_t kOthers[] = {0, 1, 2, 3, 16, 31, 64, -1};
+    return random_() % 24 ? usual : kOthers[random_() % std::size(kOthers)];
+  }
+  /// Mostly what some operator takes.
+  Described operand(int dtype, Dims dims) {
+    Described d;
+    for (std::int64_t& dim : dims) dim = extent(dim);
+    if (random_() % 32 == 0) dims.push_back(1);
+    if (random_() % 32 == 0) dims.clear();
+    if (random_() % 24 == 0) dtype = static_cast<int>(random_() % 40);
+    std::memcpy(&d.dtype, &dtype, sizeof(dtype));
+    // Room for eight bytes each, and for the image of a weight.
+    std::int64_t elements = 1, padded = 1;
+    for (std::size_t i = 0; i < dims.size(); ++i) {
+      elements *= std::max<std::int64_t>(dims[i], 0);
+      padded *= i + 2 < dims.size() ? std::max<std::int64_t>(dims[i], 0)
+                                    : round_up(std::max<std::int64_t>(dims[i], 0), 32);
+    }
+    if (dims.size() == 2 && random_() % 8 == 0) d.strides = {1, dims[0]};
+    if (dims.size() == 2 && random_() % 8 == 0) {
+      d.format = ACL_FORMAT_FRACTAL_NZ;
+      d.storage = {(dims[1] + 31) / 32, (dims[0] + 15) / 16, 16, 32};
+    }
+    d.dims = std::move(dims);
+    if (random_() % 64) d.data = world_.operands.next(8 * elements + 2 * padded + 64);
+    if (random_() % 64 == 0) d.handle = static_cast<const aclTensor*>(handle());
+    return d;
+  }
+  EntryCall entry_call() {
+    static constexpr int kDtypes[] = {ACL_FLOAT16, ACL_BF16, ACL_INT8, ACL_FLOAT};
+    EntryCall call;
+    call.op = any_op();
+    const bool quant = call.op.find("Quant") != std::string::npos;
+    const bool weight = call.op.find("Weight") != std::string::npos;
+    const bool scatter = call.op.find("Scatter") != std::string::npos;
+    const int io = random_() % 8 ? ACL_FLOAT16 : kDtypes[random_() % 4];
+    const int factor = quant && !weight ? ACL_INT8 : io;
+    const std::int64_t m = 1 + small(4), k = scatter ? 256 : 8, n = 8;
+    auto& t = call.tensors;
+    t["x1"] = operand(factor, {m, k});
+    t["x2"] = operand(quant ? ACL_INT8 : io, {k, n});
+    if (random_() % 2) t["bias"] = operand(factor == ACL_INT8 ? ACL_INT32 : io, {n});
+    if (random_() % 2) t["x3"] = operand(io, {m, n});
+    t["dequantScale"] = operand(ACL_UINT64, {n});
+    t["antiquantScale"] = operand(io, {n});
+    t["output"] = operand(io, {m, n});
+    t["gamma"] = operand(io, {n});
+    for (const char* name : {"residual", "y", "normOut"}) t[name] = operand(io, {1, m, n});
+    for (const char* name : {"yOut", "xOut"}) t[name] = operand(io, {m, k});
+    t["rstdOut"] = operand(ACL_FLOAT, {m, 1});
+    if (call.op == "aclnnAddRmsNorm") t["x2"] = operand(io, {m, k});
+    if (call.op == "aclnnAddRmsNorm") t["gamma"] = operand(io, {k});
+    t["scale"] = operand(ACL_FLOAT, {n});
+    if (random_() % 2) t["offset"] = operand(ACL_FLOAT, {n});
+    t["out"] = operand(ACL_UINT64, {n});
+    t["mmWeightRef"] = operand(ACL_INT8, {16, 32});
+    call.group = random_() % 32 ? world_.groups[random_() % world_.groups.size()].c_str() : "none";
+    if (random_() % 32 == 0) call.reduce_op = maybe("max");
+    if (random_() % 32 == 0) call.stream_mode = small(3);
+    if (random_() % 32 == 0) call.comm_turn = small(3);
+    if (random_() % 32 == 0) call.antiquant_group_size = 32;
+    if (random_() % 32 == 0) call.epsilon = 2;
+    return call;
+  }
+  int operator_call() {
+    const EntryCall call = entry_call();
+    uint64_t size = 0;
+    aclOpExecutor* executor = nullptr;
+    const int code = first_phase(call, &size, &executor);
+    if (code != ACLNN_SUCCESS) return code;
+    world_.handles.add(executor);
+    return random_() % 8 ? second_phase(call.op, kFrom, sizeof(kFrom), executor) : code;
+  }
+
   World& world_;
   std::mt19937_64 random_;
   void* made_ = nullptr;
@@ -381,6 +514,7 @@ void run(std::uint64_t seed, int threads, int calls) {
   setenv("HCCL_BUFFSIZE", "1", 1);
   ASSERT_EQ(aclInit(nullptr), ACL_SUCCESS);
   World world;
+  std::optional<Members> members(world);
   std::vector<std::thread> callers;
   for (int i = 0; i < threads; ++i)
     callers.emplace_back([&world, seed, i, calls] {
@@ -397,6 +531,7 @@ void run(std::uint64_t seed, int threads, int calls) {
     const int code = HcclCommDestroy(comm);
     EXPECT_TRUE(code == HCCL_SUCCESS || code == HCCL_E_PTR) << code;
   }
+  members.reset();
   EXPECT_EQ(Communicators::instance().size(), 0U);
 }
 

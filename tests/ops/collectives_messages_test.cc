@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <random>
@@ -39,11 +41,11 @@ std::vector<std::uint8_t> contents(int from, int to, int number, std::int64_t by
   std::mt19937 random(static_cast<unsigned>((from * 64 + to) * 1000 + number));
   std::vector<std::uint8_t> data(static_cast<std::size_t>(bytes) + 1, 0xc5);
   // A prime number of them, again and again.
-  for (std::int64_t i = 0; i < bytes; ++i) {
-    std::uint8_t& byte = data[static_cast<std::size_t>(i)];
-    byte =
-        i < 4099 ? static_cast<std::uint8_t>(random()) : data[static_cast<std::size_t>(i - 4099)];
-  }
+  constexpr std::int64_t kPeriod = 4099;
+  for (std::int64_t i = 0; i < std::min(bytes, kPeriod); ++i)
+    data[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(random());
+  for (std::int64_t i = kPeriod; i < bytes; i += kPeriod)
+    std::copy_n(data.begin(), std::min(kPeriod, bytes - i), data.begin() + i);
   return data;
 }
 std::vector<std::uint8_t> blank(std::int64_t bytes) {
@@ -51,7 +53,7 @@ std::vector<std::uint8_t> blank(std::int64_t bytes) {
 }
 
 // From nothing to many pieces, on both sides of a piece's end.
-constexpr std::int64_t kBytes[] = {0, 1, 67, 4096, 512 << 10, (512 << 10) + 1, (5 << 20) + 3};
+constexpr std::int64_t kBytes[] = {0, 1, 67, 4096, 512 << 10, (512 << 10) + 1, (2 << 20) + 3};
 
 void expect_ok(const Status& status) { EXPECT_TRUE(status.ok()) << status.to_string(); }
 
@@ -271,7 +273,7 @@ TEST(Messages, PeerThatNeverCallsOrLeavesEndsTheWait) {
     const Outcome outcome = processes.finish(0);
     EXPECT_LT(outcome.finished_ns - since_ns, 2 * kSecond);
     EXPECT_THAT(outcome.text, StartsWith(leaves ? "peer lost: send: rank 1 left the group"
-                                                : "timeout: send: rank 0 waited 0.7"));
+                                                : "timeout: send: rank 0 waited "));
     processes.go(1);
   }
 }

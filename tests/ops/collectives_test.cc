@@ -70,8 +70,10 @@ std::vector<CollectiveCase> all_kinds(int ranks) {
 std::vector<CollectiveCase> all_sizes(int ranks) {
   std::vector<CollectiveCase> cases;
   int number = 0;
+  std::vector<DType> dtypes = {DType::kFloat16, DType::kInt8};
+  if (ranks <= 3) dtypes.insert(dtypes.end(), {DType::kBFloat16, DType::kFloat64});
   for (int i = 0; i < kFunctions; ++i)
-    for (const DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kInt8, DType::kFloat64})
+    for (const DType dtype : dtypes)
       for (const std::int64_t bytes : {32 << 10, 128 << 10, (256 << 10) + 72, 1 << 20})
         cases.push_back(vary({static_cast<Function>(i), dtype, kOps[number % 4], ranks,
                               bytes / bytes_of(dtype, 1) / (i == 0 ? 1 : ranks)},

@@ -59,7 +59,7 @@ const std::vector<BrokenRule<Args>>& broken_rules() {
          [](Args& a) {
            a.residual = {nullptr, kF16, {2, 3, 11}};
          },
-         "the last dimension of residual is 11 but x2.dim(1) is 10; both are n", kInvalid},
+         "the last dimension of residual is 11 but that of x2 is 10; both are n", kInvalid},
         {"k_is_0", float_args,
          [](Args& a) {
            a.x1 = {nullptr, kF16, {2, 3, 0}};

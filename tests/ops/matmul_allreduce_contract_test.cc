@@ -151,16 +151,20 @@ const std::vector<Broken>& broken_rules() {
         {"m_is_0", float_args,
          [](Args& a) {
            a.x1 = {nullptr, kF16, {2, 0, 64}};
+           a.x3 = a.output = out(kF16, {2, 0, 10});
          },
          "m and n are 0 and 10 but both must be at least 1", kInvalid},
         {"n_is_0", float_args,
          [](Args& a) {
            a.x2 = {nullptr, kF16, {64, 0}};
+           a.bias = {nullptr, kF16, {0}};
+           a.x3 = a.output = out(kF16, {2, 3, 0});
          },
          "m and n are 6 and 0 but both must be at least 1", kInvalid},
         {"quant_m_is_0", quant_args,
          [](Args& a) {
            a.x1 = {nullptr, kI8, {2, 0, 64}};
+           a.x3 = a.output = out(kF16, {2, 0, 10});
          },
          "m and n are 0 and 10 but both must be at least 1", kTiling},
         {"quant_k_is_0", quant_args,
@@ -172,6 +176,7 @@ const std::vector<Broken>& broken_rules() {
         {"too_many_rows", float_args,
          [](Args& a) {
            a.x1 = {nullptr, kF16, {std::int64_t{1} << 31, 64}};
+           a.x3 = a.output = out(kF16, {std::int64_t{1} << 31, 10});
          },
          "m, k, n are 2147483648, 64, 10 but each must be at most 2147483647", kTiling},
         {"output_shape", float_args,

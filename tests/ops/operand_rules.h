@@ -74,9 +74,9 @@ std::vector<BrokenRule<Args>> operand_rules(Args (*float_args)(), Args (*quant_a
        "x1 is (1, 2, 3, 64) but must be (m, k) or (b, s, k)", found},
       {"x2_rank", float_args,
        [](Args& a) {
-         a.x2 = {nullptr, kF16, {1, 64, 10}};
+         a.x2 = {nullptr, kF16, {64, 1, 10}};
        },
-       "x2 is (1, 64, 10) but must be (k, n)", found},
+       "x2 is (64, 1, 10) but must be (k, n)", found},
       {"int8_too_deep", quant_args,
        [](Args& a) {
          a.x1 = {nullptr, kI8, {2, 3, 65536}};
@@ -133,7 +133,7 @@ std::vector<BrokenRule<Args>> operand_rules(Args (*float_args)(), Args (*quant_a
       {"group_of_one_scale", weight_quant_args,
        [](Args& a) {
          a.antiquant_group_size = 32;
-         a.antiquant_scale = {nullptr, kF16, {1}};
+         a.antiquant_scale = a.antiquant_offset = {nullptr, kF16, {1}};
        },
        "antiquant_scale is (1) but antiquant_group_size is 32; one scale for all has no groups",
        kTiling},

@@ -17,24 +17,26 @@ TEST(Layout, FitsTheWindowAndHoldsWhatItsSlotsShould) {
     for (const int ranks : {1, 2, 3, 8})
       for (const std::int64_t part : {1, 5, 100, 3000})
         for (const std::int64_t row_bytes : {64, 2048, 131072})
-          for (const std::int64_t window : {9 * kMiB, 12 * kMiB, 40 * kMiB, 200 * kMiB}) {
+          for (const std::int64_t window : {kMiB / 8, 12 * kMiB, 16 * kMiB, 200 * kMiB}) {
             const std::int64_t m = part * ranks;
             SCOPED_TRACE(std::to_string(m) + " rows of " + std::to_string(row_bytes) + " bytes, " +
                          std::to_string(ranks) + " ranks, window " + std::to_string(window));
+            const std::int64_t one_shot =
+                Layout::one_shot_fits(window) ? 2 * Layout::kOneShotBytes : 0;
             const auto layout =
                 Layout::make(collective, Pattern::kRing, m, ranks, row_bytes, 2048, window);
             const bool allreduce = collective == Collective::kAllReduce;
             if (!layout.ok()) {
               // The smallest ring: three slots of a row, or of one for each rank, and sums beside.
               const std::int64_t rows = allreduce ? 2 : ranks;
-              EXPECT_GT(2 * Layout::kOneShotBytes + Layout::kSlots * (rows * row_bytes + 4096),
-                        window);
+              EXPECT_GT(one_shot + Layout::kSlots * (rows * row_bytes + 4096), window);
               continue;
             }
             const std::int64_t rows = layout->grid.max_super_block_rows() +
                                       (allreduce ? layout->grid.max_tile_rows() : 0);
             EXPECT_GE(layout->slot_bytes, rows * row_bytes);
-            EXPECT_LE(2 * Layout::kOneShotBytes + Layout::kSlots * layout->slot_bytes, window);
+            EXPECT_LE(one_shot + Layout::kSlots * layout->slot_bytes, window);
+            EXPECT_EQ(layout->ring_offset, one_shot);
             EXPECT_LE(layout->window_bytes_used(), Layout::kSlots * layout->slot_bytes);
             EXPECT_LE(layout->grid.max_super_block_rows(), std::max<std::int64_t>(2048, ranks));
           }
@@ -43,9 +45,9 @@ TEST(Layout, FitsTheWindowAndHoldsWhatItsSlotsShould) {
 TEST(Layout, SaysHowLargeAWindowMustBe) {
   for (const int ranks : {1, 2, 8})
     for (const Collective collective : {Collective::kAllReduce, Collective::kReduceScatter})
-      for (const std::int64_t row_bytes : {64, 500000, 1000000}) {
+      for (const std::int64_t row_bytes : {64, 500000, 1000000, 3000000}) {
         const auto small =
-            Layout::make(collective, Pattern::kRing, 64, ranks, row_bytes, 2048, kMiB);
+            Layout::make(collective, Pattern::kRing, 64, ranks, row_bytes, 2048, 8192);
         ASSERT_FALSE(small.ok());
         EXPECT_EQ(small.status().code(), StatusCode::kInvalidArgument);
         const std::string& message = small.status().message();

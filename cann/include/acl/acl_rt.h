@@ -164,8 +164,11 @@ ACL_FUNC_VISIBILITY aclError aclrtSetOpWaitTimeout(uint32_t timeout);
  * HCCL_EXEC_TIMEOUT. */
 ACL_FUNC_VISIBILITY aclError aclrtSetOpExecuteTimeOut(uint32_t timeout);
 
-/** Settings of the current context. weft always runs deterministically and consistently, whatever
- * is set. Errors of Get: ACL_ERROR_RT_SYSPARAMOPT_NOT_SET. */
+/** Settings of the current context; both spellings mean the same. weft always runs
+ * deterministically and consistently, whatever is set. Errors of Get:
+ * ACL_ERROR_RT_SYSPARAMOPT_NOT_SET. */
+ACL_FUNC_VISIBILITY aclError aclrtCtxSetSysParamOpt(aclSysParamOpt opt, int64_t value);
+ACL_FUNC_VISIBILITY aclError aclrtCtxGetSysParamOpt(aclSysParamOpt opt, int64_t *value);
 ACL_FUNC_VISIBILITY aclError aclrtSetSysParamOpt(aclSysParamOpt opt, int64_t value);
 ACL_FUNC_VISIBILITY aclError aclrtGetSysParamOpt(aclSysParamOpt opt, int64_t *value);
 

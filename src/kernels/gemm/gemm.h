@@ -74,7 +74,7 @@ using PackBFn = void (*)(const PackB&);
 struct Narrow {
   int m;                      ///< 1..narrow.rows
   int n;                      ///< 1..nr: rows of w, columns of acc
-  std::int64_t k;             ///< > 0, even for int4
+  std::int64_t k;             ///< > 0
   const void* x;              ///< what pack_x made of the m rows: all of k
   const void* w;              ///< w[j, p] with adjacent p, as for pack_bt; any alignment
   std::int64_t stride_bytes;  ///< between rows of w

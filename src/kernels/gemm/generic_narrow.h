@@ -181,30 +181,21 @@ struct Lines {
   }
 };
 
-/// `rows` rows of x, of which m matter, and vectors * kLanes columns from `column` on.
-struct NarrowTile {
-  const Narrow& p;
-  const char* x;
-  int width;  ///< words from a step of x to the next
-  int row, m;
-  int column;
-};
+/// vectors * kLanes columns from `column` on, with `rows` rows of x, of which the first m matter.
 template <class Dot, class Weights, int rows, int vectors>
-[[gnu::noinline]] bool narrow_tile(const NarrowTile& t) {
+[[gnu::noinline]] bool narrow_tile(const Narrow& p, int column) {
   using Vec = typename Dot::Vec;
   constexpr int kLanes = Dot::kLanes, kVectorBytes = kLanes * kWord, kColumns = vectors * kLanes;
   constexpr int kWords = Weights::kWords, kPieceSteps = kPieceDwords * kWords;
-  const Narrow& p = t.p;
-  const char* w = static_cast<const char*>(p.w) + t.column * p.stride_bytes;
-  const char* x = t.x;
-  const std::int64_t x_step = t.width * kWord;
+  const char* w = static_cast<const char*>(p.w) + column * p.stride_bytes;
+  const char* x = static_cast<const char*>(p.x);
   const std::int64_t row_bytes = (p.k * kWord + Weights::kPerDword - 1) / Weights::kPerDword;
 
   typename Dot::Acc acc[rows][vectors];
   Vec sum[vectors];
   WEFT_UNROLL
   for (int v = 0; v < vectors; ++v) {
-    const char* bias = static_cast<const char*>(p.bias) + t.column * kWord + v * kVectorBytes;
+    const char* bias = static_cast<const char*>(p.bias) + column * kWord + v * kVectorBytes;
     sum[v] = Dot::zero();
     WEFT_UNROLL
     for (int i = 0; i < rows; ++i) acc[i][v] = p.bias ? Dot::load_acc(bias) : Dot::zero_acc();
@@ -218,7 +209,7 @@ template <class Dot, class Weights, int rows, int vectors>
   // loads and fetches take the fill buffers of each other.
   constexpr int kQuarter = kColumns / kPieces;
   alignas(kLineBytes) Lines<Dot, kColumns> blocks[2];
-  const int valid = p.n - t.column;
+  const int valid = p.n - column;
   blocks[0].copy(p, w, valid, 0, row_bytes, 0, kColumns);
   int now = 0;
   for (std::int64_t done = 0; done < row_bytes; done += kLineBytes, now ^= 1) {
@@ -234,7 +225,7 @@ template <class Dot, class Weights, int rows, int vectors>
           (done / kPieceBytes + piece) * kPieceDwords * Weights::kPerDword == group_end) {
         way = {};
         for (int v = 0; v < vectors; ++v) {
-          if (!weights[v].prepare(p, group, t.column + v * kLanes)) return false;
+          if (!weights[v].prepare(p, group, column + v * kLanes)) return false;
           if (way < weights[v].way()) way = weights[v].way();
         }
         ++group;
@@ -273,7 +264,7 @@ template <class Dot, class Weights, int rows, int vectors>
               WEFT_UNROLL
               for (int v = 0; v < vectors; ++v) acc[i][v] = Dot::dot(acc[i][v], xv, words[v][e]);
             }
-            x += x_step;
+            x += rows * kWord;
           }
           steps -= kWords;
         }
@@ -291,13 +282,13 @@ template <class Dot, class Weights, int rows, int vectors>
     }
   }
 
-  char* out = static_cast<char*>(p.acc) + t.row * p.acc_stride_bytes + t.column * kWord;
+  char* out = static_cast<char*>(p.acc) + column * kWord;
   char header[vectors * kVectorBytes];
   WEFT_UNROLL
   for (int v = 0; v < vectors; ++v) Dot::store(header + v * kVectorBytes, sum[v]);
   WEFT_UNROLL
   for (int i = 0; i < rows; ++i) {
-    if (i >= t.m) break;
+    if (i >= p.m) break;
     WEFT_UNROLL
     for (int v = 0; v < vectors; ++v)
       Dot::store_acc(out + i * p.acc_stride_bytes + v * kVectorBytes,
@@ -306,13 +297,11 @@ template <class Dot, class Weights, int rows, int vectors>
   return true;
 }
 
-/// How many rows are multiplied together: the first of these that is enough for m. More rows than
-/// the last are taken in several goes.
+/// How many rows are multiplied together: the first of these that is enough for m.
 template <int... rows>
 struct RowCounts {
   static constexpr int kMost = (rows, ...);
-  static_assert(kNarrowRows % kMost == 0);
-  /// f<rows>() with the first count that is enough.
+  /// f<rows>() with that count.
   template <class F>
   static auto with(int m, F f) {
     return with_one_of<F, rows...>(m, f);
@@ -333,26 +322,16 @@ template <class Dot, class Weights, class Counts, int nr, int kMostSums>
 bool narrow(const Narrow& p) {
   return Counts::with(p.m, [&]<int rows>() {
     constexpr int kVectors = nr / Dot::kLanes * rows <= kMostSums ? nr / Dot::kLanes : 1;
-    const int width = (p.m + rows - 1) / rows * rows;
-    for (int row = 0; row < p.m; row += rows)
-      for (int column = 0; column < p.n; column += kVectors * Dot::kLanes)
-        if (!narrow_tile<Dot, Weights, rows, kVectors>(
-                {p, static_cast<const char*>(p.x) + row * kWord, width, row,
-                 p.m - row < rows ? p.m - row : rows, column}))
-          return false;
+    for (int column = 0; column < p.n; column += kVectors * Dot::kLanes)
+      if (!narrow_tile<Dot, Weights, rows, kVectors>(p, column)) return false;
     return true;
   });
 }
 
-/// Packs m rows of x for narrow(): words of every step together.
+/// Packs m rows of x for narrow(): the words of every step together.
 template <class Source, class Counts>
 void pack_x(const PackA& args) {
-  Counts::with(args.m, [&]<int rows>() {
-    if constexpr (rows < kNarrowRows && rows == Counts::kMost) {
-      if (args.m > rows) return pack_a<Source, kNarrowRows>(args);
-    }
-    pack_a<Source, rows>(args);
-  });
+  Counts::with(args.m, [&]<int rows>() { pack_a<Source, rows>(args); });
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // of rows do not change a bit.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -118,6 +119,11 @@ struct Problem {
 
   // run_narrow's bits, or nothing if it refuses.
   std::vector<std::uint32_t> run_narrow_form(int threads, std::int64_t rows_wanted) const {
+    return run_narrow_form(threads, rows_wanted, weight(), 0);
+  }
+  std::vector<std::uint32_t> run_narrow_form(int threads, std::int64_t rows_wanted,
+                                             const Weight& weight,
+                                             std::int64_t scratch_for_scales) const {
     ThreadPool pool(threads, false);
     Buffer x = Buffer::allocate(kernel.x_panel_bytes(k), "x").value();
     std::array<RowRun, 2> runs;
@@ -127,8 +133,8 @@ struct Problem {
     pack_few_rows(pack, x.data());
     Out out(rows_wanted, n);
     Blocked gemm =
-        blocked(out, weight(), rows::select(DType::kFloat16, isa::available()), rows_wanted);
-    gemm.scratch_bytes = 4 * kernel.narrow.rows * kernel.nr;
+        blocked(out, weight, rows::select(DType::kFloat16, isa::available()), rows_wanted);
+    gemm.scratch_bytes = 4 * kernel.narrow.rows * kernel.nr + scratch_for_scales;
     Buffer scratch = Buffer::allocate(threads * gemm.scratch_bytes, "scratch").value();
     gemm.scratch = scratch.data();
     if (!run_narrow(pool, gemm, x.data())) return {};
@@ -310,8 +316,19 @@ TEST_P(BlockedTest, RestoresQuantisedWeights) {
             (stored == DType::kInt4 ? scalar.antiquant_int4_row : scalar.antiquant_int8_row)(one);
           }
         const Blocking blocking{64, 128, 2 * g.nr};
-        EXPECT_EQ(problem.run(blocking, 2, weight, rows, problem.m), problem.run(blocking, 1))
+        const std::vector<std::uint32_t> want = problem.run(blocking, 1);
+        EXPECT_EQ(problem.run(blocking, 2, weight, rows, problem.m), want)
             << g.name << " " << to_string(stored) << " mode " << mode;
+        const std::int64_t few = std::min<std::int64_t>(problem.m, g.narrow.rows);
+        if (!narrow_applies(g, weight, few)) continue;
+        // Without room for scales, with room for one panel's, for two, for all.
+        for (const std::int64_t panels : {0, 1, 2, 9}) {
+          const std::vector<std::uint32_t> bits =
+              problem.run_narrow_form(1 + mode, few, weight, panels * 2 * groups * g.nr * 2 + 64);
+          ASSERT_EQ(bits.size(), static_cast<size_t>(few * n));
+          EXPECT_TRUE(std::equal(bits.begin(), bits.end(), want.begin()))
+              << g.name << " " << to_string(stored) << " mode " << mode << " panels " << panels;
+        }
       }
 }
 

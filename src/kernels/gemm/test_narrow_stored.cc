@@ -258,7 +258,7 @@ TEST_P(NarrowStoredTest, UnusualScales) {
         std::mt19937 random(++seed);
         SCOPED_TRACE(testing::Message()
                      << values.name << " scope " << static_cast<int>(scope) << " seed " << seed);
-        const Shape shape{1 + static_cast<std::int64_t>(random() % 16), kernel.nr - repeat % 2,
+        const Shape shape{1 + repeat % kernel.narrow.rows, kernel.nr - repeat % 2,
                           300 + 2 * repeat};
         const Stored s = Maker(GetParam(), shape, random).make(values, scope, 64);
         ASSERT_NO_FATAL_FAILURE(expect_bits_of_tile(s, repeat % 2));

@@ -16,17 +16,20 @@ constexpr std::int64_t kStepBytes = 4 * kTileBytes;
 /// The rows of one k step of the weight.
 struct WeightStep {
   const std::byte* src;
-  std::int64_t stride, ahead;  // what to fetch lies `ahead` bytes after what is read
+  std::int64_t stride;
+  NarrowFetch fetch;
 };
 
 /// Rows from `first` on as rows of a hi and a lo tile.
 template <int kRows>
 inline void split_weight(const WeightStep& step, int first, std::byte* dst) {
   const std::byte* src = step.src + first * step.stride;
+  const std::byte* soon = step.fetch.at + first * step.fetch.stride;
   dst += first * kLineBytes;
 #pragma GCC unroll 8
   for (int j = 0; j < kRows; ++j, src += step.stride, dst += kLineBytes) {
-    fetch_narrow(src + step.ahead);
+    fetch_narrow(soon);
+    soon += step.fetch.stride;
     const Split s = split(_mm512_loadu_si512(src));
     _mm512_store_si512(dst, s.hi);
     _mm512_store_si512(dst + kLo, s.lo);
@@ -37,10 +40,10 @@ inline void split_weight(const WeightStep& step, int first, std::byte* dst) {
 template <bool kLower>
 inline WeightStep weight_step(const Narrow& p, std::int64_t done, std::int64_t whole,
                               std::byte* edge) {
-  if (done < whole)
-    return {bytes(p.w) + done, p.stride_bytes, narrow_ahead<kLower>(p, done, 2 * p.k)};
+  const NarrowFetch fetch = fetch_beside<kLower>(p, done, 2 * p.k, kLineBytes);
+  if (done < whole) return {bytes(p.w) + done, p.stride_bytes, fetch};
   copy_edge<kLower>(p, done, 2 * p.k, edge);
-  return {edge, kLineBytes, 0};
+  return {edge, kLineBytes, fetch};
 }
 
 template <bool kLower>

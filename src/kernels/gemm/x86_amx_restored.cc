@@ -12,7 +12,6 @@ namespace {
 
 constexpr int kStep = 32;  // k
 constexpr int kQuarters = 4;
-constexpr std::int64_t kLinearBytes = 64 << 10;
 
 /// One k step; between(q) does a quarter of the conversions that go beside it.
 template <int kPlanes, bool kLower, class Between>
@@ -116,25 +115,17 @@ class Restored {
     std::int64_t k;
     const std::byte* w;
     std::int64_t stride;
-    const std::byte* fetch;
-    std::int64_t fetch_stride;
+    NarrowFetch fetch;
   };
   Source source_at(std::int64_t k) {
     const std::int64_t done = k / kStep * Restorer::kStepBytes;
-    const std::int64_t row_bytes = p_.k * Restorer::kStepBytes / kStep;
-    const std::byte* w = bytes(p_.w) + done;
-    Source source{k, w, p_.stride_bytes, w + narrow_ahead<kLower>(p_, done, row_bytes),
-                  p_.stride_bytes};
+    const std::int64_t row_bytes = (p_.k * Restorer::kStepBytes + kStep - 1) / kStep;
+    Source source{k, bytes(p_.w) + done, p_.stride_bytes,
+                  fetch_beside<kLower>(p_, done, row_bytes, kBlockBytes)};
     if (p_.n != kRows || done + kBlockBytes > row_bytes) {
       copy_edge<kLower>(p_, done, row_bytes, edge_);
       source.w = edge_;
       source.stride = kLineBytes;
-    }
-    // The next panel in the order of its addresses, if it is small; in the first panel, and else,
-    // what comes soon in every row.
-    if (p_.stride_bytes == row_bytes && kRows * row_bytes <= kLinearBytes && !p_.first) {
-      source.fetch = bytes(p_.w) + kRows * (row_bytes + done);
-      source.fetch_stride = kBlockBytes;
     }
     return source;
   }
@@ -159,7 +150,7 @@ class Restored {
     const std::byte* near = part < kParts - kNear
                                 ? w + kNear * kCount * source.stride
                                 : w - (kParts - kNear) * kCount * source.stride + kBlockBytes;
-    const std::byte* far = source.fetch + first * source.fetch_stride;
+    const std::byte* far = source.fetch.at + first * source.fetch.stride;
     std::byte* to = block + step * kStepBytes + first * kLineBytes;
 #pragma GCC unroll 1  // unrolled, the loop over a block is too long for the cache of decoded code
     for (int j = 0; j < kCount; ++j) {
@@ -168,7 +159,7 @@ class Restored {
       way.template column<kWhole ? kSteps : 1>(first + j, w, to, kStepBytes);
       w += source.stride;
       near += source.stride;
-      far += source.fetch_stride;
+      far += source.fetch.stride;
       to += kLineBytes;
     }
     return true;

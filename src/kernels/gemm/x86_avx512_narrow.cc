@@ -28,4 +28,9 @@ bool narrow_bf16_avx512(const Narrow& p) { return narrow_f32<Plain<Bf16>>(p); }
 bool narrow_bf16_int8_avx512(const Narrow& p) { return narrow_f32<From<DType::kBFloat16, 8>>(p); }
 bool narrow_bf16_int4_avx512(const Narrow& p) { return narrow_f32<From<DType::kBFloat16, 4>>(p); }
 
+void pack_x_s8_avx512(const PackA& p) { pack_x<S8, Counts>(p); }
+bool narrow_s8_avx512(const Narrow& p) {
+  return narrow<S16Dot, Plain<S8>, Counts, kNr, kMostSums>(p);
+}
+
 }  // namespace weft::gemm

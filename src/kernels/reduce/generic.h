@@ -112,6 +112,7 @@ void reduce(const Reduce& a) {
 
 // A sum of one is a copy; as bytes it needs no alignment.
 void copy(const void* src, void* dst, std::int64_t bytes, bool stream) {
+  if (bytes == 0) return;  // memcpy takes no null pointers even then
   if (!kStreams || !stream) {
     std::memcpy(dst, src, static_cast<std::size_t>(bytes));
     return;

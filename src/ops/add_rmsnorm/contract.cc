@@ -105,11 +105,12 @@ bool rows_are_apart(const ConstTensorRef& t, int leading, std::int64_t span) {
 
 void check_strides(Contract& c, const Args& a) {
   const int leading = leading_axes(a);
-  for (const auto& [name, tensor] : named_tensors(a))
-    c.rule(Rule::kLimit, can_be_addressed(tensor),
-           "{} is {} with strides ({}), more than can be addressed", name, shape_text(tensor),
-           fmt::join(tensor.strides(), ", "));
-  if (!c.ok()) return;
+  for (const auto& [name, tensor] : named_tensors(a)) {
+    if (can_be_addressed(tensor)) continue;
+    c.rule(Rule::kLimit, false, "{} is {} with strides ({}), more than can be addressed", name,
+           shape_text(tensor), fmt::join(tensor.strides(), ", "));
+    return;
+  }
   for (const auto& [name, tensor] : row_tensors(a))
     c.rule(Rule::kStrides, row_is_adjacent(tensor, leading),
            "{} has strides ({}), but its last {} axes, those of gamma, must lie adjacent in "

@@ -93,7 +93,8 @@ void check_antiquant_shapes(Contract& c, const MatmulOperands& o, std::int64_t k
            "antiquant_scale is (1) but antiquant_group_size is {}; one scale for all has no groups",
            g);
     c.rule(Rule::kScaleShape,
-           scale.rank() == 2 && scale.dim(0) == ceil_div(k, g) && scale.dim(1) == n,
+           is_per_tensor(scale) ||
+               (scale.rank() == 2 && scale.dim(0) == ceil_div(k, g) && scale.dim(1) == n),
            "antiquant_scale is {} but must be (ceil(k / antiquant_group_size), n) = ({}, {})",
            shape_text(scale), g > 0 ? ceil_div(k, g) : 0, n);
   }
@@ -120,7 +121,7 @@ void check_weight_layout(Contract& c, const MatmulOperands& o) {
   if (o.packed_x2) return;
   const ConstTensorRef& x2 = o.x2;
   if (x2.format() == Format::kFractalNz) return check_fractal_nz(c, o);
-  if (x2.dim(0) == 0) return;  // no element to be anywhere
+  if (is_empty(x2)) return;  // no element to be anywhere
   const bool row_major = x2.stride(1) == 1 || x2.dim(1) == 1;
   const bool k_adjacent = x2.stride(0) == 1 || x2.dim(0) == 1;
   c.rule(
@@ -222,9 +223,7 @@ void check_operand_dtypes(Contract& c, const MatmulOperands& o, DType io,
 }
 
 void check_inner_extents(Contract& c, const MatmulOperands& o) {
-  check_formats(c, o);
   c.rule(Rule::kNoAxes, o.x1.rank() > 0, "x1 has no dimensions");
-  c.rule(Rule::kRank, o.weight_rank() == 2, "x2 is {} but must be (k, n)", shape_text(o.x2));
   if (!c.ok()) return;
   const std::int64_t k1 = o.x1.dim(o.x1.rank() - 1);
   c.rule(Rule::kDepth, k1 == o.weight_k(),
@@ -232,6 +231,8 @@ void check_inner_extents(Contract& c, const MatmulOperands& o) {
 }
 
 void check_operand_shapes(Contract& c, const MatmulOperands& o) {
+  check_formats(c, o);
+  c.rule(Rule::kRank, o.weight_rank() == 2, "x2 is {} but must be (k, n)", shape_text(o.x2));
   c.rule(Rule::kRank, o.x1.rank() == 2 || o.x1.rank() == 3,
          "x1 is {} but must be (m, k) or (b, s, k)", shape_text(o.x1));
   if (!c.ok()) return;

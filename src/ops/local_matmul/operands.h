@@ -59,9 +59,9 @@ void check_operands_given(Contract& contract, const MatmulOperands& operands);
 /// dtypes of everything against the rows of the operator; `io` is the dtype T of its outputs.
 void check_operand_dtypes(Contract& contract, const MatmulOperands& operands, DType io,
                           std::span<const DequantRow> dequant_rows);
-/// x1 and x2 have axes and the same k.
+/// x1 has axes, and the k of x2.
 void check_inner_extents(Contract& contract, const MatmulOperands& operands);
-/// ranks, shapes, group rules, sizes, strides. Expects dtypes and inner extents to hold.
+/// formats, ranks, shapes, group rules, sizes, strides. Expects dtypes and inner extents to hold.
 void check_operand_shapes(Contract& contract, const MatmulOperands& operands);
 
 /// A scale with one value, or one per column: (1); (n) or (1, n).

@@ -34,9 +34,10 @@ void check_given(Contract& c, const Args& a) {
 }
 
 void check_columns(Contract& c, const Args& a) {
-  const std::int64_t n = a.residual.dim(a.residual.rank() - 1), columns = operands_of(a).weight_n();
+  const std::int64_t n = a.residual.dim(a.residual.rank() - 1);
+  const std::int64_t columns = a.packed_x2 ? a.packed_x2->n() : a.x2.dim(a.x2.rank() - 1);
   c.rule(Rule::kColumns, n == columns,
-         "the last dimension of residual is {} but x2.dim(1) is {}; both are n", n, columns);
+         "the last dimension of residual is {} but that of x2 is {}; both are n", n, columns);
 }
 
 bool nothing_to_do(Contract& c, const Args& a) {

@@ -77,15 +77,14 @@ Status check_plan(const Args& a, int rank, int ranks, bool& empty) {
   c.rule(Rule::kMissing, a.output.given(), "output is missing");
   if (c.ok()) check_operand_dtypes(c, operands, a.output.dtype(), kDequantRows);
   if (c.ok()) check_extents(c, named_tensors(a));
-  if (c.ok()) check_x1(c, a);
   if (!c.ok()) return c.status();
-  c.rule(Rule::kEmptyDepth, a.x1.dim(1) != 0, "k is 0 but there is no product without it; x1 is {}",
-         shape_text(a.x1));
-  check_inner_extents(c, operands);
-  if (!c.ok()) return c.status();
-  empty = a.x1.dim(0) == 0 || operands.weight_n() == 0;
+  empty = is_empty(a.x1) || is_empty(a.x2);
+  c.rule(Rule::kEmptyDepth, a.x1.rank() != 2 || a.x1.dim(1) != 0,
+         "k is 0 but there is no product without it; x1 is {}", shape_text(a.x1));
   if (empty) return c.status();
-  check_operand_shapes(c, operands);
+  check_x1(c, a);
+  if (c.ok()) check_inner_extents(c, operands);
+  if (c.ok()) check_operand_shapes(c, operands);
   if (c.ok()) check_output(c, a, ranks);
   return c.status();
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The size of a weight's FRACTAL_NZ image, and rewriting a weight as its image.
+#include "ops/weights/trans_matmul_weight.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,33 +13,33 @@
 #include "base/memory.h"
 #include "ops/contract.h"
 #include "ops/weights/fractal_nz.h"
-#include "weft/weights.h"
 
 namespace weft {
 namespace {
 
 using ops::invalid;
 
+constexpr std::string_view kOp = "trans_matmul_weight";
 constexpr int kMostAxes = 6;         // of a weight with an image
 constexpr int kMostAxesOf16Bit = 3;  // that trans_matmul_weight takes; CANN's limits
 
-Status check_weight(std::string_view op, const ConstTensorRef& weight) {
-  if (!weight.given() || (!weight.data() && weight.elements() != 0))
-    return invalid(op, "weight is missing");
+Status check_weight(const ConstTensorRef& weight) {
+  if (!weight.given()) return invalid(kOp, "weight is missing");
   if (!ops::has_fractal_nz(weight.dtype()))
-    return invalid(op, fmt::format("weight is {} but must be float16, bfloat16 or int8",
-                                   to_string(weight.dtype())));
+    return invalid(kOp, fmt::format("weight is {} but must be float16, bfloat16 or int8",
+                                    to_string(weight.dtype())));
   if (weight.format() != Format::kStrided)
-    return invalid(op, fmt::format("weight is {} already; pass it on as it is", to_string(weight)));
+    return invalid(kOp,
+                   fmt::format("weight is {} already; pass it on as it is", to_string(weight)));
   if (std::ranges::any_of(weight.dims(), [](std::int64_t dim) { return dim < 0; }))
     return invalid(
-        op, fmt::format("weight is {} but no dimension may be negative", ops::shape_text(weight)));
+        kOp, fmt::format("weight is {} but no dimension may be negative", ops::shape_text(weight)));
   if (weight.elements() == 0) return {};
   const int most = weight.dtype() == DType::kInt8 ? kMostAxes : kMostAxesOf16Bit;
   if (weight.rank() < 2 || weight.rank() > most)
     return invalid(
-        op, fmt::format("weight is {} {}, {} axes, but must have 2 to {}; reshape it",
-                        to_string(weight.dtype()), ops::shape_text(weight), weight.rank(), most));
+        kOp, fmt::format("weight is {} {}, {} axes, but must have 2 to {}; reshape it",
+                         to_string(weight.dtype()), ops::shape_text(weight), weight.rank(), most));
   return {};
 }
 
@@ -63,29 +65,35 @@ void copy(ThreadPool& pool, const std::byte* from, std::byte* to, std::int64_t b
 }  // namespace
 
 Result<std::int64_t> calculate_matmul_weight_size(std::span<const std::int64_t> dims, DType dtype) {
-  constexpr std::string_view kOp = "calculate_matmul_weight_size";
+  constexpr std::string_view kSizeOp = "calculate_matmul_weight_size";
   if (dims.size() < 2 || dims.size() > kMostAxes)
-    return invalid(kOp, fmt::format("dims has {} axes but must have 2 to {}; the last two are the "
-                                    "rows and columns of the weight",
-                                    dims.size(), kMostAxes));
+    return invalid(kSizeOp,
+                   fmt::format("dims has {} axes but must have 2 to {}; the last two are the "
+                               "rows and columns of the weight",
+                               dims.size(), kMostAxes));
   for (std::size_t i = 0; i < dims.size(); ++i)
     if (dims[i] <= 0)
-      return invalid(kOp, fmt::format("dims[{}] is {} but must be at least 1; an empty weight has "
-                                      "no image",
-                                      i, dims[i]));
+      return invalid(kSizeOp,
+                     fmt::format("dims[{}] is {} but must be at least 1; an empty weight has "
+                                 "no image",
+                                 i, dims[i]));
   if (!ops::has_fractal_nz(dtype))
-    return invalid(
-        kOp, fmt::format("dtype is {} but must be float16, bfloat16 or int8", to_string(dtype)));
-  return ops::fractal_nz_elements(kOp, "dims", dims, dtype);
+    return invalid(kSizeOp, fmt::format("dtype is {} but must be float16, bfloat16 or int8",
+                                        to_string(dtype)));
+  return ops::fractal_nz_elements(kSizeOp, "dims", dims, dtype);
+}
+
+Result<std::int64_t> ops::check_trans_matmul_weight(const ConstTensorRef& weight) {
+  WEFT_RETURN_IF_ERROR(check_weight(weight));
+  if (is_empty(weight)) return 0;
+  return fractal_nz_elements(kOp, "weight", weight.dims(), weight.dtype());
 }
 
 Result<TensorRef> trans_matmul_weight(Context& context, const TensorRef& weight,
                                       std::int64_t capacity) {
-  constexpr std::string_view kOp = "trans_matmul_weight";
-  WEFT_RETURN_IF_ERROR(check_weight(kOp, weight));
-  if (weight.elements() == 0) return weight;
-  WEFT_ASSIGN_OR_RETURN(const std::int64_t elements,
-                        ops::fractal_nz_elements(kOp, "weight", weight.dims(), weight.dtype()));
+  WEFT_ASSIGN_OR_RETURN(const std::int64_t elements, ops::check_trans_matmul_weight(weight));
+  if (elements == 0) return weight;
+  if (!weight.data()) return invalid(kOp, "weight is missing");
   if (capacity < elements)
     return invalid(kOp, fmt::format("capacity is {} elements but the image of {} takes {}; "
                                     "allocate what calculate_matmul_weight_size says",

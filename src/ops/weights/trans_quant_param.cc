@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packed dequantisation scales. The word is what CANN's hardware reads:
 //   bits 0 - 31: an fp32 with 10 bits of mantissa   37 - 45: the offset, two's complement   46: one
+#include "ops/weights/trans_quant_param.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,7 +12,6 @@
 
 #include "ops/contract.h"
 #include "ops/weights/fractal_nz.h"
-#include "weft/weights.h"
 
 namespace weft {
 namespace {
@@ -52,8 +53,12 @@ Status check_vector(std::string_view name, const ConstTensorRef& t) {
   if (length(t) < 1)
     return invalid(
         kOp, fmt::format("{} is {} but must have at least one element", name, ops::shape_text(t)));
-  if (!t.data()) return invalid(kOp, fmt::format("{} has no memory", name));
   return {};
+}
+
+Status check_memory(std::string_view name, const ConstTensorRef& t) {
+  if (!t.given() || t.data()) return {};
+  return invalid(kOp, fmt::format("{} has no memory", name));
 }
 
 Status check_float32(std::string_view name, const ConstTensorRef& t) {
@@ -61,8 +66,18 @@ Status check_float32(std::string_view name, const ConstTensorRef& t) {
   return invalid(kOp, fmt::format("{} is {} but must be float32", name, to_string(t.dtype())));
 }
 
-Status check(const ConstTensorRef& scale, const ConstTensorRef& offset, const ConstTensorRef& out,
-             QuantParamRound round) {
+// Element j of a vector whose single element may stand for all.
+float value_at(const ConstTensorRef& vector, std::int64_t j) {
+  const std::int64_t index = length(vector) == 1 ? 0 : j * vector.stride(vector.rank() - 1);
+  float value;
+  std::memcpy(&value, static_cast<const std::byte*>(vector.data()) + index * 4, sizeof(value));
+  return value;
+}
+
+}  // namespace
+
+Status ops::check_trans_quant_param(const ConstTensorRef& scale, const ConstTensorRef& offset,
+                                    const ConstTensorRef& out, QuantParamRound round) {
   WEFT_RETURN_IF_ERROR(check_vector("scale", scale));
   WEFT_RETURN_IF_ERROR(check_float32("scale", scale));
   std::int64_t t = length(scale);
@@ -95,19 +110,12 @@ Status check(const ConstTensorRef& scale, const ConstTensorRef& offset, const Co
   return {};
 }
 
-// Element j of a vector whose single element may stand for all.
-float value_at(const ConstTensorRef& vector, std::int64_t j) {
-  const std::int64_t index = length(vector) == 1 ? 0 : j * vector.stride(vector.rank() - 1);
-  float value;
-  std::memcpy(&value, static_cast<const std::byte*>(vector.data()) + index * 4, sizeof(value));
-  return value;
-}
-
-}  // namespace
-
 Status trans_quant_param(const ConstTensorRef& scale, const ConstTensorRef& offset,
                          const TensorRef& out, QuantParamRound round) {
-  WEFT_RETURN_IF_ERROR(check(scale, offset, out, round));
+  WEFT_RETURN_IF_ERROR(ops::check_trans_quant_param(scale, offset, out, round));
+  WEFT_RETURN_IF_ERROR(check_memory("scale", scale));
+  WEFT_RETURN_IF_ERROR(check_memory("offset", offset));
+  WEFT_RETURN_IF_ERROR(check_memory("out", out));
   const std::int64_t t = length(out), stride = out.stride(out.rank() - 1);
   for (std::int64_t j = 0; j < t; ++j) {
     const std::uint64_t word = shorten(value_at(scale, j), round) | kAlwaysOne |

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEFT_CANN_ACLNNOP_ACLNN_TRANS_QUANT_PARAM_V2_H
+#define WEFT_CANN_ACLNNOP_ACLNN_TRANS_QUANT_PARAM_V2_H
+
+#include "acl/acl.h"
+#include "aclnn/aclnn_base.h"
+#include "aclnnop/aclnn_util.h"
+#include "hccl/hccl.h"
+#include "hccl/hccl_types.h"
+
+#ifdef __cplusplus
+#include <cstdio>
+#include <memory>
+#include <new>
+#include <string>
+
+extern "C" {
+#endif
+
+/**
+ * out = bits of float scale, its mantissa shortened to 10 bits
+ *       | (nearest integer of offset, from -256 to 255, as 9 bits) << 37 | 1 << 46
+ *
+ * scale and offset (or null) of float, out of uint64 or int64: (t) or (1, t); a single element of
+ * scale or offset stands for all. The executor can be made repeatable.
+ *
+ * 161001: scale, out, workspaceSize or executor is null. 161002: dtypes, shapes, different lengths,
+ * empty tensors, FRACTAL_NZ.
+ */
+ACLNN_API aclnnStatus aclnnTransQuantParamV2GetWorkspaceSize(const aclTensor *scale,
+                                                             const aclTensor *offset,
+                                                             const aclTensor *out,
+                                                             uint64_t *workspaceSize,
+                                                             aclOpExecutor **executor);
+
+ACLNN_API aclnnStatus aclnnTransQuantParamV2(void *workspace, uint64_t workspaceSize,
+                                             aclOpExecutor *executor, const aclrtStream stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

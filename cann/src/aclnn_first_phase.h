@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the first phases of the operators share: looking operands up, and saying what is wrong.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "error.h"
+#include "executor.h"
+#include "tensor.h"
+
+namespace weft::cann {
+
+/// What is wrong with a call. CANN looks at the arguments alone (161001 for what is null, then
+/// 161002) before its tiling looks at the rest (561002): the lowest code counts, and of several
+/// with that code the first.
+class Findings {
+ public:
+  template <typename... Args>
+  void add(int code, fmt::format_string<Args...> format, Args&&... args) {
+    if (any() && code_ <= code) return;
+    code_ = code;
+    message_ = fmt::format(format, std::forward<Args>(args)...);
+  }
+  template <typename... Args>
+  void require(bool holds, int code, fmt::format_string<Args...> format, Args&&... args) {
+    if (!holds) add(code, format, std::forward<Args>(args)...);
+  }
+
+  bool any() const { return code_ != ACLNN_SUCCESS; }
+  /// Something is wrong with the arguments alone; what tiling would find no longer counts.
+  bool final() const { return any() && code_ < ACLNN_ERR_INNER; }
+  /// Notes it for aclGetRecentErrMsg.
+  aclnnStatus report() const { return fail(code_, message_); }
+
+ private:
+  int code_ = ACLNN_SUCCESS;
+  std::string message_;
+};
+
+/// What a handle stands for, or null and a finding.
+std::shared_ptr<Tensor> look_up(Findings& findings, const char* name, const aclTensor* handle);
+/// An operand of an operator whose rules are about one tensor at a time: not given if the handle is
+/// null. Findings: as for to_tensor_ref, ACLNN_ERR_PARAM_INVALID.
+TensorRef view_of(Findings& findings, const char* name, const aclTensor* handle);
+/// Findings: also ACLNN_ERR_PARAM_NULLPTR.
+TensorRef required(Findings& findings, const char* name, const aclTensor* handle);
+
+/// Where a first phase leaves its results.
+struct Results {
+  uint64_t* workspace_size;
+  aclOpExecutor** executor;
+  void check(Findings& findings) const;
+};
+
+/// End of a first phase with nothing to do: no workspace, and a second phase that submits nothing.
+aclnnStatus finish_empty(const char* op, const Results& results);
+/// End of a first phase.
+aclnnStatus finish(const char* op, const Results& results, Launch launch);
+
+// --- operators without communication; their executors can be made repeatable ---
+
+Operand input(const aclTensor* handle);
+Operand output(const aclTensor* handle);
+aclnnStatus finish_repeatable(const char* op, const Results& results, std::vector<Operand> operands,
+                              Launch launch);
+/// For launches: an operand as it is now; not given if it was left out. `error` keeps the first.
+TensorRef view_now(Error& error, const char* name, const Operand& operand);
+/// Puts work into the stream, with the threads of the current device.
+Error submit_local(Stream& stream, std::function<Status(Context&)> work);
+
+/// The body of the first phase of `op`.
+template <typename Body>
+aclnnStatus first_phase(const char* op, Body&& body) {
+  return guarded(op, ACLNN_ERR_INNER, ACLNN_ERR_INNER, [&] {
+    const std::string function = std::string(op) + "GetWorkspaceSize";
+    const Entry entry(function.c_str());
+    return body();
+  });
+}
+
+aclnnStatus second_phase(const char* op, void* workspace, uint64_t workspace_size,
+                         aclOpExecutor* executor, aclrtStream stream);
+
+/// Defines the second phase of an operator.
+#define WEFT_SECOND_PHASE(op)                                                         \
+  aclnnStatus op(void* workspace, uint64_t workspaceSize, aclOpExecutor* executor,    \
+                 const aclrtStream stream) {                                          \
+    return weft::cann::second_phase(#op, workspace, workspaceSize, executor, stream); \
+  }
+
+}  // namespace weft::cann

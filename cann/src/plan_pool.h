@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plans that wait for a call like the one they were made for. A plan maps and unmaps its scratch
+// memory, which costs a decode step as much as half of its product: unmapping interrupts every core
+// that runs this process.
+#pragma once
+
+#include <cstddef>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+namespace weft::cann {
+
+/// Of one rank.
+class PlanPool {
+ public:
+  /// What is kept; each operator derives its own.
+  struct Plan {
+    virtual ~Plan() = default;
+  };
+
+  /// A plan for which `fits` holds, or null. The caller has it alone.
+  template <typename Wanted, typename Fits>
+  std::unique_ptr<Wanted> take(const Fits& fits) {
+    const std::lock_guard lock(mutex_);
+    for (auto plan = plans_.begin(); plan != plans_.end(); ++plan) {
+      auto* const found = dynamic_cast<Wanted*>(plan->get());
+      if (!found || !fits(*found)) continue;
+      plan->release();
+      plans_.erase(plan);
+      return std::unique_ptr<Wanted>(found);
+    }
+    return nullptr;
+  }
+  /// The plan that was not used for the longest time goes when there are too many.
+  void keep(std::unique_ptr<Plan> plan) {
+    std::list<std::unique_ptr<Plan>> dropped;  // its memory goes without the mutex
+    const std::lock_guard lock(mutex_);
+    plans_.push_front(std::move(plan));
+    if (plans_.size() > kMost) dropped.splice(dropped.begin(), plans_, std::prev(plans_.end()));
+  }
+
+ private:
+  static constexpr std::size_t kMost = 8;  // a model has a few layers of one kind each
+
+  std::mutex mutex_;
+  std::list<std::unique_ptr<Plan>> plans_;  // latest first
+};
+
+}  // namespace weft::cann

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls of the operators by name, and ranks as threads with a device each.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "aclnn/aclnn_base.h"
+#include "check.h"
+#include "communicator.h"
+#include "weft/tensor.h"
+
+namespace weft::cann {
+
+using Dims = std::vector<std::int64_t>;
+
+/// What a test passes as one tensor.
+struct Described {
+  aclDataType dtype = ACL_FLOAT16;
+  Dims dims, strides, storage;  ///< without strides and storage: dense
+  aclFormat format = ACL_FORMAT_ND;
+  void* data = nullptr;
+  const aclTensor* handle = nullptr;  ///< instead of the rest
+
+  Described() = default;
+  Described(aclDataType type, Dims extents) : dtype(type), dims(std::move(extents)) {}
+  explicit Described(const ConstTensorRef& tensor);
+  aclTensor* create() const;
+};
+
+/// One call of an entry point. Tensors that are not in the map are null.
+struct EntryCall {
+  std::string op;
+  std::map<std::string, Described> tensors;
+  const char* group = nullptr;
+  const char* reduce_op = "sum";
+  std::int64_t comm_turn = 0, stream_mode = 1;
+  std::int64_t antiquant_group_size = 0, group_size = 0, comm_quant_mode = 0, block_size = 0;
+  std::int64_t round_mode = 0;
+  const char* comm_mode = nullptr;
+  double epsilon = 1e-6;
+  bool no_workspace_size = false, no_executor = false;
+};
+
+/// The first phase; the handles of its tensors are gone when it returns.
+aclnnStatus first_phase(const EntryCall& call, uint64_t* workspace_size, aclOpExecutor** executor);
+aclnnStatus second_phase(const std::string& op, void* workspace, uint64_t workspace_size,
+                         aclOpExecutor* executor, aclrtStream stream);
+/// Both, and a synchronise. The first code that is none of success.
+int call_and_wait(const EntryCall& call, aclrtStream stream);
+std::vector<std::string> entry_points();
+
+/// A communicator over devices 0, 1, …, one rank each; needs a started runtime.
+class CannRanks {
+ public:
+  explicit CannRanks(int ranks, const GroupOptions& options = {});
+  ~CannRanks();
+  CannRanks(const CannRanks&) = delete;
+  CannRanks& operator=(const CannRanks&) = delete;
+
+  int size() const { return static_cast<int>(handles_.size()); }
+  const char* name() const { return name_.c_str(); }
+  /// Ends the membership of a rank.
+  void lose(int rank) { Communicators::instance().take(handles_[static_cast<std::size_t>(rank)]); }
+  /// body(rank, stream) in a thread per rank, with its device.
+  void run(const std::function<void(int, aclrtStream)>& body) const;
+
+ private:
+  std::string name_;
+  std::vector<void*> handles_;
+};
+
+}  // namespace weft::cann

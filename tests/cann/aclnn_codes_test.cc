@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// The codes of first phases: every rule of CANN's tables broken alone, and every two of them
+// together, where the earlier step of the table decides.
+#include <optional>
+
+#include "aclnn_rules.h"
+#include "aclnnop/aclnn_trans_matmul_weight.h"
+
+namespace weft::cann {
+namespace {
+
+class Codes : public RuntimeTest {
+ protected:
+  void SetUp() override {
+    RuntimeTest::SetUp();
+    world_.emplace();
+    ASSERT_EQ(aclrtSetDevice(0), ACL_SUCCESS);
+  }
+  void TearDown() override {
+    world_.reset();
+    RuntimeTest::TearDown();
+  }
+
+  int code_of(const EntryCall& call) {
+    uint64_t size = 77;
+    aclOpExecutor* executor = nullptr;
+    const int code = first_phase(call, &size, &executor);
+    if (code == ACLNN_SUCCESS) {
+      empty_ = size == 0;
+      EXPECT_EQ(aclDestroyAclOpExecutor(executor), ACLNN_SUCCESS);
+    }
+    return code;
+  }
+  void expect(const EntryCall& call, int code, const std::string& what) {
+    const int found = code_of(call);
+    EXPECT_EQ(found, code) << call.op << ": " << what << "\n" << text();
+    EXPECT_TRUE(found != kOk || code != kOk || empty_) << what;
+  }
+  void check_all(EntryCall base, const Rules& rules) {
+    base.group = world_->two.name();
+    ASSERT_EQ(code_of(base), ACLNN_SUCCESS) << text();
+    EXPECT_FALSE(empty_);
+    for (const Rule& rule : rules) {
+      EntryCall call = base;
+      rule.breaks(call);
+      expect(call, rule.code, rule.name);
+      EXPECT_EQ(rule.code == kOk, text().empty()) << rule.name;
+    }
+    for (const Rule& a : rules)
+      for (const Rule& b : rules) {
+        if (&a >= &b || share(a, b)) continue;
+        EntryCall call = base;
+        a.breaks(call);
+        b.breaks(call);
+        expect(call, a.step <= b.step ? a.code : b.code, a.name + " and " + b.name);
+      }
+  }
+
+  static bool share(const Rule& a, const Rule& b) {
+    for (const std::string& what : a.touches)
+      if (b.touches.contains(what)) return true;
+    return false;
+  }
+
+  std::optional<World> world_;
+  bool empty_ = false;
+};
+
+TEST_F(Codes, MatmulAllReduce) { check_all(plain_call(), plain_rules(*world_)); }
+TEST_F(Codes, QuantMatmulAllReduce) { check_all(quant_call(), quant_rules(*world_)); }
+TEST_F(Codes, WeightQuantMatmulAllReduce) {
+  check_all(weight_quant_call(), weight_quant_rules(*world_));
+}
+TEST_F(Codes, MatmulAllReduceAddRmsNorm) { check_all(norm_call(), norm_rules(*world_, nullptr)); }
+TEST_F(Codes, QuantMatmulAllReduceAddRmsNorm) {
+  check_all(quant_norm_call(), norm_rules(*world_, "dequantScale"));
+}
+TEST_F(Codes, WeightQuantMatmulAllReduceAddRmsNorm) {
+  check_all(weight_quant_norm_call(), norm_rules(*world_, "antiquantScale"));
+}
+TEST_F(Codes, MatmulReduceScatter) { check_all(scatter_call(), scatter_rules(*world_)); }
+
+TEST_F(Codes, InplaceFormsAndOtherVersionsFollowTheSameTables) {
+  for (EntryCall base : {norm_call(), quant_norm_call(), weight_quant_norm_call()}) {
+    base.op.insert(5, "Inplace");
+    base.tensors.erase("y");
+    Rules rules = norm_rules(*world_, nullptr);
+    std::erase_if(rules, [](const Rule& rule) { return rule.touches.contains("y"); });
+    if (base.tensors.contains("antiquantScale"))  // float16 by itself is a row of the plain form
+      std::erase_if(rules, [](const Rule& rule) { return rule.name == "x2_float"; });
+    check_all(base, rules);
+  }
+  EntryCall first = plain_call();
+  first.op = "aclnnMatmulAllReduce";
+  Rules rules = plain_rules(*world_);
+  std::erase_if(rules, [](const Rule& rule) { return rule.name.starts_with("x3"); });
+  check_all(first, rules);
+  for (const char* version : {"", "V2", "V4"}) {
+    EntryCall quant = quant_call();
+    quant.op = std::string("aclnnQuantMatmulAllReduce") + version;
+    Rules of_quant = quant_rules(*world_);
+    const bool all = std::string(version) == "V4";
+    std::erase_if(of_quant, [&](const Rule& rule) {
+      return !all && (rule.touches.contains("commQuantScale1") ||
+                      rule.touches.contains("commQuantScale2") ||
+                      (std::string(version).empty() && rule.touches.contains("pertokenScale") &&
+                       rule.name != "scale_float_alone"));
+    });
+    check_all(quant, of_quant);
+  }
+  EntryCall second = scatter_call();
+  second.op = "aclnnMatmulReduceScatterV2";
+  Rules of_scatter = scatter_rules(*world_);
+  std::erase_if(of_scatter, [](const Rule& rule) { return rule.name == "x1_int8"; });
+  check_all(second, of_scatter);
+}
+
+TEST_F(Codes, WhatVersionsReserve) {
+  EntryCall base = quant_call();
+  base.op = "aclnnQuantMatmulAllReduceV4";
+  base.group = world_->two.name();
+  EXPECT_EQ(code_of(base), kOk) << text();
+  EntryCall call = base;
+  call.group_size = 128;
+  EXPECT_EQ(code_of(call), kInvalid);
+  call = base;
+  call.comm_quant_mode = 1;
+  EXPECT_EQ(code_of(call), kInvalid);
+
+  EntryCall scatter = scatter_call();
+  scatter.op = "aclnnMatmulReduceScatterV2";
+  scatter.group = world_->two.name();
+  for (const char* mode : {"", "aiv", "ai_cpu"}) {
+    scatter.comm_mode = mode;
+    EXPECT_EQ(code_of(scatter), kOk) << text();
+  }
+  call = scatter;
+  call.comm_mode = "ccu";
+  EXPECT_EQ(code_of(call), kInvalid);
+  call = scatter;
+  call.block_size = 1;
+  EXPECT_EQ(code_of(call), kInvalid);
+  call = scatter;
+  call.group_size = 1;
+  EXPECT_EQ(code_of(call), kInvalid);
+  call = scatter;
+  call.tensors["quantScale"] = tensor(ACL_FLOAT, {1});
+  EXPECT_EQ(code_of(call), kInvalid);
+  call = scatter;
+  call.tensors["amaxOut"] = tensor(ACL_FLOAT, {1});
+  EXPECT_EQ(code_of(call), kInvalid);
+  call.tensors["amaxOut"].dims = {0};
+  EXPECT_EQ(code_of(call), kOk) << text();
+  call = scatter;
+  call.tensors["x2Scale"] = tensor(ACL_FLOAT, {1, kN});
+  EXPECT_EQ(code_of(call), kInvalid);  // of float16 factors
+
+  EntryCall quant = scatter;
+  quant.comm_mode = "aiv";
+  quant.tensors["x1"].dtype = quant.tensors["x2"].dtype = ACL_INT8;
+  quant.tensors["bias"].dtype = ACL_INT32;
+  EXPECT_EQ(code_of(quant), kNull);  // no x2Scale
+  quant.tensors["x2Scale"] = tensor(ACL_FLOAT, {1, kN});
+  EXPECT_EQ(code_of(quant), kInvalid);  // fp32 needs x1Scale
+  quant.tensors["x1Scale"] = tensor(ACL_FLOAT, {kM, 1});
+  EXPECT_EQ(code_of(quant), kOk) << text();
+  quant.comm_mode = nullptr;
+  EXPECT_EQ(code_of(quant), kInvalid);
+}
+
+// k = 0 is no product and yet a call, of weights that are no integers or are restored.
+TEST_F(Codes, WithoutDepthThereAreStillBiasAndX3) {
+  for (EntryCall call : {plain_call(), weight_quant_call()}) {
+    call.group = world_->two.name();
+    call.tensors["x1"].dims[1] = call.tensors["x2"].dims[0] = 0;
+    EXPECT_EQ(code_of(call), kOk) << text();
+    EXPECT_FALSE(empty_);
+  }
+}
+
+// A transposed x2 may have more columns than the last axis of its storage.
+TEST_F(Codes, ColumnsOfATransposedInt8Weight) {
+  EntryCall call = quant_call();
+  call.group = world_->two.name();
+  for (auto& [name, d] : call.tensors)
+    if (name != "x1") d.dims.back() = 70000;
+  EXPECT_EQ(code_of(call), kTiling);
+  call.tensors["x2"].strides = {1, kK};
+  EXPECT_EQ(code_of(call), kOk) << text();
+}
+
+TEST_F(Codes, AWeightMadeFractalNzSlipsThroughToTiling) {
+  EntryCall call = plain_call();
+  call.group = world_->two.name();
+  std::vector<std::uint16_t> weight(kK * kN);
+  Described d(ACL_FLOAT16, {kK, kN});
+  d.data = weight.data();
+  aclTensor* x2 = d.create();
+  uint64_t size = 0;
+  aclOpExecutor* executor = nullptr;
+  ASSERT_EQ(aclnnTransMatmulWeightGetWorkspaceSize(x2, &size, &executor), kOk) << text();
+  EXPECT_EQ(aclDestroyAclOpExecutor(executor), kOk);
+  call.tensors["x2"].handle = x2;
+  EXPECT_EQ(code_of(call), kTiling);
+  EXPECT_NE(text().find("FRACTAL_NZ"), std::string::npos);
+  call.tensors["x1"].dims[1] -= 1;
+  EXPECT_EQ(code_of(call), kInvalid);
+  EXPECT_EQ(aclDestroyTensor(x2), kOk);
+}
+
+TEST_F(Codes, MemoryIsLookedAtLast) {
+  EntryCall call = plain_call();
+  call.group = world_->two.name();
+  call.tensors["output"].data = call.tensors["x1"].data;
+  EXPECT_EQ(code_of(call), kInvalid);
+  EXPECT_NE(text().find("overlap"), std::string::npos);
+  call.tensors["output"].data = call.tensors["x3"].data;  // that is allowed
+  EXPECT_EQ(code_of(call), kOk) << text();
+  call.tensors["x1"].data = nullptr;
+  EXPECT_EQ(code_of(call), kNull);
+  call.comm_turn = 1;
+  EXPECT_EQ(code_of(call), kTiling);
+  EXPECT_EQ(aclrtResetDeviceForce(0), ACL_SUCCESS);
+  call.comm_turn = 0;
+  EXPECT_EQ(code_of(call), kTiling);  // no device is current
+}
+
+}  // namespace
+}  // namespace weft::cann
