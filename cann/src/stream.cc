@@ -103,8 +103,8 @@ void Stream::work() {
   while (next(item)) {
     const bool run = item.always || !stop_->stopped();
     Error error = run ? run_guarded(item.task) : Error();
+    item.task = nullptr;  // what it holds has gone when a synchronise returns
     finish(item, std::move(error));
-    item = {};  // what the task holds must not outlive it by a wait
   }
 }
 

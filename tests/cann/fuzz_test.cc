@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <set>
 #include <thread>
@@ -15,6 +17,8 @@
 
 #include "aclnn_calls.h"
 #include "base/memory.h"
+#include "communicator.h"
+#include "hccl/hccl.h"
 
 namespace weft::cann {
 namespace {
@@ -39,6 +43,15 @@ class Pool {
         return handles_.empty() ? nullptr : handles_[random() % handles_.size()];
     }
   }
+
+  /// One of the last that were made.
+  void* recent(std::mt19937_64& random) {
+    const std::lock_guard lock(mutex_);
+    const std::size_t most = std::min<std::size_t>(handles_.size(), 4);
+    return most == 0 ? nullptr : handles_[handles_.size() - 1 - random() % most];
+  }
+  /// All that were made.
+  std::vector<void*> all() const { return handles_; }
 
  private:
   std::mutex mutex_;
@@ -73,7 +86,7 @@ class Operands {
 };
 
 struct World {
-  Pool handles, memory;
+  Pool handles, memory, communicators;
   Places places;
   Operands operands;
   std::vector<std::string> groups;
@@ -133,6 +146,14 @@ bool known(int code) {
                                       ACL_ERROR_RT_AICORE_TIMEOUT,
                                       ACL_ERROR_RT_AICORE_EXCEPTION,
                                       ACL_ERROR_RT_AICPU_EXCEPTION,
+                                      HCCL_E_PARA,
+                                      HCCL_E_PTR,
+                                      HCCL_E_NOT_SUPPORT,
+                                      HCCL_E_NOT_FOUND,
+                                      HCCL_E_TIMEOUT,
+                                      HCCL_E_OPEN_FILE_FAILURE,
+                                      HCCL_E_RUNTIME,
+                                      HCCL_E_AGAIN,
                                       ACLNN_ERR_RUNTIME_ERROR,
                                       ACLNN_ERR_INNER_TILING_ERROR,
                                       ACLNN_ERR_INNER_NOT_TRANS_EXECUTOR,
@@ -147,9 +168,9 @@ class Caller {
   Caller(World& world, std::uint64_t seed) : world_(world), random_(seed) {}
 
   int call() {
-    switch (random_() % 48) {
+    switch (random_() % 70) {
       case 0:
-        return aclrtSetDevice(small(18) - 1);
+        return aclrtSetDevice(random_() % 2 ? small(3) : small(18) - 1);
       case 1:
         return aclrtResetDevice(small(18) - 1);
       case 2:
@@ -232,14 +253,15 @@ class Caller {
       case 40:
         return second_phase(any_op(), maybe(kFrom), random_() % 8 ? sizeof(kFrom) : 0, handle());
       case 41:
-      case 42:
-      case 43:
-      case 44:
-      case 45:
-      case 46:
-        return operator_call();
-      default:
         return aclrtSynchronizeDeviceWithTimeout(small(4) - 2);
+      case 42:
+        return communicate();
+      case 43:
+        return random_() % 4 ? ACL_SUCCESS : HcclCommDestroy(communicator());
+      case 44:
+        return about_a_communicator();
+      default:
+        return random_() % 4 ? collective() : operator_call();
     }
   }
 
@@ -271,6 +293,116 @@ class Caller {
     return stream->stream
         .submit([fails] { return fails ? Status(StatusCode::kTimeout, "fuzz") : Status(); })
         .code;
+  }
+  void* communicator() { return random_() % 16 ? world_.communicators.any(random_) : handle(); }
+  template <typename Enum>
+  Enum any(int end) {
+    const int number = small(end);
+    Enum value;
+    std::memcpy(&value, &number, sizeof value);
+    return value;
+  }
+  int communicate() {
+    std::array<HcclComm, 3> made{};
+    HcclRootInfo info{};
+    HcclCommConfig config;
+    HcclCommConfigInit(&config);
+    int code = HCCL_SUCCESS;
+    switch (random_() % 4) {
+      case 0: {  // alone, or with ranks that do not come
+        if (random_() % 4) HcclGetRootInfo(&info);
+        const auto ranks = static_cast<uint32_t>(small(8) ? 1 : small(4));
+        code = HcclCommInitRootInfoConfig(ranks, maybe(&info), static_cast<uint32_t>(small(2)),
+                                          maybe(&config), &made[0]);
+        break;
+      }
+      case 1: {
+        HcclComm parent = communicator();
+        uint32_t member[] = {static_cast<uint32_t>(small(3))};
+        code = HcclCreateSubCommConfig(&parent, 1, maybe(member), random_() % 3, 0, maybe(&config),
+                                       &made[0]);
+        break;
+      }
+      case 2:
+        code = HcclCommInitClusterInfo(maybe("/no/such/file"), 0, &made[0]);
+        break;
+      default: {
+        std::array<int32_t, 3> devices{small(4) - 1, small(17), small(5)};
+        code = HcclCommInitAll(static_cast<uint32_t>(small(4)), devices.data(), made.data());
+      }
+    }
+    for (HcclComm comm : made)
+      if (code == HCCL_SUCCESS && comm) world_.communicators.add(comm);
+    return code;
+  }
+  int about_a_communicator() {
+    std::array<char, COMM_NAME_MAX_LENGTH> name{};
+    uint32_t number = 0;
+    HcclResult error = HCCL_SUCCESS;
+    switch (random_() % 4) {
+      case 0:
+        return HcclGetRankId(communicator(), maybe(&number));
+      case 1:
+        return HcclGetRankSize(communicator(), maybe(&number));
+      case 2:
+        return HcclGetCommAsyncError(communicator(), maybe(&error));
+      default:
+        HcclGetCommName(communicator(), name.data());
+        return HcclCommGetHandleWithName(maybe(name.data()), &made_);
+    }
+  }
+  std::uint64_t too_many() { return random_() | std::uint64_t{1} << 63; }
+  // At most 64 bytes for three ranks, in one place for each buffer.
+  int collective() {
+    char* const send = maybe(world_.places.next());
+    char* const recv = random_() % 8 ? world_.places.next() : send;
+    const auto count = random_() % 32 ? random_() % 3 : too_many();
+    const auto type = any<HcclDataType>(random_() % 8 ? 12 : 256);
+    const auto op = any<HcclReduceOp>(random_() % 8 ? 4 : 256);
+    const auto root = static_cast<uint32_t>(small(3));
+    std::array<uint64_t, 9> counts{}, displacements{};
+    for (uint64_t& each : counts) each = random_() % 64 ? 1 : too_many();
+    for (uint64_t& each : displacements) each = random_() % 64 ? random_() % 4 : too_many();
+    uint64_t* const some = maybe(counts.data());
+    HcclSendRecvItem items[] = {
+        {any<HcclSendRecvType>(3), send, count, type, static_cast<uint32_t>(small(3))},
+        {any<HcclSendRecvType>(2), recv, count, type, static_cast<uint32_t>(small(2))}};
+    HcclComm const comm = communicator();
+    aclrtStream const stream = random_() % 4 ? nullptr : handle();
+    switch (random_() % 16) {
+      case 0:
+        return HcclReduce(send, recv, count, type, op, root, comm, stream);
+      case 1:
+        return HcclReduceScatter(send, recv, count, type, op, comm, stream);
+      case 2:
+        return HcclReduceScatterV(send, some, displacements.data(), recv, 1, type, op, comm,
+                                  stream);
+      case 3:
+        return HcclAllGather(send, recv, count, type, comm, stream);
+      case 4:
+        return HcclAllGatherV(send, 1, recv, some, displacements.data(), type, comm, stream);
+      case 5:
+        return HcclBroadcast(recv, count, type, root, comm, stream);
+      case 6:
+        return HcclScatter(send, recv, count, type, root, comm, stream);
+      case 7:
+        return HcclSend(send, count, type, root, comm, stream);
+      case 8:
+        return HcclRecv(recv, count, type, root, comm, stream);
+      case 9:
+        return HcclBatchSendRecv(maybe(items), static_cast<uint32_t>(small(3)), comm, stream);
+      case 10:
+        return HcclAlltoAll(send, count, type, recv, count, type, comm, stream);
+      case 11:
+        return HcclAlltoAllV(send, some, displacements.data(), type, recv, counts.data(),
+                             displacements.data(), type, comm, stream);
+      case 12:
+        return HcclAlltoAllVC(send, some, type, recv, type, comm, stream);
+      case 13:
+        return HcclBarrier(comm, stream);
+      default:
+        return HcclAllReduce(send, recv, count, type, op, comm, stream);
+    }
   }
   int tensor() {
     const int64_t dims[] = {small(4), small(4)};
@@ -376,9 +508,13 @@ class Caller {
 
 void run(std::uint64_t seed, int threads, int calls) {
   SCOPED_TRACE("seed " + std::to_string(seed));
+  // Peers that never call, or never come, are the rule.
+  setenv("HCCL_EXEC_TIMEOUT", "0.01", 1);
+  setenv("HCCL_CONNECT_TIMEOUT", "0.01", 1);
+  setenv("HCCL_BUFFSIZE", "1", 1);
   ASSERT_EQ(aclInit(nullptr), ACL_SUCCESS);
   World world;
-  const Members members(world);
+  std::optional<Members> members(world);
   std::vector<std::thread> callers;
   for (int i = 0; i < threads; ++i)
     callers.emplace_back([&world, seed, i, calls] {
@@ -391,6 +527,12 @@ void run(std::uint64_t seed, int threads, int calls) {
     });
   for (std::thread& caller : callers) caller.join();
   ASSERT_EQ(aclFinalize(), ACL_SUCCESS);
+  for (void* comm : world.communicators.all()) {
+    const int code = HcclCommDestroy(comm);
+    EXPECT_TRUE(code == HCCL_SUCCESS || code == HCCL_E_PTR) << code;
+  }
+  members.reset();
+  EXPECT_EQ(Communicators::instance().size(), 0U);
 }
 
 TEST(Fuzz, OneThread) {
