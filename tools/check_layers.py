@@ -19,8 +19,9 @@ BELOW = {
 FAMILIES = {"gemm": ["rows"]}
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)
 FRONT_ENDS = ("cann", "python", "examples")
-# Of the internals, a front end may use base: environment, clocks, memory.
-FRONT_END_BELOW = {"cann": ["base"]}
+# Of the internals, cann uses base (environment, clocks, memory), comm (how ranks meet) and the
+# contracts in ops, whose rules it gives CANN's codes and CANN's order. No kernels, no tiles.
+FRONT_END_BELOW = {"cann": ["base", "comm", "ops"]}
 # The folders of cann/include, which programs for CANN include by these names.
 CANN = ("acl", "aclnn", "aclnnop", "hccl")
 
@@ -52,7 +53,7 @@ def allowed(path, quote, header):
         return "the library does not know its front ends"
     elif top[0] in FRONT_ENDS and layer in BELOW and layer not in FRONT_END_BELOW.get(top[0], []):
         return "front ends and examples use the public headers only" + (
-            ", and base" if top[0] in FRONT_END_BELOW else "")
+            f", and {', '.join(FRONT_END_BELOW[top[0]])}" if top[0] in FRONT_END_BELOW else "")
     return None
 
 

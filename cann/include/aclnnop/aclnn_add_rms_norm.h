@@ -29,13 +29,10 @@ extern "C" {
  * 161001: a tensor, workspaceSize or executor is null. 161002: all else. An empty x1:
  * ACLNN_SUCCESS, workspaceSize 0, nothing to do.
  */
-ACLNN_API aclnnStatus aclnnAddRmsNormGetWorkspaceSize(const aclTensor *x1, const aclTensor *x2,
-                                                      const aclTensor *gamma, double epsilon,
-                                                      const aclTensor *yOut,
-                                                      const aclTensor *rstdOut,
-                                                      const aclTensor *xOut,
-                                                      uint64_t *workspaceSize,
-                                                      aclOpExecutor **executor);
+ACLNN_API aclnnStatus aclnnAddRmsNormGetWorkspaceSize(
+    const aclTensor *x1, const aclTensor *x2, const aclTensor *gamma, double epsilon,
+    const aclTensor *yOut, const aclTensor *rstdOut, const aclTensor *xOut, uint64_t *workspaceSize,
+    aclOpExecutor **executor);
 
 ACLNN_API aclnnStatus aclnnAddRmsNorm(void *workspace, uint64_t workspaceSize,
                                       aclOpExecutor *executor, const aclrtStream stream);

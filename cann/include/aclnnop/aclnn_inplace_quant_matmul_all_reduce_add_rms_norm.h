@@ -41,8 +41,10 @@ ACLNN_API aclnnStatus aclnnInplaceQuantMatmulAllReduceAddRmsNormGetWorkspaceSize
     const char *reduceOp, int64_t commTurn, int64_t streamMode, const aclTensor *normOut,
     uint64_t *workspaceSize, aclOpExecutor **executor);
 
-ACLNN_API aclnnStatus aclnnInplaceQuantMatmulAllReduceAddRmsNorm(
-    void *workspace, uint64_t workspaceSize, aclOpExecutor *executor, const aclrtStream stream);
+ACLNN_API aclnnStatus aclnnInplaceQuantMatmulAllReduceAddRmsNorm(void *workspace,
+                                                                 uint64_t workspaceSize,
+                                                                 aclOpExecutor *executor,
+                                                                 const aclrtStream stream);
 
 #ifdef __cplusplus
 }

@@ -42,8 +42,10 @@ ACLNN_API aclnnStatus aclnnInplaceWeightQuantMatmulAllReduceAddRmsNormGetWorkspa
     int64_t commTurn, int64_t streamMode, int64_t antiquantGroupSize, const aclTensor *normOut,
     uint64_t *workspaceSize, aclOpExecutor **executor);
 
-ACLNN_API aclnnStatus aclnnInplaceWeightQuantMatmulAllReduceAddRmsNorm(
-    void *workspace, uint64_t workspaceSize, aclOpExecutor *executor, const aclrtStream stream);
+ACLNN_API aclnnStatus aclnnInplaceWeightQuantMatmulAllReduceAddRmsNorm(void *workspace,
+                                                                       uint64_t workspaceSize,
+                                                                       aclOpExecutor *executor,
+                                                                       const aclrtStream stream);
 
 #ifdef __cplusplus
 }

@@ -32,15 +32,10 @@ extern "C" {
  * that is none, dtypes, shapes, strides, attributes. 561002: number of ranks other than 1, 2, 4, 8,
  * extents above the limits, commTurn, unknown communicator.
  */
-ACLNN_API aclnnStatus aclnnMatmulAllReduceV2GetWorkspaceSize(const aclTensor *x1,
-                                                             const aclTensor *x2,
-                                                             const aclTensor *bias,
-                                                             const aclTensor *x3, const char *group,
-                                                             const char *reduceOp, int64_t commTurn,
-                                                             int64_t streamMode,
-                                                             const aclTensor *output,
-                                                             uint64_t *workspaceSize,
-                                                             aclOpExecutor **executor);
+ACLNN_API aclnnStatus aclnnMatmulAllReduceV2GetWorkspaceSize(
+    const aclTensor *x1, const aclTensor *x2, const aclTensor *bias, const aclTensor *x3,
+    const char *group, const char *reduceOp, int64_t commTurn, int64_t streamMode,
+    const aclTensor *output, uint64_t *workspaceSize, aclOpExecutor **executor);
 
 ACLNN_API aclnnStatus aclnnMatmulAllReduceV2(void *workspace, uint64_t workspaceSize,
                                              aclOpExecutor *executor, const aclrtStream stream);

@@ -33,15 +33,10 @@ extern "C" {
  * ranks. x1 or x2 empty (m or n = 0): ACLNN_SUCCESS, workspaceSize 0, nothing to do. 561002: number
  * of ranks other than 2, 4, 8, 16, 32, reduceOp, commTurn, unknown communicator, FRACTAL_NZ.
  */
-ACLNN_API aclnnStatus aclnnMatmulReduceScatterGetWorkspaceSize(const aclTensor *x1,
-                                                               const aclTensor *x2,
-                                                               const aclTensor *bias,
-                                                               const char *group,
-                                                               const char *reduceOp,
-                                                               int64_t commTurn, int64_t streamMode,
-                                                               const aclTensor *output,
-                                                               uint64_t *workspaceSize,
-                                                               aclOpExecutor **executor);
+ACLNN_API aclnnStatus aclnnMatmulReduceScatterGetWorkspaceSize(
+    const aclTensor *x1, const aclTensor *x2, const aclTensor *bias, const char *group,
+    const char *reduceOp, int64_t commTurn, int64_t streamMode, const aclTensor *output,
+    uint64_t *workspaceSize, aclOpExecutor **executor);
 
 ACLNN_API aclnnStatus aclnnMatmulReduceScatter(void *workspace, uint64_t workspaceSize,
                                                aclOpExecutor *executor, const aclrtStream stream);

@@ -34,18 +34,10 @@ extern "C" {
  * extents above the limits, commTurn, unknown communicator, FRACTAL_NZ of anything but x2, a float
  * scale alone with a float16 output, empty tensors.
  */
-ACLNN_API aclnnStatus aclnnQuantMatmulAllReduceGetWorkspaceSize(const aclTensor *x1,
-                                                                const aclTensor *x2,
-                                                                const aclTensor *bias,
-                                                                const aclTensor *x3,
-                                                                const aclTensor *dequantScale,
-                                                                const char *group,
-                                                                const char *reduceOp,
-                                                                int64_t commTurn,
-                                                                int64_t streamMode,
-                                                                const aclTensor *output,
-                                                                uint64_t *workspaceSize,
-                                                                aclOpExecutor **executor);
+ACLNN_API aclnnStatus aclnnQuantMatmulAllReduceGetWorkspaceSize(
+    const aclTensor *x1, const aclTensor *x2, const aclTensor *bias, const aclTensor *x3,
+    const aclTensor *dequantScale, const char *group, const char *reduceOp, int64_t commTurn,
+    int64_t streamMode, const aclTensor *output, uint64_t *workspaceSize, aclOpExecutor **executor);
 
 ACLNN_API aclnnStatus aclnnQuantMatmulAllReduce(void *workspace, uint64_t workspaceSize,
                                                 aclOpExecutor *executor, const aclrtStream stream);

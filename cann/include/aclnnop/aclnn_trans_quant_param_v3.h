@@ -28,12 +28,9 @@ extern "C" {
  * 161001: scale, out, workspaceSize or executor is null. 161002: dtypes, shapes, different lengths,
  * empty tensors, FRACTAL_NZ, roundMode.
  */
-ACLNN_API aclnnStatus aclnnTransQuantParamV3GetWorkspaceSize(const aclTensor *scale,
-                                                             const aclTensor *offset,
-                                                             int64_t roundMode,
-                                                             const aclTensor *out,
-                                                             uint64_t *workspaceSize,
-                                                             aclOpExecutor **executor);
+ACLNN_API aclnnStatus aclnnTransQuantParamV3GetWorkspaceSize(
+    const aclTensor *scale, const aclTensor *offset, int64_t roundMode, const aclTensor *out,
+    uint64_t *workspaceSize, aclOpExecutor **executor);
 
 ACLNN_API aclnnStatus aclnnTransQuantParamV3(void *workspace, uint64_t workspaceSize,
                                              aclOpExecutor *executor, const aclrtStream stream);

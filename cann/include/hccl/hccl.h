@@ -4,8 +4,8 @@
  *
  * Reductions run in rank order, so all ranks get the same bits, every time.
  * Errors at the call: HCCL_E_PTR (null buffer with count > 0, comm), HCCL_E_PARA (root, peer, op,
- * count, buffers that overlap), HCCL_E_NOT_SUPPORT (type), HCCL_E_RUNTIME (stream, or one on another
- * device than the rank). What happens later is reported by aclrtSynchronizeStream, and the
+ * count, buffers that overlap), HCCL_E_NOT_SUPPORT (type), HCCL_E_RUNTIME (stream, or one on
+ * another device than the rank). What happens later is reported by aclrtSynchronizeStream, and the
  * communicator is unusable then.
  */
 #ifndef WEFT_CANN_HCCL_H
@@ -71,8 +71,8 @@ ACL_FUNC_VISIBILITY HcclResult HcclRecv(void *recvBuf, uint64_t count, HcclDataT
 ACL_FUNC_VISIBILITY HcclResult HcclBatchSendRecv(HcclSendRecvItem *sendRecvInfo, uint32_t itemNum,
                                                  HcclComm comm, aclrtStream stream);
 
-/** Block r of sendBuf goes to rank r, block r of recvBuf comes from there. Errors: HCCL_E_PARA if the
- * types or counts of the two differ. */
+/** Block r of sendBuf goes to rank r, block r of recvBuf comes from there. Errors: HCCL_E_PARA if
+ * the types or counts of the two differ. */
 ACL_FUNC_VISIBILITY HcclResult HcclAlltoAll(const void *sendBuf, uint64_t sendCount,
                                             HcclDataType sendType, const void *recvBuf,
                                             uint64_t recvCount, HcclDataType recvType,
