@@ -38,7 +38,7 @@ def arguments():
     parser.add_argument("--decode", type=shape, nargs="*", metavar="MxKxN",
                         default=[shape("1x2048x4096"), shape("8x2048x4096")], help="the same, weights as (n, k)")
     parser.add_argument("--no-collectives", dest="collectives", action="store_const", const=[],
-                        default=[(64, 20), (1 << 10, 10), (16 << 10, 1), (64 << 10, 1)], help="leave out the collectives alone")
+                        default=[(64, 20), (1 << 10, 10), (16 << 10, 8), (64 << 10, 4)], help="leave out the collectives alone")
     parser.add_argument("--dtypes", nargs="+", choices=[*FLOATS, "int8"], default=[*FLOATS, "int8"])
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=9)
@@ -194,7 +194,7 @@ def collectives(args):
             yield "allreduce", dtype, kib, steps
     for what in ("reduce_scatter", "allgather", "alltoall"):
         if args.collectives:
-            yield what, "float16", 16 << 10, 1
+            yield what, "float16", 16 << 10, 8
 
 
 def main():
