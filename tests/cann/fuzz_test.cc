@@ -8,8 +8,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <memory>
 #include <mutex>
-#include <optional>
 #include <random>
 #include <set>
 #include <thread>
@@ -514,7 +514,7 @@ void run(std::uint64_t seed, int threads, int calls) {
   setenv("HCCL_BUFFSIZE", "1", 1);
   ASSERT_EQ(aclInit(nullptr), ACL_SUCCESS);
   World world;
-  std::optional<Members> members(world);
+  auto members = std::make_unique<Members>(world);
   std::vector<std::thread> callers;
   for (int i = 0; i < threads; ++i)
     callers.emplace_back([&world, seed, i, calls] {
