@@ -1,25 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "c_door.h"
 
-#include <fmt/format.h>
-
-#include <cstdlib>
-
 #include "aclnnop/aclnn_matmul_all_reduce.h"
 #include "operators/operator.h"
+#include "require_code.h"
 #include "team.h"
 
 namespace weft::bench {
 namespace {
 
 constexpr int kCalls = 200;
-
-void require_code(int code) {
-  if (code == ACL_SUCCESS) return;
-  const char* message = aclGetRecentErrMsg();
-  fmt::print(stderr, "weft_bench: {}\n", message ? message : "a C function failed");
-  std::exit(1);
-}
 
 template <typename Call>
 double seconds_of_one(const Call& call) {

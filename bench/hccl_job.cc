@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hccl_job.h"
 
-#include <fmt/format.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,9 +9,9 @@
 #include <cstdlib>
 #include <string>
 
-#include "acl/acl.h"
 #include "hccl/hccl.h"
 #include "random_bytes.h"
+#include "require_code.h"
 #include "weft/trace.h"
 
 namespace weft::bench {
@@ -29,11 +28,6 @@ struct Interval {
   std::int64_t begin_ns, end_ns;
 };
 
-[[noreturn]] void stop(const char* why) {
-  fmt::print(stderr, "weft_bench: {}\n", why);
-  std::_Exit(1);
-}
-
 template <typename T>
 void put(int channel, const T& value) {
   if (write(channel, &value, sizeof(value)) != static_cast<ssize_t>(sizeof(value)))
@@ -44,12 +38,6 @@ void put(int channel, const T& value) {
 template <typename T>
 bool get(int channel, T& value) {
   return recv(channel, &value, sizeof(value), MSG_WAITALL) == static_cast<ssize_t>(sizeof(value));
-}
-
-void require_code(int code) {
-  if (code == 0) return;
-  const char* message = aclGetRecentErrMsg();
-  stop(message ? message : "a C function failed");
 }
 
 class RankProcess {

@@ -250,9 +250,8 @@ class Table {
     const double above = (times.median() - *native) * 1e6;
     line("{:62} {:8.3f} ms", title(name), times.median() * 1e3);
     line(
-        "    plan and run {:.1f} us, run of a kept plan {:.1f} us, an empty task {:.1f} us: {:.1f} "
-        "us "
-        "above plan and run  {}",
+        "    plan and run {:.1f} us, run of a kept plan {:.1f} us, an empty task {:.1f} us: "
+        "{:.1f} us above plan and run  {}",
         *native * 1e6, *again * 1e6, *empty * 1e6, above, verdict(above, 20, true));
   }
 
