@@ -62,12 +62,14 @@ TileComm::TileComm(internal::GroupState& group, const Layout& layout, std::strin
       reduced_base_(group.own(CounterId::kReduced)),
       consumed_base_(group.own(CounterId::kConsumed)) {}
 
+std::byte* one_shot_half(const internal::GroupState& group, int rank) {
+  return group.window(rank) +
+         static_cast<std::int64_t>(group.own(CounterId::kCall) & 1) * Layout::kOneShotBytes;
+}
+
 std::byte* TileComm::slot(std::int64_t s, int rank) const {
-  std::byte* window = group_.window(rank);
-  if (layout_.pattern == Pattern::kOneShot)
-    return window +
-           static_cast<std::int64_t>(group_.own(CounterId::kCall) & 1) * Layout::kOneShotBytes;
-  return window + layout_.ring_offset + s % Layout::kSlots * layout_.slot_bytes;
+  if (layout_.pattern == Pattern::kOneShot) return one_shot_half(group_, rank);
+  return group_.window(rank) + layout_.ring_offset + s % Layout::kSlots * layout_.slot_bytes;
 }
 
 Status TileComm::acquire(std::int64_t s) {

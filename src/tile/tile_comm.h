@@ -65,6 +65,9 @@ struct Layout {
   std::int64_t window_bytes_used() const;
 };
 
+/// The half of a rank's window that one-shot calls use in turns, in the call that runs.
+std::byte* one_shot_half(const internal::GroupState& group, int rank);
+
 /// The tiles of one call. Made anew for each run; holds no memory of its own.
 class TileComm {
  public:

@@ -13,10 +13,7 @@ using tile::Layout;
 // whether that was all; if not, the exchange begins anew, now that its blocks can be cut.
 Status CollectiveRun::exchange_announced(const Parts& out, const Parts& in,
                                          std::int64_t element_bytes, std::string_view op) {
-  const auto half = [&](int rank) {
-    return group_.window(rank) +
-           static_cast<std::int64_t>(group_.own(CounterId::kCall) & 1) * Layout::kOneShotBytes;
-  };
+  const auto half = [&](int rank) { return tile::one_shot_half(group_, rank); };
   const auto is_short = [&](int rank) {
     return Layout::one_shot_fits(group_.window_bytes()) &&
            announced_bytes(rank, ranks(), element_bytes) <= kOneShotBytes;

@@ -5,7 +5,6 @@ namespace weft::ops {
 
 using tile::Collective;
 using tile::Layout;
-using tile::Pattern;
 using tile::TileComm;
 
 namespace {
@@ -18,7 +17,7 @@ class ExchangeRun {
               const Reducer* reducer)
       : run_(run),
         tiles_(run.group(), layout, CollectiveRun::kData),
-        ring_(layout.pattern == Pattern::kRing),
+        layout_(layout),
         out_(out),
         in_(in),
         reducer_(reducer) {
@@ -28,14 +27,9 @@ class ExchangeRun {
   }
 
   Status run() {
-    const std::int64_t blocks = tiles_.grid().super_blocks();
-    for (std::int64_t s = 0; s < blocks + 1; ++s) {
-      if (s < blocks) WEFT_RETURN_IF_ERROR(offer(s));
-      if (s == 1) WEFT_RETURN_IF_ERROR(run_.group().check_peers());
-      if (s >= 1) WEFT_RETURN_IF_ERROR(reducer_ ? take_reduced(s - 1) : take(s - 1));
-      if (s >= 1 && ring_) tiles_.consumed(s - 1);
-    }
-    return {};
+    return run_.in_two_stages(
+        tiles_, layout_, [this](std::int64_t s) { return offer(s); },
+        [this](std::int64_t s) { return reducer_ ? take_reduced(s) : take(s); });
   }
 
  private:
@@ -65,16 +59,10 @@ class ExchangeRun {
   }
 
   Status take(std::int64_t s) {
-    for (int i = 1; i <= run_.ranks(); ++i) {
-      const int from = run_.after(i);
-      const std::span<std::byte> to = in_.slice(from, begin(s), end(s));
-      if (to.empty()) continue;
-      const bool own = from == run_.rank();
-      if (!own) WEFT_RETURN_IF_ERROR(tiles_.wait_partial(s, from));
-      run_.copy(own ? out_.at(from) + begin(s) : slot(s, from, run_.rank()), to.data(),
-                std::ssize(to), stream_);
-    }
-    return {};
+    const auto source = [&](int from) -> const std::byte* {
+      return from == run_.rank() ? out_.at(from) + begin(s) : slot(s, from, run_.rank());
+    };
+    return run_.take_parts(tiles_, s, in_, begin(s), end(s), source, stream_);
   }
 
   Status take_reduced(std::int64_t s) {
@@ -89,7 +77,7 @@ class ExchangeRun {
 
   CollectiveRun& run_;
   TileComm tiles_;
-  const bool ring_;
+  const Layout& layout_;
   bool stream_;
   const Parts &out_, &in_;
   const Reducer* const reducer_;

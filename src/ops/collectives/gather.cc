@@ -5,7 +5,6 @@ namespace weft::ops {
 
 using tile::Collective;
 using tile::Layout;
-using tile::Pattern;
 using tile::TileComm;
 
 namespace {
@@ -18,21 +17,16 @@ class GatherRun {
             const Parts& in, std::int64_t longest, const Reducer* reducer)
       : run_(run),
         tiles_(run.group(), layout, CollectiveRun::kData),
-        ring_(layout.pattern == Pattern::kRing),
+        layout_(layout),
         stream_(longest >= kStreamBytes / (reducer ? 1 : run.ranks())),
         own_(own),
         in_(in),
         reducer_(reducer) {}
 
   Status run() {
-    const std::int64_t blocks = tiles_.grid().super_blocks();
-    for (std::int64_t s = 0; s < blocks + 1; ++s) {
-      if (s < blocks) WEFT_RETURN_IF_ERROR(offer(s));
-      if (s == 1) WEFT_RETURN_IF_ERROR(run_.group().check_peers());
-      if (s >= 1) WEFT_RETURN_IF_ERROR(reducer_ ? take_reduced(s - 1) : take(s - 1));
-      if (s >= 1 && ring_) tiles_.consumed(s - 1);
-    }
-    return {};
+    return run_.in_two_stages(
+        tiles_, layout_, [this](std::int64_t s) { return offer(s); },
+        [this](std::int64_t s) { return reducer_ ? take_reduced(s) : take(s); });
   }
 
  private:
@@ -57,15 +51,10 @@ class GatherRun {
   }
 
   Status take(std::int64_t s) {
-    for (int i = 1; i <= run_.ranks(); ++i) {
-      const int from = run_.after(i);
-      const std::span<std::byte> to = in_.slice(from, begin(s), end(s));
-      if (to.empty()) continue;
-      const bool own = from == run_.rank();
-      if (!own) WEFT_RETURN_IF_ERROR(tiles_.wait_partial(s, from));
-      run_.copy(own ? own_.data() + begin(s) : slot(s, from), to.data(), std::ssize(to), stream_);
-    }
-    return {};
+    const auto source = [&](int from) -> const std::byte* {
+      return from == run_.rank() ? own_.data() + begin(s) : slot(s, from);
+    };
+    return run_.take_parts(tiles_, s, in_, begin(s), end(s), source, stream_);
   }
 
   Status take_reduced(std::int64_t s) {
@@ -78,7 +67,8 @@ class GatherRun {
 
   CollectiveRun& run_;
   TileComm tiles_;
-  const bool ring_, stream_;
+  const Layout& layout_;
+  const bool stream_;
   const std::span<const std::byte> own_;
   const Parts& in_;
   const Reducer* const reducer_;

@@ -123,6 +123,34 @@ class CollectiveRun {
   /// One shot if a rank has no more than `read_bytes` to read of others.
   Result<tile::Layout> layout(tile::Collective collective, std::int64_t rows,
                               std::int64_t read_bytes, std::int64_t block_rows) const;
+  /// Two stages for each block, one step apart: offer(s), and take(s) when the peers have been
+  /// checked.
+  template <typename Offer, typename Take>
+  Status in_two_stages(tile::TileComm& tiles, const tile::Layout& layout, const Offer& offer,
+                       const Take& take) {
+    const std::int64_t blocks = tiles.grid().super_blocks();
+    for (std::int64_t s = 0; s < blocks + 1; ++s) {
+      if (s < blocks) WEFT_RETURN_IF_ERROR(offer(s));
+      if (s == 1) WEFT_RETURN_IF_ERROR(group_.check_peers());
+      if (s >= 1) WEFT_RETURN_IF_ERROR(take(s - 1));
+      if (s >= 1 && layout.pattern == tile::Pattern::kRing) tiles.consumed(s - 1);
+    }
+    return {};
+  }
+  /// Copies source(rank) to bytes [begin, end) of part `rank` of `in`, for all ranks; those of
+  /// others when they have published block s.
+  template <typename Source>
+  Status take_parts(tile::TileComm& tiles, std::int64_t s, const Parts& in, std::int64_t begin,
+                    std::int64_t end, const Source& source, bool stream) {
+    for (int i = 1; i <= ranks(); ++i) {
+      const int from = after(i);
+      const std::span<std::byte> to = in.slice(from, begin, end);
+      if (to.empty()) continue;
+      if (from != rank()) WEFT_RETURN_IF_ERROR(tiles.wait_partial(s, from));
+      copy(source(from), to.data(), std::ssize(to), stream);
+    }
+    return {};
+  }
   /// With all threads, as are reductions.
   void copy(const void* from, void* to, std::int64_t bytes, bool stream);
   /// `to` = reduction of this rank's `own` and what the others have in slot(rank).
