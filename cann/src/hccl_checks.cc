@@ -3,17 +3,16 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstring>
 #include <optional>
 
 #include "hccl_call.h"
 
 namespace weft::cann {
-namespace {
 
-// As the collectives themselves: a buffer, and an offset as far again, can be counted in bits.
-constexpr std::int64_t kMostBytes = std::int64_t{1} << 58;
+using ops::most_elements;
+
+namespace {
 
 std::optional<DType> dtype_of(int type) {
   switch (type) {
@@ -45,8 +44,6 @@ std::optional<DType> dtype_of(int type) {
       return std::nullopt;
   }
 }
-
-std::int64_t most_elements(DType type) { return kMostBytes / bytes_of(type, 1); }
 
 }  // namespace
 
@@ -142,25 +139,14 @@ std::vector<std::int64_t> Checks::offsets(std::string_view name, const void* arr
 }
 
 Checks& Checks::given(const Buffer& buffer) {
-  if (!buffer.data && buffer.bytes > 0 && ok()) error_ = null_argument(buffer.name);
+  if (!buffer.data && buffer.size > 0 && ok()) error_ = null_argument(buffer.name);
   return *this;
 }
 
 Checks& Checks::apart(const Buffer& a, const Buffer& b, bool as_allowed) {
-  const auto begin = [](const Buffer& x) { return reinterpret_cast<std::uintptr_t>(x.data); };
-  const auto end = [&](const Buffer& x) { return begin(x) + static_cast<std::uintptr_t>(x.bytes); };
-  const bool empty = a.bytes == 0 || b.bytes == 0;
-  if (!as_allowed && !empty && begin(a) < end(b) && begin(b) < end(a))
+  if (!as_allowed && overlap(a, b))
     fail(HCCL_E_PARA, fmt::format("{} overlaps {}; give it other memory", a.name, b.name));
   return *this;
-}
-
-std::int64_t extent(const std::vector<std::int64_t>& counts,
-                    const std::vector<std::int64_t>& offsets, DType type) {
-  std::int64_t end = 0;
-  for (std::size_t i = 0; i < std::min(counts.size(), offsets.size()); ++i)
-    if (counts[i] > 0) end = std::max(end, offsets[i] + counts[i]);
-  return bytes_of(type, end);
 }
 
 }  // namespace weft::cann

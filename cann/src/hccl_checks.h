@@ -11,16 +11,12 @@
 #include "communicator.h"
 #include "error.h"
 #include "hccl/hccl_types.h"
+#include "ops/collectives/contract.h"
 #include "weft/collectives.h"
 
 namespace weft::cann {
 
-/// Memory of a program.
-struct Buffer {
-  std::string_view name;
-  const void* data;
-  std::int64_t bytes;
-};
+using Buffer = ops::Bytes;
 
 /// Checks in the order in which they are called; after the first failure the others do nothing, and
 /// what they give back is 0 or empty.
@@ -60,9 +56,5 @@ class Checks {
   const Communicator& communicator_;
   Error error_;
 };
-
-/// Bytes from the start of a buffer to the end of its last part.
-std::int64_t extent(const std::vector<std::int64_t>& counts,
-                    const std::vector<std::int64_t>& offsets, DType type);
 
 }  // namespace weft::cann

@@ -16,6 +16,9 @@ using weft::DType;
 using weft::Group;
 using weft::Message;
 using weft::ReduceOp;
+using weft::ops::begins;
+using weft::ops::extent;
+using weft::ops::is_part;
 
 namespace {
 
@@ -45,19 +48,6 @@ HcclResult collective(const char* function, HcclComm comm, aclrtStream stream,
       return checks.ok() ? submit(communicator.get(), stream, std::move(work)) : checks.error();
     });
   });
-}
-
-/// `part` begins `bytes` behind the beginning of `whole`, which may be null.
-bool begins(const void* part, const void* whole, std::int64_t bytes) {
-  return reinterpret_cast<std::uintptr_t>(part) ==
-         reinterpret_cast<std::uintptr_t>(whole) + static_cast<std::uintptr_t>(bytes);
-}
-
-/// `part` is one of `parts` equal parts of `whole`.
-bool is_part(const void* part, const void* whole, std::int64_t bytes, int parts) {
-  for (int i = 0; i < parts; ++i)
-    if (begins(part, whole, i * bytes)) return true;
-  return false;
 }
 
 std::int64_t of_rank(const Numbers& numbers, const Checks& checks) {

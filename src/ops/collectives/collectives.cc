@@ -14,8 +14,11 @@ namespace {
 
 using internal::CallHeader;
 using internal::GroupState;
+using ops::begins;
 using ops::CollectiveContract;
 using ops::CollectiveRun;
+using ops::extent;
+using ops::is_part;
 using ops::Parts;
 using ops::Reducer;
 
@@ -39,14 +42,6 @@ std::int64_t sum(const std::int64_t* counts, std::int64_t n, std::int64_t step =
   return sum;
 }
 
-/// Bytes from the start of a buffer to the end of its last part.
-std::int64_t extent(Counts counts, Counts offsets, DType dtype) {
-  std::int64_t end = 0;
-  for (std::size_t i = 0; i < counts.size() && i < offsets.size(); ++i)
-    if (counts[i] > 0) end = std::max(end, bytes_of(dtype, offsets[i] + counts[i]));
-  return end;
-}
-
 /// The call between its begin and its end.
 template <typename Body>
 Status run(Context& context, Group& group, const CallHeader& header, const Body& body) {
@@ -58,15 +53,8 @@ Status run(Context& context, Group& group, const CallHeader& header, const Body&
   return {};
 }
 
-const std::byte* at(const void* data, std::int64_t bytes) {
-  return static_cast<const std::byte*>(data) + bytes;
-}
-
-/// `part` is one of `parts` equal parts of `whole`.
-bool is_part(const void* part, const void* whole, std::int64_t bytes, int parts) {
-  for (int q = 0; q < parts; ++q)
-    if (part == at(whole, q * bytes)) return true;
-  return false;
+std::span<const std::byte> bytes_at(const void* data, std::int64_t bytes) {
+  return {static_cast<const std::byte*>(data), static_cast<std::size_t>(bytes)};
 }
 
 }  // namespace
@@ -138,7 +126,7 @@ Status reduce_scatterv(Context& context, Group& group, const void* send, Counts 
   const std::int64_t bytes = bytes_of(dtype, counts[rank]);
   const std::int64_t all = extent(counts, offsets, dtype);
   contract.given({"send", send, all}).given({"recv", recv, bytes});
-  if (recv != at(send, bytes_of(dtype, offsets[rank])))
+  if (!begins(recv, send, bytes_of(dtype, offsets[rank])))
     contract.apart({"recv", recv, bytes}, {"send", send, all});
   WEFT_RETURN_IF_ERROR(contract.status());
   const CallHeader header =
@@ -157,13 +145,12 @@ Status allgather(Context& context, Group& group, const void* send, void* recv, s
   if (!contract.moves().count(count, group.ranks()).ok()) return contract.status();
   const std::int64_t bytes = bytes_of(dtype, count), all = bytes * group.ranks();
   contract.given({"send", send, bytes}).given({"recv", recv, all});
-  if (send != at(recv, group.rank() * bytes))
+  if (!begins(send, recv, group.rank() * bytes))
     contract.apart({"recv", recv, all}, {"send", send, bytes});
   WEFT_RETURN_IF_ERROR(contract.status());
   return run(context, group, header_of("allgather", dtype).add("count", count),
              [&](CollectiveRun& run) {
-               return run.gather({at(send, 0), static_cast<std::size_t>(bytes)},
-                                 Parts::even(recv, bytes), bytes);
+               return run.gather(bytes_at(send, bytes), Parts::even(recv, bytes), bytes);
              });
 }
 
@@ -176,14 +163,13 @@ Status allgatherv(Context& context, Group& group, const void* send, void* recv, 
   const std::int64_t bytes = bytes_of(dtype, counts[rank]);
   const std::int64_t all = extent(counts, offsets, dtype);
   contract.given({"send", send, bytes}).given({"recv", recv, all});
-  if (send != at(recv, bytes_of(dtype, offsets[rank])))
+  if (!begins(send, recv, bytes_of(dtype, offsets[rank])))
     contract.apart({"recv", recv, all}, {"send", send, bytes});
   WEFT_RETURN_IF_ERROR(contract.status());
   const Parts in = Parts::counted(recv, bytes_of(dtype, 1), counts.data(), offsets.data());
   return run(context, group, header_of("allgatherv", dtype).add("counts", text(counts)),
              [&](CollectiveRun& run) {
-               return run.gather({at(send, 0), static_cast<std::size_t>(bytes)}, in,
-                                 bytes_of(dtype, most(counts)));
+               return run.gather(bytes_at(send, bytes), in, bytes_of(dtype, most(counts)));
              });
 }
 
@@ -194,7 +180,7 @@ Status broadcast(Context& context, Group& group, void* buffer, std::int64_t coun
   const std::int64_t bytes = bytes_of(dtype, count);
   WEFT_RETURN_IF_ERROR(contract.given({"buffer", buffer, bytes}).status());
   std::span<const std::byte> own;
-  if (group.rank() == root) own = {at(buffer, 0), static_cast<std::size_t>(bytes)};
+  if (group.rank() == root) own = bytes_at(buffer, bytes);
   return run(
       context, group, header_of("broadcast", dtype).add("count", count).add("root", root),
       [&](CollectiveRun& run) { return run.gather(own, Parts::only(root, buffer, bytes), bytes); });

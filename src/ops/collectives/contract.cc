@@ -15,9 +15,35 @@ std::int64_t least_window_bytes(int ranks) {
   return tile::Layout::kSlots * round_up(ranks * CollectiveRun::kRow, 4096);
 }
 
-std::int64_t most_elements(DType dtype) { return kMostBytes / ((info(dtype).bits + 7) / 8); }
+std::uintptr_t address(const void* data) { return reinterpret_cast<std::uintptr_t>(data); }
 
 }  // namespace
+
+std::int64_t most_elements(DType dtype) { return kMostBytes / ((info(dtype).bits + 7) / 8); }
+
+std::int64_t extent(std::span<const std::int64_t> counts, std::span<const std::int64_t> offsets,
+                    DType dtype) {
+  std::int64_t end = 0;
+  for (std::size_t i = 0; i < counts.size() && i < offsets.size(); ++i)
+    if (counts[i] > 0) end = std::max(end, offsets[i] + counts[i]);
+  return bytes_of(dtype, end);
+}
+
+bool begins(const void* part, const void* whole, std::int64_t bytes) {
+  return address(part) == address(whole) + static_cast<std::uintptr_t>(bytes);
+}
+
+bool is_part(const void* part, const void* whole, std::int64_t bytes, int parts) {
+  for (int q = 0; q < parts; ++q)
+    if (begins(part, whole, q * bytes)) return true;
+  return false;
+}
+
+bool overlap(const Bytes& a, const Bytes& b) {
+  if (a.size == 0 || b.size == 0) return false;
+  return address(a.data) < address(b.data) + static_cast<std::uintptr_t>(b.size) &&
+         address(b.data) < address(a.data) + static_cast<std::uintptr_t>(a.size);
+}
 
 CollectiveContract::CollectiveContract(std::string_view op, const Group& group, DType dtype)
     : contract_(op, group.rank()), ranks_(group.ranks()), dtype_(dtype) {
@@ -93,11 +119,7 @@ CollectiveContract& CollectiveContract::given(const Bytes& buffer) {
 }
 
 CollectiveContract& CollectiveContract::apart(const Bytes& a, const Bytes& b) {
-  const auto begin = [](const Bytes& x) { return reinterpret_cast<std::uintptr_t>(x.data); };
-  const auto end = [&](const Bytes& x) { return begin(x) + static_cast<std::uintptr_t>(x.size); };
-  const bool empty = a.size == 0 || b.size == 0;
-  contract_.rule(empty || end(a) <= begin(b) || end(b) <= begin(a),
-                 "{} overlaps {}; give it other memory", a.name, b.name);
+  contract_.rule(!overlap(a, b), "{} overlaps {}; give it other memory", a.name, b.name);
   return *this;
 }
 

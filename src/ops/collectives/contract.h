@@ -18,6 +18,17 @@ struct Bytes {
   std::int64_t size;
 };
 
+/// The most elements of a buffer; an offset may be as far again.
+std::int64_t most_elements(DType dtype);
+/// Bytes from the start of a buffer to the end of its last part.
+std::int64_t extent(std::span<const std::int64_t> counts, std::span<const std::int64_t> offsets,
+                    DType dtype);
+/// `part` begins `bytes` behind the beginning of `whole`; either may be null.
+bool begins(const void* part, const void* whole, std::int64_t bytes);
+/// `part` is one of `parts` equal parts of `whole`.
+bool is_part(const void* part, const void* whole, std::int64_t bytes, int parts);
+bool overlap(const Bytes& a, const Bytes& b);
+
 class CollectiveContract {
  public:
   CollectiveContract(std::string_view op, const Group& group, DType dtype);
