@@ -28,6 +28,9 @@ struct Family {
   bool empty_before_stream_mode = false;
 };
 
+/// What the operators that end in an all-reduce have rows for.
+inline constexpr int kAllReduceRanks[] = {1, 2, 4, 8};
+
 /// Parameters of every entry point.
 struct Common {
   const char* op;  ///< the second phase
@@ -117,6 +120,13 @@ class CollectiveCall {
   std::shared_ptr<Communicator> communicator_;
   ConstTensorRef scattered_;
 };
+
+/// The scales of x2 that the scenario needs; null if it needs none.
+template <typename Args>
+ConstTensorRef* scale_of(ops::Scenario scenario, Args& args) {
+  if (scenario == ops::Scenario::kQuant) return &args.dequant_scale;
+  return scenario == ops::Scenario::kWeightQuant ? &args.antiquant_scale : nullptr;
+}
 
 /// The contract holds, and yet there is no plan.
 aclnnStatus no_plan(const Status& status);

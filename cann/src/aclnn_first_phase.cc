@@ -30,20 +30,6 @@ void Results::check(Findings& findings) const {
   findings.require(executor, ACLNN_ERR_PARAM_NULLPTR, "executor is null");
 }
 
-aclnnStatus finish_empty(const char* op, const Results& results) {
-  auto executor = std::make_unique<Executor>();
-  executor->op = op;
-  return Executors::instance().add(std::move(executor), results.workspace_size, results.executor);
-}
-
-aclnnStatus finish(const char* op, const Results& results, Launch launch) {
-  auto executor = std::make_unique<Executor>();
-  executor->op = op;
-  executor->workspace_size = kLeastWorkspace;
-  executor->launch = std::move(launch);
-  return Executors::instance().add(std::move(executor), results.workspace_size, results.executor);
-}
-
 namespace {
 
 Operand operand(Operand::Direction direction, const aclTensor* handle) {
@@ -53,7 +39,27 @@ Operand operand(Operand::Direction direction, const aclTensor* handle) {
   return made;
 }
 
+aclnnStatus add(const char* op, const Results& results, std::unique_ptr<Executor> executor) {
+  executor->op = op;
+  return Executors::instance().add(std::move(executor), results.workspace_size, results.executor);
+}
+
+aclnnStatus add_work(const char* op, const Results& results, std::unique_ptr<Executor> executor,
+                     Launch launch) {
+  executor->workspace_size = kLeastWorkspace;
+  executor->launch = std::move(launch);
+  return add(op, results, std::move(executor));
+}
+
 }  // namespace
+
+aclnnStatus finish_empty(const char* op, const Results& results) {
+  return add(op, results, std::make_unique<Executor>());
+}
+
+aclnnStatus finish(const char* op, const Results& results, Launch launch) {
+  return add_work(op, results, std::make_unique<Executor>(), std::move(launch));
+}
 
 Operand input(const aclTensor* handle) { return operand(Operand::Direction::kInput, handle); }
 Operand output(const aclTensor* handle) { return operand(Operand::Direction::kOutput, handle); }
@@ -61,12 +67,9 @@ Operand output(const aclTensor* handle) { return operand(Operand::Direction::kOu
 aclnnStatus finish_repeatable(const char* op, const Results& results, std::vector<Operand> operands,
                               Launch launch) {
   auto executor = std::make_unique<Executor>();
-  executor->op = op;
-  executor->workspace_size = kLeastWorkspace;
   executor->may_repeat = true;
   executor->operands = std::move(operands);
-  executor->launch = std::move(launch);
-  return Executors::instance().add(std::move(executor), results.workspace_size, results.executor);
+  return add_work(op, results, std::move(executor), std::move(launch));
 }
 
 TensorRef view_now(Error& error, const char* name, const Operand& operand) {

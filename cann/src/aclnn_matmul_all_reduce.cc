@@ -19,11 +19,10 @@ namespace {
 using ops::CannEntry;
 using ops::Scenario;
 
-constexpr int kRanks[] = {1, 2, 4, 8};
 constexpr Family family_of(CannEntry entry, Scenario scenario) {
   return {.entry = entry,
           .scenario = scenario,
-          .ranks = kRanks,
+          .ranks = kAllReduceRanks,
           .reduce_op_code = ACLNN_ERR_PARAM_INVALID,
           .takes_fractal_nz = scenario != Scenario::kFloat};
 }
@@ -53,10 +52,7 @@ aclnnStatus all_reduce(const Family& family, const Common& common, const Operand
   return first_phase(common.op, [&] {
     CollectiveCall call(family, common);
     MatmulAllReduceArgs args;
-    call.factors(o, args,
-                 family.scenario == Scenario::kQuant         ? &args.dequant_scale
-                 : family.scenario == Scenario::kWeightQuant ? &args.antiquant_scale
-                                                             : nullptr);
+    call.factors(o, args, scale_of(family.scenario, args));
     args.x3 = call.rows(call.optional("x3", o.x3));
     args.pertoken_scale = call.optional(o.pertoken_name, o.pertoken_scale);
     args.antiquant_offset = call.optional("antiquantOffset", o.antiquant_offset);

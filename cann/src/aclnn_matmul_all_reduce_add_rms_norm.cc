@@ -18,12 +18,10 @@ namespace {
 using ops::CannEntry;
 using ops::Scenario;
 
-constexpr int kRanks[] = {1, 2, 4, 8};
-
 constexpr Family family_of(Scenario scenario) {
   return {.entry = CannEntry::kMatmulAllReduceAddRmsNorm,
           .scenario = scenario,
-          .ranks = kRanks,
+          .ranks = kAllReduceRanks,
           .reduce_op_code = ACLNN_ERR_INNER_TILING_ERROR,
           .empty_before_stream_mode = true};
 }
@@ -51,10 +49,7 @@ aclnnStatus add_rms_norm(const Family& family, const Common& common, const Opera
   return first_phase(common.op, [&] {
     CollectiveCall call(family, common);
     MatmulAllReduceAddRmsNormArgs args;
-    call.factors(o, args,
-                 family.scenario == Scenario::kQuant         ? &args.dequant_scale
-                 : family.scenario == Scenario::kWeightQuant ? &args.antiquant_scale
-                                                             : nullptr);
+    call.factors(o, args, scale_of(family.scenario, args));
     args.antiquant_offset = call.optional("antiquantOffset", o.antiquant_offset);
     args.antiquant_group_size = o.antiquant_group_size;
     args.residual = call.rows(call.required("residual", o.residual));
