@@ -2,9 +2,9 @@
 #include "benchmarks.h"
 
 #include <benchmark/benchmark.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
-#include "cases.h"
+#include "operators/cases.h"
 #include "operators/operator.h"
 
 namespace weft::bench {

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "aclnn/aclnn_base.h"
-#include "cases.h"
 #include "communicator.h"
 #include "operators/args.h"
+#include "operators/cases.h"
 
 namespace weft::bench {
 

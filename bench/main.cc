@@ -3,15 +3,15 @@
 // too, e.g.
 // --benchmark_filter=fused.
 #include <benchmark/benchmark.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fstream>
 
 #include "benchmarks.h"
-#include "job.h"
+#include "jobs/job.h"
 #include "report.h"
+#include "terminal/command_line.h"
 
 namespace weft::bench {
 namespace {
@@ -63,27 +63,20 @@ double measure_copy_together() {
   return std::min(copy[0], copy[1]);
 }
 
-std::vector<nlohmann::json> read_peers(const std::string& path) {
-  std::vector<nlohmann::json> lines;
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
-  return lines;
-}
-
 int main(int argc, char** argv) {
-  CLI::App app("Every measurement of weft as one table and as JSON.");
+  tools::CommandLine line("weft_bench", "Every measurement of weft as one table and as JSON.");
+  tools::Command& command = line.program();
   int repetitions = 9;
   std::string json = "build/bench.json", peers;
   std::vector<std::string> only;
-  app.add_option("--repeat", repetitions, "calls of each kind; the table shows medians")
-      ->check(CLI::Range(7, 1000));
-  app.add_option("--json", json, "file for all results");
-  app.add_option("--peers", peers, "JSON lines of bench/peers/torch_gloo.py")
-      ->check(CLI::ExistingFile);
+  command.add("--repeat", repetitions, "calls of each kind; the table shows medians")
+      .range(7, 1000);
+  command.add("--json", json, "file for all results");
+  command.add("--peers", peers, "JSON lines of bench/peers/torch_gloo.py").existing_file();
   std::vector<std::string> names;
   for (const Section& section : sections()) names.push_back(section.name);
-  app.add_option("--only", only, "sections to run instead of all")->check(CLI::IsMember(names));
-  CLI11_PARSE(app, argc, argv);
+  command.add("--only", only, "sections to run instead of all").one_of(names);
+  if (const std::optional<int> exit_code = line.parse(argc, argv)) return *exit_code;
 #ifndef NDEBUG
   fmt::print(stderr, "weft_bench: this is a debug build; use the release preset\n");
   return 2;
@@ -93,7 +86,7 @@ int main(int argc, char** argv) {
   const auto measure_machine = [] { return require(tools::measure_machine(isa_in_use())); };
   std::vector<tools::Machine> machines = {measure_machine()};
   std::vector<double> copies = {measure_copy_together()};
-  if (!peers.empty()) report.peers = read_peers(peers);
+  if (!peers.empty()) report.read_peers(peers);
   // Interleaved, so that what is compared is measured in the same minutes.
   char program[] = "weft_bench", interleave[] = "--benchmark_enable_random_interleaving=true";
   char* arguments[] = {program, interleave, nullptr};
@@ -112,7 +105,7 @@ int main(int argc, char** argv) {
   report.machine = median_of(machines);
   report.copy_together = tools::median(copies);
   fmt::print("{}", report.table());
-  std::ofstream(json) << report.json().dump(1) << "\n";
+  std::ofstream(json) << report.json_text() << "\n";
   fmt::print("all results: {}\n", json);
   return 0;
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <optional>
 
 #include "base/topology.h"
 #include "benchmarks.h"
-#include "shape.h"
+#include "operators/shape.h"
 
 namespace weft::bench {
 namespace {
@@ -36,8 +36,6 @@ struct Target {
   double amx, other;
   double here(bool amx_here) const { return amx_here ? amx : other; }
 };
-
-bool has_amx() { return isa_in_use() & isa::kAmxBf16; }
 
 DType type_of(const std::string& name) { return dtype_from_name(name).value(); }
 
@@ -109,10 +107,10 @@ class Table {
   }
   std::optional<double> peer(const std::string& what, const Name& name) const {
     const tools::Shape shape = tools::parse_shape(name.shape).value();
-    for (const nlohmann::json& line : report_.peers)
-      if (line["what"] == what && line["dtype"] == name.dtype && line["m"] == shape.m() &&
-          line["k"] == shape.k_of(0) && line["n"] == shape.n && line["x2"] == name.layout)
-        return line["median_s"].get<double>();
+    for (const PeerResult& theirs : report_.peers)
+      if (theirs.what == what && theirs.dtype == name.dtype && theirs.m == shape.m() &&
+          theirs.k == shape.k_of(0) && theirs.n == shape.n && theirs.x2 == name.layout)
+        return theirs.median_s;
     return std::nullopt;
   }
   static bool wide(const Name& name) { return name.shape.starts_with("4096x1024"); }
@@ -282,10 +280,10 @@ class Table {
     double target = 0;
     if (name.what == "allreduce" && kib > 64)
       target = name.dtype == "float16" && kib > 1024 ? 6 : name.dtype == "float32" ? 0 : 4;
-    for (const nlohmann::json& theirs : report_.peers)
-      if (theirs["what"] == "collectives/" + name.what && theirs["dtype"] == name.dtype &&
-          theirs["kib"] == kib)
-        compare("gloo", theirs["median_s"].get<double>(), seconds, target);
+    for (const PeerResult& theirs : report_.peers)
+      if (theirs.what == "collectives/" + name.what && theirs.dtype == name.dtype &&
+          theirs.kib == kib)
+        compare("gloo", theirs.median_s, seconds, target);
   }
 
   void compare(std::string_view with, std::optional<double> theirs, double ours, double target) {
@@ -307,6 +305,8 @@ class Table {
 
 isa::Set isa_in_use() { return isa::capped("").value(); }
 
+bool has_amx() { return isa_in_use() & isa::kAmxBf16; }
+
 double Times::median() const {
   std::vector<double> sorted = seconds;
   std::ranges::sort(sorted);
@@ -315,24 +315,5 @@ double Times::median() const {
 }
 
 std::string Report::table() const { return Table(*this).text(); }
-
-nlohmann::json Report::json() const {
-  nlohmann::json out;
-  out["cpu"] = topology().cpu_model;
-  out["amx"] = has_amx();
-  out["isa"] = isa::names(isa_in_use());
-  for (const peak::Peak& p : machine.peaks) out["peaks"][std::string(p.name)] = p.ops_per_second;
-  out["read_bytes_per_s"] = machine.bandwidth.read;
-  out["copy_bytes_per_s"] = machine.bandwidth.copy;
-  out["copy_together_bytes_per_s"] = copy_together;
-  for (const auto& [name, times] : results)
-    out["results"].push_back({{"name", name},
-                              {"median_s", times.median()},
-                              {"seconds", times.seconds},
-                              {"flops", times.flops},
-                              {"bytes", times.bytes}});
-  out["peers"] = peers;
-  return out;
-}
 
 }  // namespace weft::bench

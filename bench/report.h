@@ -2,19 +2,20 @@
 // From times to the table: every result beside the peak of the same process and its target.
 #pragma once
 
+#include <cstdint>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/isa.h"
-#include "machine.h"
+#include "jobs/machine.h"
 
 namespace weft::bench {
 
 /// What the contexts of this process use: WEFT_ISA caps it, to measure what a lesser machine would
 /// do.
 isa::Set isa_in_use();
+bool has_amx();
 
 /// Times of one benchmark, one per repetition.
 struct Times {
@@ -26,17 +27,27 @@ struct Times {
 /// By benchmark name.
 using Results = std::map<std::string, Times>;
 
+/// One line of bench/peers/torch_gloo.py.
+struct PeerResult {
+  std::string what, dtype, x2;
+  std::int64_t m = 0, k = 0, n = 0, kib = 0;
+  double median_s = 0;
+  std::string line;  ///< as it was read
+};
+
 /// Results, what this machine can do, and what PyTorch took for the same jobs (empty without
 /// --peers).
 struct Report {
   Results results;
   tools::Machine machine;
   double copy_together = 0;  ///< bytes per second of one rank while the other copies too
-  std::vector<nlohmann::json> peers;
+  std::vector<PeerResult> peers;
 
   /// One table for people.
   std::string table() const;
-  nlohmann::json json() const;
+  std::string json_text() const;
+  /// JSON, one object a line.
+  void read_peers(const std::string& path);
 };
 
 }  // namespace weft::bench

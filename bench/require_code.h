@@ -2,7 +2,7 @@
 // Ends the program if a function of CANN's C interface failed: a benchmark has nobody to tell.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdlib>
 

@@ -8,9 +8,9 @@
 #include <thread>
 #include <vector>
 
-#include "cases.h"
 #include "link.h"
 #include "operators/args.h"
+#include "operators/cases.h"
 #include "operators/operator.h"
 #include "unfused/unfused.h"
 #include "weft/context.h"

@@ -17,5 +17,5 @@ function(weft_isa_sources isa)
   list(TRANSFORM ARGN PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/" OUTPUT_VARIABLE files)
   target_sources(weft_internal PRIVATE ${files})
   set_property(SOURCE ${files} TARGET_DIRECTORY weft_internal APPEND PROPERTY COMPILE_OPTIONS
-    ${WEFT_ISA_FLAGS_${isa}} -ffp-contract=off)
+    ${WEFT_ISA_FLAGS_${isa}} -ffp-contract=off $<$<CONFIG:Release>:-O3>)
 endfunction()

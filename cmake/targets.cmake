@@ -9,10 +9,30 @@ if(WEFT_SANITIZE)
   target_link_options(weft_options INTERFACE -fsanitize=${WEFT_SANITIZE})
 endif()
 
+# weft_optimise(target level): what a Release build optimises this target for, instead of -O3. Only kernels are worth -O3
+# (cmake/isa.cmake); it doubles the compile time of code that formats messages, reads options or checks results.
+function(weft_optimise target level)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}>)
+endfunction()
+
 # weft_sources(file.cc ...): adds files of the current folder to the library.
 function(weft_sources)
   list(TRANSFORM ARGN PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/" OUTPUT_VARIABLE files)
   target_sources(weft_internal PRIVATE ${files})
+endfunction()
+
+# weft_test_code(target): what tests and the libraries they share have in common. GoogleTest's headers are compiled once
+# for all of them: they are most of what a test file takes to compile.
+function(weft_test_code target)
+  weft_optimise(${target} -O0)
+  if(NOT TARGET weft_test_headers)
+    add_library(weft_test_headers OBJECT ${PROJECT_SOURCE_DIR}/tests/headers.cc)
+    target_link_libraries(weft_test_headers PRIVATE weft_options GTest::gtest GTest::gmock fmt::fmt)
+    weft_optimise(weft_test_headers -O0)
+    target_precompile_headers(weft_test_headers PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/core.h> <algorithm> <atomic>
+      <chrono> <cstdint> <cstring> <functional> <memory> <optional> <random> <span> <string> <thread> <vector>)
+  endif()
+  target_precompile_headers(${target} REUSE_FROM weft_test_headers)
 endfunction()
 
 # weft_test(name LABELS label... SOURCES file.cc ...): one GoogleTest program that sees the library's internals.
@@ -27,6 +47,7 @@ function(weft_test name)
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE weft_internal GTest::gtest GTest::gmock GTest::gtest_main ${arg_LIBRARIES})
+  weft_test_code(${name})
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT "${arg_ENVIRONMENT}")
 endfunction()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Devices and contexts of acl/acl_rt.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdio>
 #include <fstream>

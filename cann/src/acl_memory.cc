@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory of acl/acl_rt.h. Device memory is memory of this process.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
 

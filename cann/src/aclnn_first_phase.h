@@ -2,7 +2,7 @@
 // What the first phases of the operators share: looking operands up, and saying what is wrong.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdint>
 #include <functional>

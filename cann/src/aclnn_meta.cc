@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Descriptions of operands: aclnn/acl_meta.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

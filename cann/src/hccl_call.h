@@ -2,7 +2,7 @@
 // What the functions of HCCL share: codes, and the look-up of handles.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string_view>
 #include <utility>

@@ -2,7 +2,7 @@
 #include "base/isa.h"
 
 #include <cpuid.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

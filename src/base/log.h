@@ -2,7 +2,7 @@
 // Internal side of weft/log.h.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <utility>
 

@@ -4,7 +4,7 @@
 // A sender fills its slot for the receiver, then stores `sent`; the receiver empties it, then
 // stores `taken` in its own segment. Each then rings the other's bell, but only if that one sleeps.
 // A rank may talk to several peers at once and sleeps for all of them on its one bell.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sched.h>
 
 #include <algorithm>

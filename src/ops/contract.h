@@ -3,7 +3,7 @@
 // rank, the operand, both values and what to do.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <span>

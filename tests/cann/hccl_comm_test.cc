@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How communicators begin and end, under which names they are found, and what they refuse.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstddef>
 #include <cstring>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hccl_ranks.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 

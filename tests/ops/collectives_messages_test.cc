@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // send, recv and batch_send_recv: what arrives, in which order, and what ends a wait.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

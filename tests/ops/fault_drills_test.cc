@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operators over real processes of which one is killed, stopped, absent, gone or calls with
 // something else.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>

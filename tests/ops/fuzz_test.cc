@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // plan() with random arguments, most of them wrong in some way: it refuses or makes a legal plan,
 // and a legal plan gives right results and touches nothing else.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

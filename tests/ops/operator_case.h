@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "cases.h"
 #include "family.h"
 #include "guarded_tensor.h"
+#include "operators/cases.h"
 #include "ops/contract.h"
 #include "weft/group.h"
 

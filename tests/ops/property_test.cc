@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What must never change the bits of a result.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cases.h"
+#include "operators/cases.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "npy.h"
+#include "files/npy.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

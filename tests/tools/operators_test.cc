@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <set>
 
-#include "cases.h"
+#include "operators/cases.h"
 #include "operators/operator.h"
-#include "variants.h"
+#include "operators/variants.h"
 
 namespace weft::tools {
 namespace {

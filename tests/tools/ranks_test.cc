@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ranks.h"
+#include "jobs/ranks.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <stdexcept>
+
 #include "weft/trace.h"
 
 namespace weft::tools {
 namespace {
 
-using nlohmann::json;
 using ::testing::HasSubstr;
 
 RankEnd returned(StatusCode code, const char* message) {
@@ -81,28 +82,29 @@ class RunRanksTest : public ::testing::TestWithParam<RankKind> {
 };
 
 TEST_P(RunRanksTest, BringsHomeTheValuesInRankOrder) {
-  const auto values = run_ranks(launch(5), [](Rank& rank) -> Result<json> {
+  const auto values = run_ranks(launch(5), [](Rank& rank) -> Result<Bytes> {
     WEFT_RETURN_IF_ERROR(rank.group.barrier());
-    // Larger than a pipe holds.
-    return json{{"rank", rank.rank},
-                {"ranks", rank.group.ranks()},
-                {"bytes", json::binary(std::vector<std::uint8_t>(300000, 7))}};
+    Bytes value(300000, 7);  // larger than a pipe holds
+    value[0] = static_cast<std::uint8_t>(rank.rank);
+    value[1] = static_cast<std::uint8_t>(rank.group.ranks());
+    return value;
   });
   ASSERT_TRUE(values.ok()) << values.status().to_string();
   ASSERT_EQ(values->size(), 5u);
   for (int rank = 0; rank < 5; ++rank) {
-    const json& value = (*values)[static_cast<std::size_t>(rank)];
-    EXPECT_EQ(value["rank"], rank);
-    EXPECT_EQ(value["ranks"], 5);
-    EXPECT_EQ(value["bytes"].get_binary().size(), 300000u);
+    const Bytes& value = (*values)[static_cast<std::size_t>(rank)];
+    ASSERT_EQ(value.size(), 300000u);
+    EXPECT_EQ(value.front(), rank);
+    EXPECT_EQ(value[1], 5);
+    EXPECT_EQ(value.back(), 7);
   }
 }
 
 TEST_P(RunRanksTest, TheErrorOfOneRankIsTheErrorOfAll) {
-  const auto values = run_ranks(launch(3), [](Rank& rank) -> Result<json> {
+  const auto values = run_ranks(launch(3), [](Rank& rank) -> Result<Bytes> {
     if (rank.rank == 1) return Status(StatusCode::kInvalidArgument, "its own fault");
     WEFT_RETURN_IF_ERROR(rank.group.barrier());
-    return json();
+    return Bytes();
   });
   EXPECT_EQ(values.status().code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(values.status().message(), "rank 1: its own fault");
@@ -110,8 +112,9 @@ TEST_P(RunRanksTest, TheErrorOfOneRankIsTheErrorOfAll) {
 
 TEST_P(RunRanksTest, AnExceptionIsAnError) {
   const auto values =
-      run_ranks(launch(2), [](Rank&) -> Result<json> { return json("text").at("key"); });
+      run_ranks(launch(2), [](Rank&) -> Result<Bytes> { throw std::runtime_error("thrown"); });
   EXPECT_EQ(values.status().code(), StatusCode::kInternal);
+  EXPECT_THAT(values.status().message(), HasSubstr("thrown"));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RunRanksTest,
@@ -125,10 +128,10 @@ TEST(RunProcessesTest, ADeadRankEndsTheJobWithinSeconds) {
   options.ranks = 4;
   options.context.threads = 1;
   const std::int64_t begin = trace_now_ns();
-  const auto values = run_ranks(options, [](Rank& rank) -> Result<json> {
+  const auto values = run_ranks(options, [](Rank& rank) -> Result<Bytes> {
     if (rank.rank == 2) ::raise(SIGKILL);
     WEFT_RETURN_IF_ERROR(rank.group.barrier());
-    return json();
+    return Bytes();
   });
   EXPECT_EQ(values.status().code(), StatusCode::kPeerLost);
   EXPECT_THAT(values.status().message(), HasSubstr("rank 2 was killed by signal 9 (Killed).\nThe "

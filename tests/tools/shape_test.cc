@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shape.h"
+#include "operators/shape.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "timeline.h"
+#include "files/timeline.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "verify.h"
+#include "jobs/verify.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <limits>
 #include <memory>
 
-#include "cases.h"
+#include "operators/cases.h"
 
 namespace weft::tools {
 namespace {

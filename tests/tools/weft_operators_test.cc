@@ -14,7 +14,7 @@
 #include <random>
 
 #include "base/float16.h"
-#include "npy.h"
+#include "files/npy.h"
 #include "weft_tool.h"
 
 namespace weft::testing {

@@ -8,7 +8,7 @@
 #include <random>
 
 #include "base/float16.h"
-#include "npy.h"
+#include "files/npy.h"
 #include "ops/matmul_allreduce_add_rmsnorm/reference.h"
 #include "weft_tool.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rank 0's side. Nothing a stranger does may delay or break the group, so gathering never blocks on
 // one connection, strangers are few and short-lived, and they get no answer.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every other rank's side of the rendezvous.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <unistd.h>
 

@@ -2,7 +2,7 @@
 // Messages between two ranks. A message travels in pieces through the mail slots of the pair, at
 // least one piece even if it is empty; the first one says how long it is. The sender is done when
 // all pieces have been taken, so that both find out if they meant different messages.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <string>

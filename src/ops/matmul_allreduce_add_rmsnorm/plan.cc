@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/matmul_allreduce_add_rmsnorm/plan.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "ops/dense.h"
 

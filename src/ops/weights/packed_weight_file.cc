@@ -2,7 +2,7 @@
 #include "ops/weights/packed_weight_file.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

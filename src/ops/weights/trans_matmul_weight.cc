@@ -2,7 +2,7 @@
 // The size of a weight's FRACTAL_NZ image, and rewriting a weight as its image.
 #include "ops/weights/trans_matmul_weight.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstring>

@@ -3,7 +3,7 @@
 //   bits 0 - 31: an fp32 with 10 bits of mantissa   37 - 45: the offset, two's complement   46: one
 #include "ops/weights/trans_quant_param.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <bit>

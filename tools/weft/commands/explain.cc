@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// weft explain: what a call would do and why, without doing it.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "commands/commands.h"
+#include "commands/options.h"
+#include "jobs/machine.h"
+#include "kernels/gemm/gemm.h"
+#include "terminal/text.h"
+
+namespace weft::tools {
+namespace {
+
+constexpr const char* kFooter = R"(
+Plans the call (nothing is computed or sent) and prints kernel, tiles, windows and bytes, the
+kernels that were refused and why, and a time predicted from the machine's measured peaks.
+
+Examples:
+  weft explain matmul_allreduce_add_rmsnorm 4096x1024:1024x8192 --ranks 2
+  weft explain matmul_allreduce 48x1024:1024x4096 --ranks 4 --row W1 --isa avx2)";
+
+struct Arguments {
+  std::string op;
+  LaunchArguments launch;
+  CaseArguments random;
+};
+
+std::string refusal(isa::Set needed, isa::Set available) {
+  for (const isa::Row& row : isa::rows()) {
+    if (row.bit != needed) continue;
+    if (!row.available) return std::string(row.reason);
+    if ((row.bit & available) == 0) return "capped by --isa or WEFT_ISA";
+  }
+  return {};
+}
+
+void print_refused(DType type, isa::Set available) {
+  const gemm::Kernel* chosen = gemm::select(type, available);
+  for (const gemm::Kernel& kernel : gemm::kernels()) {
+    if (kernel.a != type || &kernel == chosen) continue;
+    const std::string reason = refusal(kernel.isa, available);
+    fmt::print("refused   {}: {}\n", kernel.name,
+               reason.empty() ? "a better one is there" : reason);
+  }
+}
+
+void print_prediction(const Case& made, double bytes, const Machine& machine, int ranks,
+                      int threads, isa::Set available) {
+  const int cores = std::min(machine.cores, ranks * threads);
+  const double moving = bytes * ranks / (machine.bandwidth.copy * cores);
+  const double copy = machine.bandwidth.copy * 1e-9;
+  if (!made.op().traits().matmul) {
+    fmt::print("bytes     {} per rank, {:.1f} GB/s per core (copy)\n", bytes_text(bytes), copy);
+    fmt::print("time      at least {} on {} core(s)\n", seconds_text(moving), cores);
+    return;
+  }
+  const GemmPeak peak = gemm_peak(machine, made.row->x1, available);
+  const double flops = made.shape.flops(ranks);
+  const double gemm = flops / (peak.ops_per_second * cores);
+  fmt::print("work      {:.3f} GFLOP in all, {} per core ({})\n", flops * 1e-9,
+             flops_text(peak.ops_per_second), peak.name);
+  fmt::print("bytes     {} per rank beside the gemm, {:.1f} GB/s per core (copy)\n",
+             bytes_text(bytes), copy);
+  fmt::print("time      at least {}: gemm at peak {} + bytes {}, on {} core(s)\n",
+             seconds_text(gemm + moving), seconds_text(gemm), seconds_text(moving), cores);
+}
+
+Status explain(const Arguments& arguments) {
+  WEFT_ASSIGN_OR_RETURN(const Operator* const op, find_operator(arguments.op));
+  WEFT_ASSIGN_OR_RETURN(LaunchOptions launch, launch_options(arguments.launch));
+  WEFT_ASSIGN_OR_RETURN(const isa::Set isa, isa::capped(arguments.launch.isa));
+  WEFT_ASSIGN_OR_RETURN(const Case made, make_case(*op, arguments.random));
+  launch.context.local_ranks = launch.ranks;
+  // Planning is local, so one rank of a group of threads stands for all.
+  WEFT_ASSIGN_OR_RETURN(std::vector<Group> groups, Group::local(launch.ranks, launch.group));
+  WEFT_ASSIGN_OR_RETURN(Context context, Context::create(launch.context));
+  WEFT_ASSIGN_OR_RETURN(Operands operands, RandomSource(made, false).make(0, launch.ranks));
+  if (arguments.random.nz_x2()) WEFT_RETURN_IF_ERROR(operands.store_x2_as_nz(context));
+  WEFT_RETURN_IF_ERROR(
+      operands.make_outputs(op->outputs(operands, launch.ranks, OutputForm::kSeparate)));
+  WEFT_ASSIGN_OR_RETURN(const std::unique_ptr<PlannedCall> plan,
+                        op->plan(context, groups[0], operands, nullptr));
+  fmt::print("{} {}, row {}\n{}", op->name(), made.shape.text(), made.row->name, plan->describe());
+  if (op->traits().matmul) print_refused(made.row->x1, isa);
+  WEFT_ASSIGN_OR_RETURN(const Machine machine, measure_machine(isa));
+  print_prediction(made, op->bytes_moved(operands, launch.ranks), machine, launch.ranks,
+                   context.threads(), isa);
+  return {};
+}
+
+}  // namespace
+
+void add_explain(CommandLine& line) {
+  auto arguments = std::make_shared<Arguments>();
+  Command& command = line.add_command(
+      "explain", "Say which kernel, tiles and windows a call would use, and why", [arguments] {
+        const Status status = explain(*arguments);
+        return status.ok() ? 0 : report_failure(status);
+      });
+  add_operator(command, arguments->op);
+  add_case_options(command, arguments->random);
+  add_launch_options(command, arguments->launch);
+  command.footer(operators_help() + kFooter);
+}
+
+}  // namespace weft::tools

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/output.h"
+
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
+
+#include "files/file_io.h"
+#include "files/timeline.h"
+#include "terminal/text.h"
+
+namespace weft::tools {
+namespace {
+
+std::string_view transport(const LaunchOptions& launch) {
+  return launch.kind == RankKind::kThreads ? "threads" : "processes";
+}
+
+/// "m 4096, k 1024 per rank, n 8192", or the list of k when they differ.
+std::string extents_text(const std::vector<RankReport>& reports) {
+  const Extents& first = reports[0].extents;
+  std::string k;
+  bool equal = true;
+  for (const RankReport& report : reports) {
+    k += fmt::format("{}{}", k.empty() ? "" : ", ", report.extents.k);
+    equal = equal && report.extents.k == first.k;
+  }
+  if (equal) k = fmt::format("{} per rank", first.k);
+  if (total_flops(reports) == 0) return fmt::format("m {}, n {}", first.m, first.n);
+  return fmt::format("m {}, k {}, n {}", first.m, k, first.n);
+}
+
+double total_bytes(const std::vector<RankReport>& reports) {
+  double bytes = 0;
+  for (const RankReport& report : reports) bytes += report.bytes_moved;
+  return bytes;
+}
+
+}  // namespace
+
+void add_trace_options(Command& command, TraceFiles& files) {
+  command
+      .add("--trace", files.trace,
+           "Write what every rank did when, as a Chrome trace (ui.perfetto.dev)")
+      .type("FILE.json");
+  command.add("--timeline", files.timeline, "The same as a picture").type("FILE.svg");
+}
+
+Status check_trace_files(const TraceFiles& files) {
+  for (const std::string& path : {files.trace, files.timeline})
+    if (!path.empty()) WEFT_RETURN_IF_ERROR(write_text_file(path, ""));
+  return {};
+}
+
+Status write_trace_files(const TraceFiles& files, const Operator& op, const LaunchOptions& launch,
+                         const std::vector<RankReport>& reports) {
+  if (!files.wanted()) return {};
+  const double seconds = call_seconds(reports).back();
+  const std::string title =
+      fmt::format("{}, {} ranks: {}", op.name(), launch.ranks, seconds_text(seconds));
+  const std::string subtitle =
+      fmt::format("{}, {}; ranks are {}, {} thread(s) each; one call", extents_text(reports),
+                  weft::to_string(reports[0].io), transport(launch), reports[0].threads);
+  Timeline timeline{title, subtitle, {}};
+  for (std::size_t rank = 0; rank < reports.size(); ++rank)
+    timeline.lanes.push_back({static_cast<int>(rank), reports[rank].events});
+  if (!files.trace.empty())
+    WEFT_RETURN_IF_ERROR(write_text_file(files.trace, chrome_trace(timeline)));
+  if (!files.timeline.empty())
+    WEFT_RETURN_IF_ERROR(write_text_file(files.timeline, timeline_svg(timeline)));
+  return {};
+}
+
+std::string job_json(const Operator& op, const LaunchOptions& launch,
+                     const std::vector<RankReport>& reports, const std::vector<JsonField>& more) {
+  const std::vector<double> seconds = call_seconds(reports);
+  const double typical = median(seconds);
+  std::vector<std::int64_t> k;
+  for (const RankReport& report : reports) k.push_back(report.extents.k);
+  nlohmann::ordered_json all = {{"operator", op.name()},
+                                {"ranks", launch.ranks},
+                                {"transport", transport(launch)},
+                                {"threads_per_rank", reports[0].threads}};
+  for (const auto& [name, tensor] : reports[0].operands) all[name] = tensor;
+  all["m"] = reports[0].extents.m;
+  all["k"] = k;
+  all["n"] = reports[0].extents.n;
+  all["seconds"] = seconds;
+  all["median_seconds"] = typical;
+  if (const double flops = total_flops(reports); flops > 0) {
+    all["gflops"] = flops / typical * 1e-9;
+    all["gflops_per_rank"] = flops / typical * 1e-9 / launch.ranks;
+  } else {
+    all["bytes_per_second"] = total_bytes(reports) / typical;
+  }
+  for (const auto& [name, value] : more)
+    std::visit([&all, &name = name](const auto& v) { all[name] = v; }, value);
+  return all.dump(2);
+}
+
+std::string rate_text(const std::vector<RankReport>& reports, double seconds) {
+  const double flops = total_flops(reports);
+  if (flops > 0) return flops_text(flops / seconds);
+  return fmt::format("{:.1f} GB/s", total_bytes(reports) / seconds * 1e-9);
+}
+
+}  // namespace weft::tools

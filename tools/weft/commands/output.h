@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The --trace and --timeline options, and the numbers that run, bench and demo print alike.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "jobs/job.h"
+#include "terminal/command_line.h"
+
+namespace weft::tools {
+
+struct TraceFiles {
+  std::string trace, timeline;
+  bool wanted() const { return !trace.empty() || !timeline.empty(); }
+};
+void add_trace_options(Command& command, TraceFiles& files);
+/// Refuses now what could not be written after a long run.
+Status check_trace_files(const TraceFiles& files);
+/// Writes what was asked for, of the last call of a job that traced.
+Status write_trace_files(const TraceFiles& files, const Operator& op, const LaunchOptions& launch,
+                         const std::vector<RankReport>& reports);
+
+using JsonField = std::pair<std::string, std::variant<double, std::string>>;
+/// What --json prints of a job: its shape, its times and `more`.
+std::string job_json(const Operator& op, const LaunchOptions& launch,
+                     const std::vector<RankReport>& reports,
+                     const std::vector<JsonField>& more = {});
+/// What all ranks do in a second, when a call takes so long: "1.2 TFLOP/s", or "12.3 GB/s" of an
+/// operator without a product.
+std::string rate_text(const std::vector<RankReport>& reports, double seconds);
+
+}  // namespace weft::tools

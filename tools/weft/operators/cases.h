@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls with random operands: every legal combination of dtypes and optional operands.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "operators/operands.h"
+#include "operators/operator.h"
+#include "operators/random.h"
+#include "operators/shape.h"
+
+namespace weft::tools {
+
+/// One scale for all, one per column (shape (n) or (1, n)), or one per group of k and column.
+enum class ScaleShape { kTensor, kColumn, kColumn2d, kGroup };
+
+struct Case {
+  Shape shape;
+  const DTypeRow* row = nullptr;  ///< tells the operator too
+  OperandSet with;                ///< which of row_choices() are made
+  ScaleShape scale = ScaleShape::kColumn;
+  bool transpose_x2 = false;
+  std::int64_t group_size = 32;  ///< with ScaleShape::kGroup
+  bool equal_tail = false;       ///< the same residual and gamma on every rank
+  double epsilon = 1e-6;
+  std::uint64_t seed = 1;
+
+  const Operator& op() const { return operator_of(*row); }
+  /// "A6 48x1024:1024x64 ranks 4, scale per column, bias, x2 transposed, seed 1".
+  std::string text(int ranks) const;
+};
+
+class RandomSource : public OperandSource {
+ public:
+  /// Without values the operands have their shapes and no defined contents: enough to plan.
+  explicit RandomSource(Case c, bool with_values = true)
+      : case_(std::move(c)), with_values_(with_values) {}
+  Result<Operands> make(int rank, int ranks) const override {
+    return case_.op().random(case_, rank, ranks, with_values_);
+  }
+
+ private:
+  Case case_;
+  bool with_values_;
+};
+
+}  // namespace weft::tools

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "operators/operand_files.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "base/float16.h"
+
+namespace weft::tools {
+namespace {
+
+Status bad(std::string text) { return Status(StatusCode::kInvalidArgument, std::move(text)); }
+
+void round_floats(const float* from, DType to_dtype, std::int64_t count, void* to) {
+  auto* out = static_cast<std::uint16_t*>(to);
+  for (std::int64_t i = 0; i < count; ++i)
+    out[i] = to_dtype == DType::kFloat16 ? f32_to_fp16(from[i]) : f32_to_bf16(from[i]);
+}
+
+}  // namespace
+
+std::string FileSource::path(OperandId id, int rank) const {
+  constexpr std::string_view kRank = "{rank}";
+  std::string path = options_.pattern[static_cast<std::size_t>(id)];
+  const std::string number = std::to_string(rank);
+  for (std::size_t at = 0; (at = path.find(kRank, at)) != std::string::npos; at += number.size())
+    path.replace(at, kRank.size(), number);
+  return path;
+}
+
+bool FileSource::takes(OperandId id, DType dtype, DType io) const {
+  return std::ranges::any_of(op_.traits().rows, [&](const DTypeRow& row) {
+    return row.io == io && op_.dtype(row, id) == dtype;
+  });
+}
+
+Result<DType> FileSource::io_dtype(int rank) const {
+  if (options_.dtype) return *options_.dtype;
+  for (OperandId id :
+       {OperandId::kResidual, OperandId::kX3, OperandId::kX1, OperandId::kCommQuantScale1}) {
+    if (path(id, rank).empty()) continue;
+    WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
+    if (id != OperandId::kX1 || header.dtype != DType::kInt8) return io_dtype_of(header, id);
+  }
+  return io_dtype_of_int8(rank);
+}
+
+Result<DType> FileSource::io_dtype_of(const NpyHeader& header, OperandId id) const {
+  if (header.dtype == DType::kFloat16 || (header.dtype == DType::kFloat32 && options_.round))
+    return DType::kFloat16;
+  if (header.dtype == DType::kFloat32 && takes(id, DType::kFloat32, DType::kFloat32))
+    return DType::kFloat32;
+  if (header.dtype == DType::kFloat32) {
+    return bad(
+        fmt::format("{}: holds float32, the operator computes in float16 or bfloat16.\nPass "
+                    "--round to round float32 files (and --dtype bf16 for bfloat16).",
+                    header.path));
+  }
+  if (header.dtype == DType::kBFloat16) {
+    return bad(fmt::format("{}: holds uint16. If these are bfloat16 bits, pass --dtype bf16.",
+                           header.path));
+  }
+  return bad(
+      fmt::format("{}: holds {}, {} must be float16, uint16 (bfloat16 bits, with "
+                  "--dtype bf16) or float32 (with --round).",
+                  header.path, header.numpy_name, to_string(id)));
+}
+
+/// Nothing has the io dtype but perhaps the scale.
+Result<DType> FileSource::io_dtype_of_int8(int rank) const {
+  for (OperandId id : {OperandId::kDequantScale, OperandId::kX2Scale}) {
+    if (path(id, rank).empty()) continue;
+    WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
+    if (header.dtype == DType::kBFloat16 || header.dtype == DType::kFloat16)
+      return io_dtype_of(header, id);
+    if (takes(id, header.dtype, DType::kFloat16) && takes(id, header.dtype, DType::kBFloat16)) {
+      return bad(
+          fmt::format("{}: with {} of {} the output can be float16 or bfloat16.\nPass --dtype "
+                      "fp16 or --dtype bf16.",
+                      header.path, to_string(id), header.numpy_name));
+    }
+  }
+  return DType::kFloat16;
+}
+
+Result<DType> FileSource::dtype_in_memory(const NpyHeader& header, OperandId id, DType io) const {
+  const DType dtype = header.dtype;
+  if (dtype == DType::kFloat32 && !takes(id, dtype, io)) {
+    const bool can_be_io = takes(id, io, io);
+    if (options_.round && can_be_io) return io;
+    if (!can_be_io) {
+      return bad(
+          fmt::format("{}: holds float32, {} must be uint64 or int64 (packed) where the io "
+                      "dtype is {}.\nPack the scales: bits(float32(scale)) & 0xffffe000 | "
+                      "1 << 46.",
+                      header.path, to_string(id), weft::to_string(io)));
+    }
+    return bad(fmt::format("{}: holds float32, {} must be {}.\nPass --round to round it to {}.",
+                           header.path, to_string(id), weft::to_string(io), weft::to_string(io)));
+  }
+  if (dtype == DType::kBFloat16 && io != DType::kBFloat16) {
+    return bad(
+        fmt::format("{}: holds uint16, {} must be {}.\nIf these are bfloat16 bits, pass "
+                    "--dtype bf16.",
+                    header.path, to_string(id), weft::to_string(io)));
+  }
+  if (dtype == DType::kFloat16 && io == DType::kBFloat16) {
+    return bad(
+        fmt::format("{}: holds float16, {} must be uint16 (bfloat16 bits) because of "
+                    "--dtype bf16.\nSave bfloat16 bits, or float32 and pass --round.",
+                    header.path, to_string(id)));
+  }
+  if (dtype == DType::kBool) return bad(fmt::format("{}: holds bool.", header.path));
+  return dtype;
+}
+
+Status FileSource::check(int ranks) const {
+  for (int rank = 0; rank < ranks; ++rank) {
+    WEFT_ASSIGN_OR_RETURN(const DType io, io_dtype(rank));
+    for (int i = 0; i < kOperands; ++i) {
+      const auto id = static_cast<OperandId>(i);
+      if (path(id, rank).empty()) continue;
+      WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
+      WEFT_RETURN_IF_ERROR(dtype_in_memory(header, id, io).status());
+      if (id == OperandId::kX2 && options_.transpose_x2 && header.shape.size() != 2) {
+        return bad(fmt::format("{}: has shape {}, x2 must be 2-D: (n, k) with --transpose-x2.",
+                               header.path, shape_text(header.shape)));
+      }
+    }
+  }
+  return {};
+}
+
+Result<Operands> FileSource::make(int rank, int) const {
+  WEFT_ASSIGN_OR_RETURN(const DType io, io_dtype(rank));
+  Operands operands;
+  for (int i = 0; i < kOperands; ++i) {
+    const auto id = static_cast<OperandId>(i);
+    if (path(id, rank).empty()) continue;
+    WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
+    WEFT_ASSIGN_OR_RETURN(const DType dtype, dtype_in_memory(header, id, io));
+    WEFT_ASSIGN_OR_RETURN(Operand operand, Operands::make(id, dtype, header.shape));
+    operand.source = header.path;
+    if (dtype == header.dtype) {
+      WEFT_RETURN_IF_ERROR(read_npy_data(header, operand.memory.data()));
+    } else {
+      WEFT_ASSIGN_OR_RETURN(Operand file, Operands::make(id, header.dtype, header.shape));
+      WEFT_RETURN_IF_ERROR(read_npy_data(header, file.memory.data()));
+      round_floats(reinterpret_cast<const float*>(file.memory.data()), dtype,
+                   operand.tensor.elements(), operand.memory.data());
+    }
+    if (id == OperandId::kX2 && options_.transpose_x2) operand.tensor = operand.tensor.transposed();
+    operands[id] = std::move(operand);
+  }
+  operands.io = io;
+  operands.epsilon = options_.epsilon;
+  operands.group_size = options_.group_size;
+  return operands;
+}
+
+}  // namespace weft::tools

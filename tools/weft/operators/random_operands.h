@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random operands of one rank, with values scaled so that results are near 1.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "operators/cases.h"
+
+namespace weft::tools {
+
+/// Each method adds those of its operands that the case has. The first failure is kept for take().
+class RandomOperands {
+ public:
+  RandomOperands(const Case& c, int rank, int ranks, bool with_values);
+
+  /// Values are uniform in [low, high), or what fill() says about the dtype.
+  void add(OperandId id, std::vector<std::int64_t> dims, double low, double high);
+  /// x1, x2, bias and the scales that turn the product into numbers near 1.
+  void add_product();
+  /// The same on all ranks. Some columns have scales so small that values saturate.
+  void add_comm_scales();
+  Result<Operands> take();
+
+ private:
+  bool wanted(OperandId id) const;
+  Random random(OperandId id) const;
+  std::byte* allocate(OperandId id, std::vector<std::int64_t> dims);
+  std::vector<std::int64_t> scale_dims() const;
+  void add_scales();
+  void add_comm_scale(OperandId id, double step);
+
+  const Case& case_;
+  const DTypeRow& row_;
+  int rank_, ranks_;
+  bool with_values_;
+  double root_k_ = 1;  ///< of k over all ranks
+  Operands made_;
+  Status status_;
+};
+
+}  // namespace weft::tools
