@@ -7,10 +7,9 @@
 #include <optional>
 
 #include "hccl_call.h"
+#include "ops/rules.h"
 
 namespace weft::cann {
-
-using ops::most_elements;
 
 namespace {
 
@@ -47,13 +46,18 @@ std::optional<DType> dtype_of(int type) {
 
 }  // namespace
 
-void Checks::fail(HcclResult code, std::string text) {
+void Checks::fail(int code, std::string text) {
   if (error_.ok()) error_ = {code, std::move(text)};
 }
 
-Checks& Checks::rule(HcclResult code, bool holds, std::string_view what) {
+void Checks::rule(HcclResult code, bool holds, std::string_view what) {
   if (!holds) fail(code, std::string(what));
-  return *this;
+}
+
+void Checks::add(const Status& contract) {
+  if (!contract.ok())
+    fail(cann_code(static_cast<ops::Rule>(contract.rule()), ops::CannEntry::kHccl),
+         contract.message());
 }
 
 DType Checks::type(std::string_view name, const HcclDataType& type) {
@@ -83,70 +87,13 @@ ReduceOp Checks::op(const HcclReduceOp& op) {
   }
 }
 
-int Checks::rank(std::string_view name, std::uint32_t rank) {
-  if (rank < static_cast<std::uint32_t>(ranks())) return static_cast<int>(rank);
-  fail(HCCL_E_PARA, fmt::format("{} is {} but must be 0 to {}", name, rank, ranks() - 1));
-  return 0;
-}
-
-int Checks::peer(std::string_view name, std::uint32_t peer) {
-  const int value = rank(name, peer);
-  if (ok() && value == rank())
-    fail(HCCL_E_PARA,
-         fmt::format("{} is this rank itself; HcclBatchSendRecv can send to itself", name));
-  return value;
-}
-
-std::int64_t Checks::count(std::string_view name, std::uint64_t count, DType type, int parts) {
-  const std::int64_t most = most_elements(type) / parts;
-  if (count <= static_cast<std::uint64_t>(most)) return ok() ? static_cast<std::int64_t>(count) : 0;
-  fail(HCCL_E_PARA, fmt::format("{} is {} but must be 0 to {}", name, count, most));
-  return 0;
-}
-
 std::vector<std::int64_t> Checks::copy(std::string_view name, const void* array,
-                                       std::int64_t entries, DType type) {
+                                       std::int64_t entries) {
+  if (ok() && !array) error_ = null_argument(name);
   if (!ok()) return {};
-  if (!array) {
-    error_ = null_argument(name);
-    return {};
-  }
   std::vector<std::int64_t> values(static_cast<std::size_t>(entries));
   std::memcpy(values.data(), array, values.size() * sizeof(values[0]));
-  for (std::size_t i = 0; i < values.size(); ++i)
-    if (values[i] < 0 || values[i] > most_elements(type))
-      fail(HCCL_E_PARA, fmt::format("{}[{}] is {} but must be 0 to {}", name, i,
-                                    static_cast<std::uint64_t>(values[i]), most_elements(type)));
   return values;
-}
-
-std::vector<std::int64_t> Checks::counts(std::string_view name, const void* array,
-                                         std::int64_t entries, DType type) {
-  std::vector<std::int64_t> values = copy(name, array, entries, type);
-  std::int64_t left = most_elements(type);
-  for (std::size_t i = 0; i < values.size() && ok(); ++i) {
-    if (values[i] > left)
-      fail(HCCL_E_PARA,
-           fmt::format("{} has more than {} elements together", name, most_elements(type)));
-    left -= values[i];
-  }
-  return ok() ? values : std::vector<std::int64_t>();
-}
-
-std::vector<std::int64_t> Checks::offsets(std::string_view name, const void* array, DType type) {
-  std::vector<std::int64_t> values = copy(name, array, ranks(), type);
-  return ok() ? values : std::vector<std::int64_t>();
-}
-
-Checks& Checks::given(const Buffer& buffer) {
-  if (!buffer.data && buffer.size > 0 && ok()) error_ = null_argument(buffer.name);
-  return *this;
-}
-
-Checks& Checks::apart(const Buffer& a, const Buffer& b, bool as_allowed) {
-  if (!as_allowed && overlap(a, b))
-    fail(HCCL_E_PARA, fmt::format("{} overlaps {}; give it other memory", a.name, b.name));
-  return *this;
 }
 
 }  // namespace weft::cann

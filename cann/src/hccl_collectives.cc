@@ -9,16 +9,14 @@
 #include "hccl_checks.h"
 
 using namespace weft::cann;
+namespace ops = weft::ops;
+using ops::CollectiveNames;
 using weft::AlltoallvParts;
-using weft::bytes_of;
 using weft::Context;
 using weft::DType;
 using weft::Group;
 using weft::Message;
 using weft::ReduceOp;
-using weft::ops::begins;
-using weft::ops::extent;
-using weft::ops::is_part;
 
 namespace {
 
@@ -43,15 +41,26 @@ HcclResult collective(const char* function, HcclComm comm, aclrtStream stream,
                       Describe&& describe) {
   return hccl_call(function, [&] {
     return with_communicator(comm, [&](const Communicators::Visit& communicator) {
-      Checks checks(*communicator);
+      Checks checks(communicator->group());
       Work work = describe(checks);
       return checks.ok() ? submit(communicator.get(), stream, std::move(work)) : checks.error();
     });
   });
 }
 
-std::int64_t of_rank(const Numbers& numbers, const Checks& checks) {
-  return numbers.empty() ? 0 : numbers[static_cast<std::size_t>(checks.rank())];
+/// The call of a function of weft/collectives.h, if its contract has nothing against these
+/// arguments.
+template <auto kCheck, auto kFunction, typename... Args>
+Work checked(Checks& checks, const CollectiveNames& names, Args... args) {
+  checks.contract<kCheck>(names, args...);
+  return [... args = std::move(args)](Context& context, Group& group) {
+    return kFunction(context, group, args...);
+  };
+}
+
+/// For calls with one count.
+constexpr CollectiveNames counted_by(std::string_view count) {
+  return {.send = "sendBuf", .recv = "recvBuf", .buffer = "buf", .count = count};
 }
 
 /// What a rank sends and gets must be of one type.
@@ -63,233 +72,168 @@ DType common_type(Checks& checks, const HcclDataType& send, const HcclDataType& 
   return type;
 }
 
-Work send_work(Checks& checks, const void* data, uint64_t count, const HcclDataType& data_type,
-               uint32_t to) {
-  const DType type = checks.type("dataType", data_type);
-  const int peer = checks.peer("destRank", to);
-  const std::int64_t elements = checks.count("count", count, type);
-  checks.given({"sendBuf", data, bytes_of(type, elements)});
-  return [=](Context& context, Group& group) {
-    return weft::send(context, group, data, elements, type, peer);
-  };
-}
-
-Work recv_work(Checks& checks, void* data, uint64_t count, const HcclDataType& data_type,
-               uint32_t from) {
-  const DType type = checks.type("dataType", data_type);
-  const int peer = checks.peer("srcRank", from);
-  const std::int64_t elements = checks.count("count", count, type);
-  checks.given({"recvBuf", data, bytes_of(type, elements)});
-  return [=](Context& context, Group& group) {
-    return weft::recv(context, group, data, elements, type, peer);
-  };
+/// The count that HCCL wants beside those of all ranks is this rank's of them.
+void check_own(Checks& checks, std::uint64_t count, const Numbers& counts, std::string_view what) {
+  if (counts.empty()) return;  // null
+  const std::int64_t own = counts[static_cast<std::size_t>(checks.rank())];
+  checks.rule(HCCL_E_PARA, count == static_cast<std::uint64_t>(own), what);
 }
 
 Message read_message(Checks& checks, const HcclSendRecvItem& item) {
   const int kind = number_of(item.sendRecvType);
   checks.rule(HCCL_E_PARA, kind == HCCL_SEND || kind == HCCL_RECV,
               fmt::format("sendRecvType of an item is {} but must be 0 or 1", kind));
-  Message message{};
-  message.kind = kind == HCCL_SEND ? Message::Kind::kSend : Message::Kind::kRecv;
-  message.data = item.buf;
-  message.dtype = checks.type("dataType of an item", item.dataType);
-  message.peer = checks.rank("remoteRank of an item", item.remoteRank);
-  message.count = checks.count("count of an item", item.count, message.dtype);
-  checks.given({"buf of an item", message.data, bytes_of(message.dtype, message.count)});
-  return message;
+  return {.kind = kind == HCCL_SEND ? Message::Kind::kSend : Message::Kind::kRecv,
+          .data = item.buf,
+          .count = static_cast<std::int64_t>(item.count),
+          .dtype = checks.type("dataType of an item", item.dataType),
+          .peer = static_cast<int>(item.remoteRank)};
 }
 
-void check_apart(Checks& checks, const std::vector<Message>& messages) {
-  const auto buffer = [](const char* name, const Message& message) {
-    return Buffer{name, message.data, bytes_of(message.dtype, message.count)};
-  };
-  for (const Message& message : messages)
-    for (const Message& other : messages)
-      if (message.kind == Message::Kind::kRecv && &message != &other)
-        checks.apart(buffer("buf of a HCCL_RECV item", message), buffer("that of another", other));
-}
+/// The four arrays of an alltoallv.
+struct CopiedParts {
+  Numbers send_counts, send_offsets, recv_counts, recv_offsets;
+  operator AlltoallvParts() const { return {send_counts, send_offsets, recv_counts, recv_offsets}; }
+};
 
 }  // namespace
 
 HcclResult HcclAllReduce(void* sendBuf, void* recvBuf, uint64_t count, HcclDataType dataType,
                          HcclReduceOp op, HcclComm comm, aclrtStream stream) {
-  return collective("HcclAllReduce", comm, stream, [&](Checks& checks) -> Work {
+  return collective("HcclAllReduce", comm, stream, [&](Checks& checks) {
     const DType type = checks.type("dataType", dataType);
     const ReduceOp operation = checks.op(op);
-    const std::int64_t elements = checks.count("count", count, type);
-    const std::int64_t bytes = bytes_of(type, elements);
-    const Buffer send{"sendBuf", sendBuf, bytes}, recv{"recvBuf", recvBuf, bytes};
-    checks.given(send).given(recv).apart(recv, send, sendBuf == recvBuf);
-    return [=](Context& context, Group& group) {
-      return weft::allreduce(context, group, sendBuf, recvBuf, elements, type, operation);
-    };
+    return checked<ops::check_allreduce, weft::allreduce>(checks, counted_by("count"), sendBuf,
+                                                          recvBuf, count, type, operation);
   });
 }
 
 HcclResult HcclReduce(void* sendBuf, void* recvBuf, uint64_t count, HcclDataType dataType,
                       HcclReduceOp op, uint32_t root, HcclComm comm, aclrtStream stream) {
-  return collective("HcclReduce", comm, stream, [&](Checks& checks) -> Work {
+  return collective("HcclReduce", comm, stream, [&](Checks& checks) {
     const DType type = checks.type("dataType", dataType);
     const ReduceOp operation = checks.op(op);
-    const int to = checks.rank("root", root);
-    const std::int64_t elements = checks.count("count", count, type);
-    const std::int64_t bytes = bytes_of(type, elements);
-    const Buffer send{"sendBuf", sendBuf, bytes}, recv{"recvBuf", recvBuf, bytes};
-    checks.given(send);
-    if (checks.rank() == to) checks.given(recv).apart(recv, send, sendBuf == recvBuf);
-    return [=](Context& context, Group& group) {
-      return weft::reduce(context, group, sendBuf, recvBuf, elements, type, operation, to);
-    };
+    return checked<ops::check_reduce, weft::reduce>(checks, counted_by("count"), sendBuf, recvBuf,
+                                                    count, type, operation, root);
   });
 }
 
 HcclResult HcclReduceScatter(void* sendBuf, void* recvBuf, uint64_t recvCount,
                              HcclDataType dataType, HcclReduceOp op, HcclComm comm,
                              aclrtStream stream) {
-  return collective("HcclReduceScatter", comm, stream, [&](Checks& checks) -> Work {
+  return collective("HcclReduceScatter", comm, stream, [&](Checks& checks) {
     const DType type = checks.type("dataType", dataType);
     const ReduceOp operation = checks.op(op);
-    const std::int64_t elements = checks.count("recvCount", recvCount, type, checks.ranks());
-    const std::int64_t bytes = bytes_of(type, elements);
-    const Buffer send{"sendBuf", sendBuf, bytes * checks.ranks()}, recv{"recvBuf", recvBuf, bytes};
-    checks.given(send).given(recv).apart(recv, send,
-                                         is_part(recvBuf, sendBuf, bytes, checks.ranks()));
-    return [=](Context& context, Group& group) {
-      return weft::reduce_scatter(context, group, sendBuf, recvBuf, elements, type, operation);
-    };
+    return checked<ops::check_reduce_scatter, weft::reduce_scatter>(
+        checks, counted_by("recvCount"), sendBuf, recvBuf, recvCount, type, operation);
   });
 }
 
 HcclResult HcclReduceScatterV(void* sendBuf, const void* sendCounts, const void* sendDispls,
                               void* recvBuf, uint64_t recvCount, HcclDataType dataType,
                               HcclReduceOp op, HcclComm comm, aclrtStream stream) {
-  return collective("HcclReduceScatterV", comm, stream, [&](Checks& checks) -> Work {
+  return collective("HcclReduceScatterV", comm, stream, [&](Checks& checks) {
     const DType type = checks.type("dataType", dataType);
     const ReduceOp operation = checks.op(op);
-    const Numbers counts = checks.counts("sendCounts", sendCounts, checks.ranks(), type);
-    const Numbers offsets = checks.offsets("sendDispls", sendDispls, type);
-    const std::int64_t elements = checks.count("recvCount", recvCount, type);
-    checks.rule(HCCL_E_PARA, elements == of_rank(counts, checks),
-                "recvCount differs from this rank's number in sendCounts");
-    const Buffer send{"sendBuf", sendBuf, extent(counts, offsets, type)};
-    const Buffer recv{"recvBuf", recvBuf, bytes_of(type, elements)};
-    const bool in_place = begins(recvBuf, sendBuf, bytes_of(type, of_rank(offsets, checks)));
-    checks.given(send).given(recv).apart(recv, send, in_place);
-    return [=](Context& context, Group& group) {
-      return weft::reduce_scatterv(context, group, sendBuf, counts, offsets, recvBuf, type,
-                                   operation);
-    };
+    const CollectiveNames names{
+        .send = "sendBuf", .recv = "recvBuf", .counts = "sendCounts", .offsets = "sendDispls"};
+    const Numbers counts = checks.copy(names.counts, sendCounts, checks.ranks());
+    const Numbers offsets = checks.copy(names.offsets, sendDispls, checks.ranks());
+    check_own(checks, recvCount, counts, "recvCount differs from this rank's number in sendCounts");
+    return checked<ops::check_reduce_scatterv, weft::reduce_scatterv>(
+        checks, names, sendBuf, counts, offsets, recvBuf, type, operation);
   });
 }
 
 HcclResult HcclAllGather(void* sendBuf, void* recvBuf, uint64_t sendCount, HcclDataType dataType,
                          HcclComm comm, aclrtStream stream) {
-  return collective("HcclAllGather", comm, stream, [&](Checks& checks) -> Work {
+  return collective("HcclAllGather", comm, stream, [&](Checks& checks) {
     const DType type = checks.type("dataType", dataType);
-    const std::int64_t elements = checks.count("sendCount", sendCount, type, checks.ranks());
-    const std::int64_t bytes = bytes_of(type, elements);
-    const Buffer send{"sendBuf", sendBuf, bytes}, recv{"recvBuf", recvBuf, bytes * checks.ranks()};
-    checks.given(send).given(recv).apart(recv, send,
-                                         begins(sendBuf, recvBuf, checks.rank() * bytes));
-    return [=](Context& context, Group& group) {
-      return weft::allgather(context, group, sendBuf, recvBuf, elements, type);
-    };
+    return checked<ops::check_allgather, weft::allgather>(checks, counted_by("sendCount"), sendBuf,
+                                                          recvBuf, sendCount, type);
   });
 }
 
 HcclResult HcclAllGatherV(void* sendBuf, uint64_t sendCount, void* recvBuf, const void* recvCounts,
                           const void* recvDispls, HcclDataType dataType, HcclComm comm,
                           aclrtStream stream) {
-  return collective("HcclAllGatherV", comm, stream, [&](Checks& checks) -> Work {
+  return collective("HcclAllGatherV", comm, stream, [&](Checks& checks) {
     const DType type = checks.type("dataType", dataType);
-    const std::int64_t elements = checks.count("sendCount", sendCount, type);
-    const Numbers counts = checks.counts("recvCounts", recvCounts, checks.ranks(), type);
-    const Numbers offsets = checks.offsets("recvDispls", recvDispls, type);
-    checks.rule(HCCL_E_PARA, elements == of_rank(counts, checks),
-                "sendCount differs from this rank's number in recvCounts");
-    const Buffer send{"sendBuf", sendBuf, bytes_of(type, elements)};
-    const Buffer recv{"recvBuf", recvBuf, extent(counts, offsets, type)};
-    const bool in_place = begins(sendBuf, recvBuf, bytes_of(type, of_rank(offsets, checks)));
-    checks.given(send).given(recv).apart(recv, send, in_place);
-    return [=](Context& context, Group& group) {
-      return weft::allgatherv(context, group, sendBuf, recvBuf, counts, offsets, type);
-    };
+    const CollectiveNames names{
+        .send = "sendBuf", .recv = "recvBuf", .counts = "recvCounts", .offsets = "recvDispls"};
+    const Numbers counts = checks.copy(names.counts, recvCounts, checks.ranks());
+    const Numbers offsets = checks.copy(names.offsets, recvDispls, checks.ranks());
+    check_own(checks, sendCount, counts, "sendCount differs from this rank's number in recvCounts");
+    return checked<ops::check_allgatherv, weft::allgatherv>(checks, names, sendBuf, recvBuf, counts,
+                                                            offsets, type);
   });
 }
 
 HcclResult HcclBroadcast(void* buf, uint64_t count, HcclDataType dataType, uint32_t root,
                          HcclComm comm, aclrtStream stream) {
-  return collective("HcclBroadcast", comm, stream, [&](Checks& checks) -> Work {
+  return collective("HcclBroadcast", comm, stream, [&](Checks& checks) {
     const DType type = checks.type("dataType", dataType);
-    const int from = checks.rank("root", root);
-    const std::int64_t elements = checks.count("count", count, type);
-    checks.given({"buf", buf, bytes_of(type, elements)});
-    return [=](Context& context, Group& group) {
-      return weft::broadcast(context, group, buf, elements, type, from);
-    };
+    return checked<ops::check_broadcast, weft::broadcast>(checks, counted_by("count"), buf, count,
+                                                          type, root);
   });
 }
 
 HcclResult HcclScatter(void* sendBuf, void* recvBuf, uint64_t recvCount, HcclDataType dataType,
                        uint32_t root, HcclComm comm, aclrtStream stream) {
-  return collective("HcclScatter", comm, stream, [&](Checks& checks) -> Work {
+  return collective("HcclScatter", comm, stream, [&](Checks& checks) {
     const DType type = checks.type("dataType", dataType);
-    const int from = checks.rank("root", root);
-    const std::int64_t elements = checks.count("recvCount", recvCount, type, checks.ranks());
-    const std::int64_t bytes = bytes_of(type, elements);
-    const Buffer send{"sendBuf", sendBuf, bytes * checks.ranks()}, recv{"recvBuf", recvBuf, bytes};
-    if (checks.rank() == from) checks.given(send);
-    checks.given(recv);
-    if (checks.rank() == from)
-      checks.apart(recv, send, is_part(recvBuf, sendBuf, bytes, checks.ranks()));
-    return [=](Context& context, Group& group) {
-      return weft::scatter(context, group, sendBuf, recvBuf, elements, type, from);
-    };
+    return checked<ops::check_scatter, weft::scatter>(checks, counted_by("recvCount"), sendBuf,
+                                                      recvBuf, recvCount, type, root);
   });
 }
 
 HcclResult HcclSend(void* sendBuf, uint64_t count, HcclDataType dataType, uint32_t destRank,
                     HcclComm comm, aclrtStream stream) {
   return collective("HcclSend", comm, stream, [&](Checks& checks) {
-    return send_work(checks, sendBuf, count, dataType, destRank);
+    const DType type = checks.type("dataType", dataType);
+    return checked<ops::check_message, weft::send>(
+        checks, {.data = "sendBuf", .peer = "destRank", .batch = "HcclBatchSendRecv"}, sendBuf,
+        count, type, destRank);
   });
 }
 
 HcclResult HcclRecv(void* recvBuf, uint64_t count, HcclDataType dataType, uint32_t srcRank,
                     HcclComm comm, aclrtStream stream) {
   return collective("HcclRecv", comm, stream, [&](Checks& checks) {
-    return recv_work(checks, recvBuf, count, dataType, srcRank);
+    const DType type = checks.type("dataType", dataType);
+    return checked<ops::check_message, weft::recv>(
+        checks, {.data = "recvBuf", .peer = "srcRank", .batch = "HcclBatchSendRecv"}, recvBuf,
+        count, type, srcRank);
   });
 }
 
 HcclResult HcclBatchSendRecv(HcclSendRecvItem* sendRecvInfo, uint32_t itemNum, HcclComm comm,
                              aclrtStream stream) {
-  return collective("HcclBatchSendRecv", comm, stream, [&](Checks& checks) -> Work {
+  return collective("HcclBatchSendRecv", comm, stream, [&](Checks& checks) {
     checks.rule(HCCL_E_PTR, sendRecvInfo || itemNum == 0, "sendRecvInfo is null");
     std::vector<Message> messages;
     for (uint32_t i = 0; i < itemNum && checks.ok(); ++i)
       messages.push_back(read_message(checks, sendRecvInfo[i]));
-    check_apart(checks, messages);
-    return [messages = std::move(messages)](Context& context, Group& group) {
-      return weft::batch_send_recv(context, group, messages);
-    };
+    return checked<ops::check_batch_send_recv, weft::batch_send_recv>(
+        checks,
+        {.data = "buf of an item",
+         .count = "count of an item",
+         .peer = "remoteRank of an item",
+         .received = "buf of a HCCL_RECV item",
+         .other = "that of another"},
+        std::move(messages));
   });
 }
 
 HcclResult HcclAlltoAll(const void* sendBuf, uint64_t sendCount, HcclDataType sendType,
                         const void* recvBuf, uint64_t recvCount, HcclDataType recvType,
                         HcclComm comm, aclrtStream stream) {
-  return collective("HcclAlltoAll", comm, stream, [&](Checks& checks) -> Work {
+  return collective("HcclAlltoAll", comm, stream, [&](Checks& checks) {
     const DType type = common_type(checks, sendType, recvType);
     checks.rule(HCCL_E_PARA, sendCount == recvCount,
                 "sendCount and recvCount differ but must be the same");
-    const std::int64_t elements = checks.count("sendCount", sendCount, type, checks.ranks());
-    const std::int64_t bytes = bytes_of(type, elements) * checks.ranks();
-    const Buffer send{"sendBuf", sendBuf, bytes}, recv{"recvBuf", recvBuf, bytes};
-    checks.given(send).given(recv).apart(recv, send, sendBuf == recvBuf);
-    return [=, to = const_cast<void*>(recvBuf)](Context& context, Group& group) {
-      return weft::alltoall(context, group, sendBuf, to, elements, type);
-    };
+    return checked<ops::check_alltoall, weft::alltoall>(
+        checks, counted_by("sendCount"), sendBuf, const_cast<void*>(recvBuf), sendCount, type);
   });
 }
 
@@ -297,40 +241,33 @@ HcclResult HcclAlltoAllV(const void* sendBuf, const void* sendCounts, const void
                          HcclDataType sendType, const void* recvBuf, const void* recvCounts,
                          const void* rdispls, HcclDataType recvType, HcclComm comm,
                          aclrtStream stream) {
-  return collective("HcclAlltoAllV", comm, stream, [&](Checks& checks) -> Work {
+  return collective("HcclAlltoAllV", comm, stream, [&](Checks& checks) {
     const DType type = common_type(checks, sendType, recvType);
-    const Numbers out = checks.counts("sendCounts", sendCounts, checks.ranks(), type);
-    const Numbers from = checks.offsets("sdispls", sdispls, type);
-    const Numbers in = checks.counts("recvCounts", recvCounts, checks.ranks(), type);
-    const Numbers into = checks.offsets("rdispls", rdispls, type);
-    const Buffer send{"sendBuf", sendBuf, extent(out, from, type)};
-    const Buffer recv{"recvBuf", recvBuf, extent(in, into, type)};
-    checks.given(send).given(recv).apart(recv, send);
-    return [=, to = const_cast<void*>(recvBuf)](Context& context, Group& group) {
-      return weft::alltoallv(context, group, sendBuf, to, AlltoallvParts{out, from, in, into},
-                             type);
-    };
+    const CollectiveNames names{.send = "sendBuf",
+                                .recv = "recvBuf",
+                                .send_counts = "sendCounts",
+                                .send_offsets = "sdispls",
+                                .recv_counts = "recvCounts",
+                                .recv_offsets = "rdispls"};
+    CopiedParts parts{checks.copy(names.send_counts, sendCounts, checks.ranks()),
+                      checks.copy(names.send_offsets, sdispls, checks.ranks()),
+                      checks.copy(names.recv_counts, recvCounts, checks.ranks()),
+                      checks.copy(names.recv_offsets, rdispls, checks.ranks())};
+    return checked<ops::check_alltoallv, weft::alltoallv>(
+        checks, names, sendBuf, const_cast<void*>(recvBuf), std::move(parts), type);
   });
 }
 
 HcclResult HcclAlltoAllVC(const void* sendBuf, const void* sendCountMatrix, HcclDataType sendType,
                           const void* recvBuf, HcclDataType recvType, HcclComm comm,
                           aclrtStream stream) {
-  return collective("HcclAlltoAllVC", comm, stream, [&](Checks& checks) -> Work {
+  return collective("HcclAlltoAllVC", comm, stream, [&](Checks& checks) {
     const DType type = common_type(checks, sendType, recvType);
-    const std::int64_t ranks = checks.ranks(), rank = checks.rank();
-    const Numbers counts = checks.counts("sendCountMatrix", sendCountMatrix, ranks * ranks, type);
-    std::int64_t sent = 0, received = 0;
-    for (std::int64_t peer = 0; peer < ranks && checks.ok(); ++peer) {
-      sent += counts[static_cast<std::size_t>(rank * ranks + peer)];
-      received += counts[static_cast<std::size_t>(peer * ranks + rank)];
-    }
-    const Buffer send{"sendBuf", sendBuf, bytes_of(type, sent)};
-    const Buffer recv{"recvBuf", recvBuf, bytes_of(type, received)};
-    checks.given(send).given(recv).apart(recv, send);
-    return [=, to = const_cast<void*>(recvBuf)](Context& context, Group& group) {
-      return weft::alltoallvc(context, group, sendBuf, to, counts, type);
-    };
+    const CollectiveNames names{.send = "sendBuf", .recv = "recvBuf", .counts = "sendCountMatrix"};
+    const Numbers counts =
+        checks.copy(names.counts, sendCountMatrix, checks.ranks() * checks.ranks());
+    return checked<ops::check_alltoallvc, weft::alltoallvc>(
+        checks, names, sendBuf, const_cast<void*>(recvBuf), counts, type);
   });
 }
 

@@ -5,7 +5,7 @@
 #include <system_error>
 
 #include "base/clock.h"
-#include "base/pause.h"
+#include "base/stay_awake.h"
 
 namespace weft::cann {
 namespace {
@@ -18,22 +18,10 @@ thread_local bool this_thread_is_a_stream = false;
 constexpr std::int64_t kSpinNs = 2'000;
 // A stream without tasks: about what it costs to wake a sleeping thread. Staying awake longer could
 // not win.
-constexpr std::int64_t kAwakeIdleNs = 60'000;
+constexpr AwakeTimes kAwakeIdle{.spin_ns = kSpinNs, .most_ns = 60'000};
 // A program that waits for a stream has nothing else to do. Waking it costs 60 us on a virtual
 // machine, a quarter of a decode step.
-constexpr std::int64_t kAwakeWaitingNs = 1'000'000;
-
-/// Waits for `done` without sleeping, for at most that long.
-template <typename Done>
-void stay_awake(std::int64_t most_ns, Done&& done) {
-  const std::int64_t begin = now_ns();
-  for (std::int64_t now = begin; !done() && now < begin + most_ns; now = now_ns()) {
-    if (now < begin + kSpinNs)
-      cpu_pause();
-    else
-      std::this_thread::yield();
-  }
-}
+constexpr AwakeTimes kAwakeWaiting{.spin_ns = kSpinNs, .most_ns = 1'000'000};
 
 Error run_guarded(const Task& task) {
   try {
@@ -113,7 +101,7 @@ void Stream::work() {
 }
 
 bool Stream::next(Item& item) {
-  stay_awake(kAwakeIdleNs, [this] {
+  stay_awake(now_ns(), kAwakeIdle, [this] {
     return submitted_.load(std::memory_order_acquire) != finished_.load(std::memory_order_relaxed);
   });
   std::unique_lock lock(mutex_);
@@ -139,7 +127,7 @@ void Stream::finish(const Item& item, Error error) {
 Error Stream::synchronise(int timeout_ms) {
   const std::uint64_t wanted = submitted_.load(std::memory_order_acquire);
   const auto reached = [&] { return finished_.load(std::memory_order_acquire) >= wanted; };
-  if (timeout_ms != 0) stay_awake(kAwakeWaitingNs, reached);
+  if (timeout_ms != 0) stay_awake(now_ns(), kAwakeWaiting, reached);
   std::unique_lock lock(mutex_);
   const std::uint64_t aborts = aborts_;
   const auto over = [&] { return reached() || aborts_ != aborts; };

@@ -5,12 +5,10 @@
 // stores `taken` in its own segment. Each then rings the other's bell, but only if that one sleeps.
 // A rank may talk to several peers at once and sleeps for all of them on its one bell.
 #include <fmt/core.h>
-#include <sched.h>
 
 #include <algorithm>
 
 #include "base/clock.h"
-#include "base/pause.h"
 #include "comm/control_block.h"
 #include "comm/futex.h"
 #include "comm/group_state.h"
@@ -79,33 +77,16 @@ Status GroupState::run_mail(std::string_view op, MailWork& work) {
   start_deadline();
   while (true) {
     const std::int64_t begin_ns = now_ns();
-    Step step = advance_awake(work, begin_ns);
+    Step step = Step::kBlocked;
+    wait_awake(oversubscribed_, begin_ns, [&] {
+      step = work.advance();
+      return step != Step::kBlocked || poisoned();
+    });
     if (poisoned()) return health();
     if (step == Step::kDone) return {};
     if (step == Step::kFailed) return poison(work.failure());
     if (step == Step::kBlocked) WEFT_RETURN_IF_ERROR(sleep_for_mail(op, work, begin_ns));
   }
-}
-
-// Until something has moved, or it is time to sleep.
-Step GroupState::advance_awake(MailWork& work, std::int64_t begin_ns) const {
-  Step step = work.advance();
-  for (int i = 0; oversubscribed_ && step == Step::kBlocked && i < kYieldsOversubscribed; ++i) {
-    sched_yield();
-    step = work.advance();
-  }
-  std::int64_t waited = 0;
-  while (!oversubscribed_ && step == Step::kBlocked && waited < kYieldNs && !poisoned()) {
-    for (int i = 0; step == Step::kBlocked && i < 16; ++i) {
-      if (waited < kSpinNs)
-        cpu_pause();
-      else
-        sched_yield();
-      step = work.advance();
-    }
-    waited = now_ns() - begin_ns;
-  }
-  return step;
 }
 
 // Returns when something has moved, with an error when it never will.

@@ -186,7 +186,6 @@ class GroupState {
 
   PairBlock& pair(int owner, int peer) const;
   void ring(int peer) const;
-  MailWork::Step advance_awake(MailWork& work, std::int64_t begin_ns) const;
   Status sleep_for_mail(std::string_view op, MailWork& work, std::int64_t begin_ns);
   Status check_lost_partners(std::string_view op, MailWork& work);
 
@@ -196,8 +195,6 @@ class GroupState {
   void wake_everybody() const;
 
   Status wait_slowly(const Wait& wait);
-  /// Spins, then yields. True if the wait is over.
-  bool wait_awake(const Wait& wait) const;
   /// Sleeps in slices until the wait is over or has failed.
   Status wait_asleep(const Wait& wait);
   /// Poisons the group if a rank that is still needed has gone.

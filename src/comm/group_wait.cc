@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Waiting: spin, yield, sleep; what ends a wait early; and the words for it.
 #include <fmt/core.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <limits>
 
 #include "base/clock.h"
-#include "base/pause.h"
 #include "comm/control_block.h"
 #include "comm/futex.h"
 #include "comm/group_state.h"
@@ -55,32 +53,9 @@ bool GroupState::reached(const Wait& wait) const { return peek(wait.peer, wait.i
 
 Status GroupState::wait_slowly(const Wait& wait) {
   if (poisoned()) return health();
-  if (wait_awake(wait)) return poisoned() ? health() : Status();
+  const auto over = [&] { return reached(wait) || poisoned(); };
+  if (wait_awake(oversubscribed_, wait.begin_ns, over)) return poisoned() ? health() : Status();
   return wait_asleep(wait);
-}
-
-bool GroupState::wait_awake(const Wait& wait) const {
-  if (oversubscribed_) {
-    for (int i = 0; i < kYieldsOversubscribed; ++i) {
-      sched_yield();
-      if (reached(wait) || poisoned()) return true;
-    }
-    return false;
-  }
-  std::int64_t waited = 0;
-  while (waited < kSpinNs) {
-    for (int i = 0; i < 16; ++i) {  // the clock costs about as much as one pause
-      cpu_pause();
-      if (reached(wait)) return true;
-    }
-    waited = now_ns() - wait.begin_ns;
-  }
-  while (waited < kYieldNs) {
-    sched_yield();
-    if (reached(wait) || poisoned()) return true;
-    waited = now_ns() - wait.begin_ns;
-  }
-  return false;
 }
 
 Status GroupState::wait_asleep(const Wait& wait) {

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "base/stay_awake.h"
+
 namespace weft::internal {
 
 // A flag that is about to be set arrives within a cache miss or two (0.14 us on one socket); a peer
@@ -20,5 +22,12 @@ inline constexpr std::int64_t kSliceNs = 20'000'000;
 // Bounds how late a death is noticed: far below one second, yet the looks of 64 sleeping ranks (10
 // us each) take less than a hundredth of a core.
 inline constexpr std::int64_t kLookNs = 100'000'000;
+
+/// What a rank does before it sleeps, in a wait that began at `begin_ns`. Returns done().
+template <typename Done>
+bool wait_awake(bool oversubscribed, std::int64_t begin_ns, const Done& done) {
+  return oversubscribed ? yield_until(kYieldsOversubscribed, done)
+                        : stay_awake(begin_ns, {.spin_ns = kSpinNs, .most_ns = kYieldNs}, done);
+}
 
 }  // namespace weft::internal

@@ -20,6 +20,7 @@ namespace weft::ops {
 /// The first broken rule counts, those that come last after all others; only it gets a message.
 class Contract {
  public:
+  /// Messages begin with both, or with neither if the name is empty.
   Contract(std::string_view op, int rank) : op_(op), rank_(rank) {}
   /// Of an operator that knows no ranks.
   explicit Contract(std::string_view op) : op_(op) {}
@@ -49,6 +50,7 @@ class Contract {
 
  private:
   std::string prefix() const {
+    if (op_.empty()) return {};
     return rank_ < 0 ? fmt::format("{}: ", op_) : fmt::format("{} (rank {}): ", op_, rank_);
   }
 

@@ -10,6 +10,8 @@ namespace weft::ops {
 enum class Rule : std::uint16_t {
 #define WEFT_RULE(rule, ...) rule,
 #include "ops/rules.inc"
+// One numbering for all that Status::rule() can be.
+#include "ops/collectives/rules.inc"
 #undef WEFT_RULE
 };
 
@@ -20,6 +22,7 @@ enum class CannEntry {
   kWeightQuantMatmulAllReduce,
   kMatmulAllReduceAddRmsNorm,  ///< plain, Quant, WeightQuant and their Inplace forms
   kMatmulReduceScatter,
+  kHccl,  ///< HCCL's functions, in a table of their own
 };
 
 /// Status::rule() as CANN's status code; 0 if CANN has no such rule.

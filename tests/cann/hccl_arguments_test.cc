@@ -122,6 +122,8 @@ TEST_F(HcclArguments, Counts) {
     refused(HcclRecv(a, count, HCCL_DATA_TYPE_UINT64, 1, comm, stream));
     refused(HcclAlltoAll(a, count, kType, b, count, kType, comm, stream));
   }
+  expect(HCCL_E_PARA, HcclAllReduce(a, b, ~uint64_t{0}, kType, kOp, comm, stream),
+         "count is 18446744073709551615 but must be 0 to 72057594037927936");
   refused(HcclAlltoAll(a, 5, kType, b, 6, kType, comm, stream));
   refused(HcclReduceScatterV(a, &two, &from, b, 4, kType, kOp, comm, stream));
   refused(HcclAllGatherV(a, 4, b, &two, &from, kType, comm, stream));
@@ -192,6 +194,7 @@ TEST_F(HcclArguments, ItemsOfABatch) {
   refused(HCCL_E_PARA, {HCCL_RECV, b, kTooMany, kType, 1}, "count of an item");
   refused(HCCL_E_NOT_SUPPORT, {HCCL_RECV, b, 5, HCCL_DATA_TYPE_INT128, 1}, "dataType of an item");
   refused(HCCL_E_PARA, {HCCL_RECV, b, 5, kType, 2}, "remoteRank of an item");
+  refused(HCCL_E_PARA, {HCCL_RECV, b, 5, kType, ~0U}, "remoteRank of an item is 4294967295");
   refused(HCCL_E_PARA, {HCCL_RECV, a + 4, 5, kType, 1}, "overlaps");
 }
 

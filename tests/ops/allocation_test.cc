@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A planned call asks for no memory when it runs.
+// A planned call asks for no memory when it runs, nor does a collective.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <barrier>
 #include <cstdlib>
@@ -14,6 +15,7 @@
 #include "counted_memory.h"
 #include "operator_call.h"
 #include "thread_ranks.h"
+#include "weft/collectives.h"
 
 namespace weft::testing {
 namespace {
@@ -36,22 +38,21 @@ TEST(CountedMemory, SeesAllWaysToAsk) {
 class AllocationTest : public ::testing::TestWithParam<std::tuple<std::string, int, std::int64_t>> {
 };
 
-/// Heap and maps that `calls` calls on all ranks ask for, after the first.
-MemoryRequests requests_of(std::vector<Group>& groups, const OperatorCase& c, int threads,
-                           int calls) {
-  const Ranks data = make_ranks(c, static_cast<int>(groups.size()));
+/// Heap and maps that 5 calls on all ranks ask for, after the first. prepare(context, group) is a
+/// function that makes a rank's call and returns whether it worked.
+template <typename Prepare>
+MemoryRequests requests_of(std::vector<Group>& groups, int threads, const Prepare& prepare) {
   std::barrier together(std::ssize(groups));
   MemoryRequests before, after;
   std::atomic<bool> ok = true;
   on_all(groups, [&](Group& group) {
-    const RankData& mine = *data[static_cast<std::size_t>(group.rank())];
     Context context = Context::create({.threads = threads}).value();
-    auto planned = plan(context, group, c, mine);
-    bool all_ok = planned.ok() && (*planned)->run(mine).ok();
+    auto call = prepare(context, group);
+    bool all_ok = call();
     together.arrive_and_wait();
     if (group.rank() == 0) before = memory_requests();
     together.arrive_and_wait();
-    for (int i = 0; i < calls && all_ok; ++i) all_ok = (*planned)->run(mine).ok();
+    for (int i = 0; i < 5 && all_ok; ++i) all_ok = call();
     together.arrive_and_wait();
     if (group.rank() == 0) after = memory_requests();
     together.arrive_and_wait();
@@ -59,6 +60,16 @@ MemoryRequests requests_of(std::vector<Group>& groups, const OperatorCase& c, in
   });
   EXPECT_TRUE(ok);
   return {after.heap - before.heap, after.maps - before.maps};
+}
+
+MemoryRequests requests_of(std::vector<Group>& groups, const OperatorCase& c, int threads) {
+  const Ranks data = make_ranks(c, static_cast<int>(groups.size()));
+  return requests_of(groups, threads, [&](Context& context, Group& group) {
+    const RankData& mine = *data[static_cast<std::size_t>(group.rank())];
+    return [&mine, planned = plan(context, group, c, mine)] {
+      return planned.ok() && (*planned)->run(mine).ok();
+    };
+  });
 }
 
 TEST_P(AllocationTest, RunAsksForNothing) {
@@ -80,10 +91,35 @@ TEST_P(AllocationTest, RunAsksForNothing) {
           (!c.op().traits().nz_weights || c.operands.row->x2 == DType::kInt4))
         continue;
       SCOPED_TRACE(c.text(2));
-      const MemoryRequests requests = requests_of(groups, c, threads, 5);
+      const MemoryRequests requests = requests_of(groups, c, threads);
       EXPECT_EQ(requests.heap, 0);
       EXPECT_EQ(requests.maps, 0);
     }
+}
+
+TEST(CollectiveAllocation, CallsAskForNothing) {
+  if (!counts_memory()) GTEST_SKIP() << "a sanitizer has the allocator";
+  std::vector<Group> groups = make_groups("loopback", 2, operator_group_options());
+  const MemoryRequests requests = requests_of(groups, 2, [](Context& context, Group& group) {
+    std::vector<float> send(200'000, 1), recv(200'000);
+    return [&, send, recv]() mutable {
+      constexpr DType kType = DType::kFloat32;
+      const std::array<std::int64_t, 2> counts{3, 5}, offsets{0, 9};
+      void* const s = send.data();
+      void* const r = recv.data();
+      return allreduce(context, group, s, r, 200'000, kType).ok() &&
+             weft::reduce(context, group, s, r, 7, kType, ReduceOp::kMax, 1).ok() &&
+             reduce_scatter(context, group, s, r, 100'000, kType).ok() &&
+             reduce_scatterv(context, group, s, counts, offsets, r, kType).ok() &&
+             allgather(context, group, s, r, 100'000, kType).ok() &&
+             allgatherv(context, group, s, r, counts, offsets, kType).ok() &&
+             broadcast(context, group, s, 7, kType, 0).ok() &&
+             scatter(context, group, s, r, 7, kType, 1).ok() &&
+             alltoall(context, group, s, r, 100'000, kType).ok();
+    };
+  });
+  EXPECT_EQ(requests.heap, 0);
+  EXPECT_EQ(requests.maps, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, AllocationTest,

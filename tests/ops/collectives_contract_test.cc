@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/rules.h"
 #include "thread_ranks.h"
 #include "weft/collectives.h"
 
@@ -238,6 +239,9 @@ void expect_refused(const std::vector<Refusal>& refusals) {
       EXPECT_THAT(status.message(), HasSubstr(refusals[i].message)) << i;
       EXPECT_THAT(status.message(), HasSubstr(" (rank 0): ")) << i;
       EXPECT_TRUE(memory.untouched()) << i;
+      // HCCL's functions refuse the same, by the same rules.
+      EXPECT_GT(ops::cann_code(static_cast<ops::Rule>(status.rule()), ops::CannEntry::kHccl), 0)
+          << i << status.to_string();
     }
     // Nothing of it has reached the other rank.
     Memory memory;

@@ -1,61 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a rank can get wrong by itself in a collective.
+// What a rank can get wrong by itself in a collective: the rules of rules.inc, for each of the
+// functions of weft/collectives.h and for whoever calls them under other names.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <string_view>
 
-#include "ops/contract.h"
 #include "weft/collectives.h"
 
 namespace weft::ops {
 
-/// Memory of a caller.
-struct Bytes {
-  std::string_view name;
-  const void* data;
-  std::int64_t size;
+/// What messages call the arguments: as weft/collectives.h does, unless a front end says otherwise.
+struct CollectiveNames {
+  std::string_view send = "send", recv = "recv", buffer = "buffer", data = "data";
+  std::string_view count = "count", root = "root", peer = "peer";
+  std::string_view counts = "counts", offsets = "offsets";
+  std::string_view send_counts = "send_counts", send_offsets = "send_offsets";
+  std::string_view recv_counts = "recv_counts", recv_offsets = "recv_offsets";
+  std::string_view received = "data of a kRecv", other = "data of another message";
+  std::string_view batch = "batch_send_recv";
+};
+inline constexpr CollectiveNames kCollectiveNames{};
+
+/// Who has to read the messages.
+struct Caller {
+  const Group& group;
+  std::string_view op;  ///< what they begin with; empty if the front end sees to that
+  const CollectiveNames& names = kCollectiveNames;
+  bool unsigned_numbers = false;  ///< negative numbers are unsigned ones, and too large
 };
 
-/// The most elements of a buffer; an offset may be as far again.
-std::int64_t most_elements(DType dtype);
-/// Bytes from the start of a buffer to the end of its last part.
-std::int64_t extent(std::span<const std::int64_t> counts, std::span<const std::int64_t> offsets,
-                    DType dtype);
-/// `part` begins `bytes` behind the beginning of `whole`; either may be null.
-bool begins(const void* part, const void* whole, std::int64_t bytes);
-/// `part` is one of `parts` equal parts of `whole`.
-bool is_part(const void* part, const void* whole, std::int64_t bytes, int parts);
-bool overlap(const Bytes& a, const Bytes& b);
+// The first rule that the arguments of the function of that name break. Allocates nothing if none.
 
-class CollectiveContract {
- public:
-  CollectiveContract(std::string_view op, const Group& group, DType dtype);
-
-  /// The type can be moved, or reduced.
-  CollectiveContract& moves();
-  CollectiveContract& reduces(ReduceOp op);
-  CollectiveContract& rank(std::string_view name, int value);
-  CollectiveContract& other_rank(std::string_view name, int value);
-  /// One count; `parts` of them stay below 2^58 bytes.
-  CollectiveContract& count(std::int64_t count, int parts);
-  /// `wanted` counts, none negative, that all together stay below 2^58 bytes.
-  CollectiveContract& counts(std::string_view name, std::span<const std::int64_t> counts,
-                             std::int64_t wanted);
-  /// One for each rank, none negative.
-  CollectiveContract& offsets(std::string_view name, std::span<const std::int64_t> offsets);
-  /// Not null, unless there is nothing in it.
-  CollectiveContract& given(const Bytes& buffer);
-  CollectiveContract& apart(const Bytes& a, const Bytes& b);
-
-  const Status& status() const { return contract_.status(); }
-  bool ok() const { return contract_.ok(); }
-
- private:
-  Contract contract_;
-  int ranks_;
-  DType dtype_;
-};
+Status check_allreduce(const Caller& caller, const void* send, const void* recv, std::int64_t count,
+                       DType dtype, ReduceOp op);
+Status check_reduce(const Caller& caller, const void* send, const void* recv, std::int64_t count,
+                    DType dtype, ReduceOp op, int root);
+Status check_reduce_scatter(const Caller& caller, const void* send, const void* recv,
+                            std::int64_t count, DType dtype, ReduceOp op);
+Status check_reduce_scatterv(const Caller& caller, const void* send,
+                             std::span<const std::int64_t> counts,
+                             std::span<const std::int64_t> offsets, const void* recv, DType dtype,
+                             ReduceOp op);
+Status check_allgather(const Caller& caller, const void* send, const void* recv, std::int64_t count,
+                       DType dtype);
+Status check_allgatherv(const Caller& caller, const void* send, const void* recv,
+                        std::span<const std::int64_t> counts, std::span<const std::int64_t> offsets,
+                        DType dtype);
+Status check_broadcast(const Caller& caller, const void* buffer, std::int64_t count, DType dtype,
+                       int root);
+Status check_scatter(const Caller& caller, const void* send, const void* recv, std::int64_t count,
+                     DType dtype, int root);
+Status check_alltoall(const Caller& caller, const void* send, const void* recv, std::int64_t count,
+                      DType dtype);
+Status check_alltoallv(const Caller& caller, const void* send, const void* recv,
+                       const AlltoallvParts& parts, DType dtype);
+Status check_alltoallvc(const Caller& caller, const void* send, const void* recv,
+                        std::span<const std::int64_t> counts, DType dtype);
+/// send and recv.
+Status check_message(const Caller& caller, const void* data, std::int64_t count, DType dtype,
+                     int peer);
+Status check_batch_send_recv(const Caller& caller, std::span<const Message> messages);
 
 }  // namespace weft::ops

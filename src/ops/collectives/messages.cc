@@ -149,38 +149,16 @@ class Exchange final : public internal::MailWork {
   Status failure_;
 };
 
-Status check(std::string_view op, const Group& group, std::span<const Message> messages) {
-  const auto bytes = [](const Message& m) { return bytes_of(m.dtype, m.count); };
-  for (const Message& m : messages) {
-    ops::CollectiveContract contract(op, group, m.dtype);
-    contract.moves().count(m.count, 1).rank("peer", m.peer);
-    if (contract.ok()) contract.given({"data", m.data, bytes(m)});
-    WEFT_RETURN_IF_ERROR(contract.status());
-  }
-  for (const Message& m : messages)
-    for (const Message& other : messages) {
-      if (m.kind != Kind::kRecv || &m == &other) continue;
-      ops::CollectiveContract contract(op, group, m.dtype);
-      contract.apart({"data of a kRecv", m.data, bytes(m)},
-                     {"data of another message", other.data, bytes(other)});
-      WEFT_RETURN_IF_ERROR(contract.status());
-    }
-  return {};
-}
-
 Status exchange(Context& context, Group& group, std::string_view op,
                 std::span<const Message> messages) {
-  WEFT_RETURN_IF_ERROR(check(op, group, messages));
   Exchange work(context.state(), group.state(), op);
   for (const Message& message : messages) work.add(message);
   return group.state().run_mail(op, work);
 }
 
-/// A message to itself would never be taken: this rank is busy sending it.
 Status alone(Context& context, Group& group, std::string_view op, const Message& message) {
-  ops::CollectiveContract contract(op, group, message.dtype);
   WEFT_RETURN_IF_ERROR(
-      contract.rank("peer", message.peer).other_rank("peer", message.peer).status());
+      ops::check_message({group, op}, message.data, message.count, message.dtype, message.peer));
   return exchange(context, group, op, {&message, 1});
 }
 
@@ -196,7 +174,9 @@ Status recv(Context& context, Group& group, void* data, std::int64_t count, DTyp
 }
 
 Status batch_send_recv(Context& context, Group& group, std::span<const Message> messages) {
-  return exchange(context, group, "batch_send_recv", messages);
+  constexpr std::string_view kOp = "batch_send_recv";
+  WEFT_RETURN_IF_ERROR(ops::check_batch_send_recv({group, kOp}, messages));
+  return exchange(context, group, kOp, messages);
 }
 
 }  // namespace weft
