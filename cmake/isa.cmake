@@ -16,6 +16,11 @@ function(weft_isa_sources isa)
   endif()
   list(TRANSFORM ARGN PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/" OUTPUT_VARIABLE files)
   target_sources(weft_internal PRIVATE ${files})
+  set(level -O3)
+  if(isa STREQUAL scalar)
+    set(level -O2)  # plain loops for CPUs without AVX2, where -O3 takes twice as long to compile
+  endif()
   set_property(SOURCE ${files} TARGET_DIRECTORY weft_internal APPEND PROPERTY COMPILE_OPTIONS
-    ${WEFT_ISA_FLAGS_${isa}} -ffp-contract=off $<$<CONFIG:Release>:-O3>)
+    ${WEFT_ISA_FLAGS_${isa}} -ffp-contract=off $<$<CONFIG:Release>:${level}>)
+  set_property(SOURCE ${files} TARGET_DIRECTORY weft_internal PROPERTY SKIP_PRECOMPILE_HEADERS ON)  # other flags
 endfunction()

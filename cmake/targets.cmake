@@ -3,6 +3,7 @@
 add_library(weft_options INTERFACE)
 target_compile_options(weft_options INTERFACE -Wall -Wextra -Wno-missing-field-initializers
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # GCC 12 reports std::string concatenation (its bug 105651)
+  $<$<CXX_COMPILER_ID:GNU>:--param=ggc-min-heapsize=393216>  # KiB: no garbage collection in files of our size, 5 % of the time
   $<$<BOOL:${WEFT_WARNINGS_AS_ERRORS}>:-Werror>)
 if(WEFT_SANITIZE)
   target_compile_options(weft_options INTERFACE -fsanitize=${WEFT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
@@ -21,24 +22,30 @@ function(weft_sources)
   target_sources(weft_internal PRIVATE ${files})
 endfunction()
 
-# weft_test_code(target): what tests and the libraries they share have in common. GoogleTest's headers are compiled once
-# for all of them: they are most of what a test file takes to compile.
+# weft_test_code(target [OPTIMISED]): what tests and the libraries they share have in common. GoogleTest's headers are most of
+# what a test file takes to compile: they are compiled once for all, without optimisation, as what includes them must be.
+# OPTIMISED is for files whose loops make data and compute what is expected of it, and for tests that run for seconds.
 function(weft_test_code target)
-  weft_optimise(${target} -O0)
-  if(NOT TARGET weft_test_headers)
-    add_library(weft_test_headers OBJECT ${PROJECT_SOURCE_DIR}/tests/headers.cc)
-    target_link_libraries(weft_test_headers PRIVATE weft_options GTest::gtest GTest::gmock fmt::fmt)
-    weft_optimise(weft_test_headers -O0)
-    target_precompile_headers(weft_test_headers PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/core.h> <algorithm> <atomic>
-      <chrono> <cstdint> <cstring> <functional> <memory> <optional> <random> <span> <string> <thread> <vector>)
+  if("OPTIMISED" IN_LIST ARGN)
+    weft_optimise(${target} -O1)
+  else()
+    weft_optimise(${target} -O0)
+    target_precompile_headers(${target} REUSE_FROM weft_test_headers)
   endif()
-  target_precompile_headers(${target} REUSE_FROM weft_test_headers)
 endfunction()
+if(WEFT_BUILD_TESTS)
+  add_library(weft_test_headers OBJECT tests/headers.cc)
+  target_link_libraries(weft_test_headers PRIVATE weft_options GTest::gtest GTest::gmock fmt::fmt)
+  weft_optimise(weft_test_headers -O0)
+  target_precompile_headers(weft_test_headers PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/core.h> <algorithm> <atomic>
+    <chrono> <cstdint> <cstring> <functional> <memory> <optional> <random> <span> <string> <thread> <vector>)
+endif()
 
-# weft_test(name LABELS label... SOURCES file.cc ...): one GoogleTest program that sees the library's internals.
+# weft_test(name [OPTIMISED] [IDLE] LABELS label... SOURCES file.cc ...): one GoogleTest program that sees the library's
+# internals. Tests with several ranks have the machine for themselves, unless they are IDLE: waiting for deadlines.
 # Internals are hidden in the shared library, so tests link the same objects statically.
 function(weft_test name)
-  cmake_parse_arguments(arg "" "TIMEOUT" "LABELS;SOURCES;LIBRARIES;ENVIRONMENT" ${ARGN})
+  cmake_parse_arguments(arg "OPTIMISED;IDLE" "TIMEOUT" "LABELS;SOURCES;LIBRARIES;ENVIRONMENT" ${ARGN})
   if(NOT arg_LABELS)
     message(FATAL_ERROR "test ${name} has no label")
   endif()
@@ -47,7 +54,14 @@ function(weft_test name)
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE weft_internal GTest::gtest GTest::gmock GTest::gtest_main ${arg_LIBRARIES})
-  weft_test_code(${name})
+  if(arg_OPTIMISED)
+    weft_test_code(${name} OPTIMISED)
+  else()
+    weft_test_code(${name})
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT "${arg_ENVIRONMENT}")
+  if(arg_LABELS MATCHES "ranks:" AND NOT arg_IDLE)
+    set_tests_properties(${name} PROPERTIES PROCESSORS 2)
+  endif()
 endfunction()

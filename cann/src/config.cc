@@ -5,12 +5,13 @@
 
 #include <charconv>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/env.h"
+#include "json_value.h"
 
 namespace weft::cann {
 namespace {
@@ -46,12 +47,11 @@ Result<std::vector<int>> read_devices() {
 Error read_config(const char* path, MessageScope& scope) {
   std::ifstream file(path);
   if (!file) return {ACL_ERROR_INVALID_FILE, fmt::format("cannot read the file {}", path)};
-  // Neither exceptions nor comments.
-  const auto json = nlohmann::json::parse(file, nullptr, false, false);
-  if (!json.is_object()) return {ACL_ERROR_PARSE_FILE, fmt::format("{} is no JSON object", path)};
-  const auto mode = json.find("err_msg_mode");
-  if (mode == json.end()) return {};
-  const std::string text = mode->is_string() ? mode->get<std::string>() : mode->dump();
+  const std::optional<JsonValue> json = JsonValue::read_object(file);
+  if (!json) return {ACL_ERROR_PARSE_FILE, fmt::format("{} is no JSON object", path)};
+  const JsonValue mode = json->at("err_msg_mode");
+  if (!mode.exists()) return {};
+  const std::string text = mode.text();
   if (text != "0" && text != "1")
     return {ACL_ERROR_FILE_ATTR_INVALID,
             fmt::format("{}: err_msg_mode is {} but must be \"0\" or \"1\"", path, text)};

@@ -8,47 +8,35 @@
 #include <fstream>
 #include <iterator>
 #include <map>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string_view>
 
 #include "comm/options.h"
 #include "hccl_call.h"
+#include "json_value.h"
 
 namespace weft::cann {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr std::size_t kMostPathBytes = 4096;
 constexpr int kMostDevice = 1 << 20;
 
-/// One value of the file, with its path for messages.
-class Value {
+/// One value of the file, and what a table must have there.
+class Value : public JsonValue {
  public:
-  Value(const Json* json, std::string path) : json_(json), path_(std::move(path)) {}
-
-  bool exists() const { return json_ != nullptr; }
-  Value at(const char* key) const {
-    const bool has = json_ && json_->is_object() && json_->contains(key);
-    return {has ? &(*json_)[key] : nullptr, path_.empty() ? key : path_ + '.' + key};
-  }
-  Value at(std::size_t i) const { return {&(*json_)[i], fmt::format("{}[{}]", path_, i)}; }
-  std::size_t size() const { return json_->size(); }
-  /// Strings as they are; the rest as JSON.
-  std::string text() const {
-    if (!json_) return {};
-    return json_->is_string() ? json_->get<std::string>() : json_->dump(-1, ' ', false, kReplace);
+  Value(JsonValue value) : JsonValue(std::move(value)) {}
+  template <typename Key>
+  Value at(Key key) const {
+    return JsonValue::at(key);
   }
 
   Error wrong(std::string_view wanted) const {
-    return {HCCL_E_PARA, json_
-                             ? fmt::format("{} is \"{:.60}\" but must be {}", path_, text(), wanted)
-                             : fmt::format("{} is missing; it must be {}", path_, wanted)};
+    return {HCCL_E_PARA,
+            exists() ? fmt::format("{} is \"{:.60}\" but must be {}", path(), text(), wanted)
+                     : fmt::format("{} is missing; it must be {}", path(), wanted)};
   }
-  Error list() const {
-    return json_ && json_->is_array() && !json_->empty() ? Error() : wrong("a list of objects");
-  }
+  Error list() const { return is_list() && size() > 0 ? Error() : wrong("a list of objects"); }
   /// A number, which tables also write as a string.
   Error number(int end, int& value) const {
     const std::string digits = text();
@@ -60,16 +48,11 @@ class Value {
   Error one_of(std::initializer_list<std::string_view> wanted) const {
     std::string list;
     for (const std::string_view option : wanted) {
-      if (json_ && text() == option) return {};
+      if (exists() && text() == option) return {};
       list += fmt::format("{}\"{}\"", list.empty() ? "" : " or ", option);
     }
     return wrong(list);
   }
-
- private:
-  static constexpr auto kReplace = Json::error_handler_t::replace;
-  const Json* json_;
-  std::string path_;
 };
 
 Error check_servers(const Value& root) {
@@ -107,8 +90,7 @@ Error read_ranks(const Value& devices, std::vector<int>& device_of_rank) {
   return {};
 }
 
-Error read_table(const Json& json, RankTable& table) {
-  const Value root(&json, "");
+Error read_table(const Value& root, RankTable& table) {
   Error error = root.at("version").one_of({"1.0", "1.2"});
   if (error.ok()) error = root.at("status").one_of({"completed"});
   if (error.ok()) error = check_servers(root);
@@ -135,11 +117,9 @@ Error read_rank_table(const char* path, RankTable& table) {
             fmt::format("the path of the rank table has more than {} bytes", kMostPathBytes)};
   std::ifstream file(path);
   if (!file) return {HCCL_E_OPEN_FILE_FAILURE, fmt::format("cannot read the rank table {}", path)};
-  // Neither exceptions nor comments.
-  const Json json = Json::parse(file, nullptr, false, false);
-  if (!json.is_object())
-    return {HCCL_E_PARA, fmt::format("the rank table {} is no JSON object", path)};
-  Error error = read_table(json, table);
+  const std::optional<JsonValue> root = JsonValue::read_object(file);
+  if (!root) return {HCCL_E_PARA, fmt::format("the rank table {} is no JSON object", path)};
+  Error error = read_table(*root, table);
   if (!error.ok()) error.message = fmt::format("the rank table {}: {}", path, error.message);
   return error;
 }

@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <random>
 
 #include "base/float16.h"
+#include "files/json.h"
 #include "files/npy.h"
 #include "ops/matmul_allreduce_add_rmsnorm/reference.h"
 #include "weft_tool.h"
@@ -190,16 +190,16 @@ TEST_F(WeftRunTest, RandomDataTraceAndJson) {
       weft({"run", kOp, "--ranks", "2", "--random", "2x33x64:64x48", "--row", "A6", "--repeat", "3",
             "--antiquant-group-size", "32", "--trace", trace, "--timeline", picture, "--json"});
   ASSERT_EQ(ran.exit_code, 0) << ran.err;
-  const auto json = nlohmann::json::parse(ran.out);
-  EXPECT_EQ(json["ranks"], 2);
-  EXPECT_EQ(json["m"], 66);
-  EXPECT_EQ(json["x2"], "int8 (64, 48)");
+  const auto json = tools::JsonValue::parse(ran.out);
+  EXPECT_EQ(json["ranks"].integer(), 2);
+  EXPECT_EQ(json["m"].integer(), 66);
+  EXPECT_EQ(json["x2"].string(), "int8 (64, 48)");
   EXPECT_EQ(json["seconds"].size(), 3u);
-  EXPECT_GT(json["median_seconds"].get<double>(), 0);
-  const auto events = nlohmann::json::parse(read_file(trace))["traceEvents"];
+  EXPECT_GT(json["median_seconds"].number(), 0);
+  const auto events = tools::JsonValue::parse(read_file(trace))["traceEvents"];
   bool gemm[2] = {};
-  for (const auto& event : events)
-    if (event["name"] == "gemm") gemm[event["tid"].get<int>()] = true;
+  for (std::size_t i = 0; i < events.size(); ++i)
+    if (events[i]["name"].string() == "gemm") gemm[events[i]["tid"].integer()] = true;
   EXPECT_TRUE(gemm[0] && gemm[1]);
   EXPECT_THAT(read_file(picture), HasSubstr(">rank 1<"));
 }

@@ -70,7 +70,12 @@ RowError check_row(const AddRmsNormArgs& a, std::int64_t row) {
   const double relative = (1 + u) * (1 + u) * (1 + 0x1p-24) * (1 + r.relative_error) - 1;
   for (std::int64_t j = 0; j < n; ++j) {
     const double gamma = element_value(a.gamma, row_start(a.gamma, a.gamma.rank(), j));
-    const double want = sum[static_cast<size_t>(j)] * r.value * gamma;
+    const double normalised = sum[static_cast<size_t>(j)] * r.value;
+    const double want = normalised * gamma;
+    // What is rounded to zero before it meets an infinite gamma makes a nan.
+    if (std::isinf(gamma) && std::fabs(normalised) <= 1.01 * slack &&
+        std::isnan(element_value(y, y_at + j)))
+      continue;
     const double bound = relative * std::fabs(want) + slack * (1 + std::fabs(gamma)) * 1.01;
     error.add(share_of_bound(element_value(y, y_at + j), want, bound, largest), "y");
   }

@@ -54,19 +54,21 @@ struct Numbers {
   double copy;   // bytes per second of one core
 };
 
-std::vector<JsonField> json_fields(const Case& made, const Numbers& numbers) {
-  std::vector<JsonField> fields = {{"row", std::string(made.row->name)}};
+Json to_json(const LaunchOptions& launch, const Case& made, const std::vector<RankReport>& reports,
+             const Numbers& numbers) {
+  Json all = job_json(made.op(), launch, reports);
+  all.set("row", made.row->name);
   if (numbers.separate > 0) {
-    fields.emplace_back("gemm_seconds", numbers.gemm);
-    fields.emplace_back("separate_seconds", numbers.separate);
-    fields.emplace_back("speed_up_over_separate", numbers.separate / numbers.fused);
+    all.set("gemm_seconds", numbers.gemm);
+    all.set("separate_seconds", numbers.separate);
+    all.set("speed_up_over_separate", numbers.separate / numbers.fused);
   }
-  fields.emplace_back("peak_name", numbers.peak_name);
-  if (made.op().traits().matmul) fields.emplace_back("peak_gflops", numbers.peak * 1e-9);
-  fields.emplace_back("share_of_peak", numbers.work / numbers.fused / numbers.peak);
-  fields.emplace_back("bytes_moved_per_rank", numbers.bytes);
-  fields.emplace_back("copy_bytes_per_second", numbers.copy);
-  return fields;
+  all.set("peak_name", numbers.peak_name);
+  if (made.op().traits().matmul) all.set("peak_gflops", numbers.peak * 1e-9);
+  all.set("share_of_peak", numbers.work / numbers.fused / numbers.peak);
+  all.set("bytes_moved_per_rank", numbers.bytes);
+  all.set("copy_bytes_per_second", numbers.copy);
+  return all;
 }
 
 void print_text(const Arguments& arguments, const Case& made,
@@ -157,7 +159,7 @@ Status bench_operator(Arguments& arguments) {
   WEFT_RETURN_IF_ERROR(write_trace_files(arguments.trace, *op, launch, reports));
   WEFT_ASSIGN_OR_RETURN(const Numbers numbers, make_numbers(reports, made, isa));
   if (arguments.json) {
-    fmt::print("{}\n", job_json(made.op(), launch, reports, json_fields(made, numbers)));
+    fmt::print("{}\n", to_json(launch, made, reports, numbers).text(2));
   } else {
     print_text(arguments, made, reports, numbers);
   }

@@ -3,11 +3,11 @@
 #include <fmt/core.h>
 
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "base/topology.h"
 #include "commands/commands.h"
 #include "commands/options.h"
+#include "files/json.h"
 #include "jobs/machine.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/rows/rows.h"
@@ -15,8 +15,6 @@
 
 namespace weft::tools {
 namespace {
-
-using nlohmann::ordered_json;
 
 struct Arguments {
   bool measure = false, json = false;
@@ -26,54 +24,66 @@ struct Arguments {
 constexpr DType kGemmTypes[] = {DType::kFloat16, DType::kBFloat16, DType::kInt8};
 constexpr DType kRowTypes[] = {DType::kFloat16, DType::kBFloat16};
 
-ordered_json topology_json() {
+Json topology_json() {
   const Topology& t = topology();
-  return {{"cpu", t.cpu_model},
-          {"packages", t.packages},
-          {"cores", t.cores},
-          {"hardware_threads", t.hardware_threads},
-          {"numa_nodes", t.numa_nodes},
-          {"l1d_bytes", t.l1d_bytes},
-          {"l2_bytes", t.l2_bytes},
-          {"l3_bytes", t.l3_bytes},
-          {"memory_bytes", t.memory_bytes},
-          {"usable_cpus", t.usable_cpus}};
+  return Json::object({{"cpu", t.cpu_model},
+                       {"packages", t.packages},
+                       {"cores", t.cores},
+                       {"hardware_threads", t.hardware_threads},
+                       {"numa_nodes", t.numa_nodes},
+                       {"l1d_bytes", t.l1d_bytes},
+                       {"l2_bytes", t.l2_bytes},
+                       {"l3_bytes", t.l3_bytes},
+                       {"memory_bytes", t.memory_bytes},
+                       {"usable_cpus", t.usable_cpus}});
 }
 
-ordered_json isa_json(isa::Set used) {
-  ordered_json list = ordered_json::array();
+/// Empty if it is used.
+std::string_view why_not_used(const isa::Row& row, isa::Set used) {
+  if (!row.available) return row.reason;
+  return row.bit & used ? "" : "capped by --isa or WEFT_ISA";
+}
+
+Json isa_json(isa::Set used) {
+  Json list = Json::list();
   for (const isa::Row& row : isa::rows()) {
-    ordered_json entry = {{"name", row.name}, {"used", (row.bit & used) != 0}};
-    if (!row.available) {
-      entry["reason"] = row.reason;
-    } else if ((row.bit & used) == 0) {
-      entry["reason"] = "capped by --isa or WEFT_ISA";
-    }
-    list.push_back(std::move(entry));
+    Json entry = Json::object({{"name", row.name}, {"used", (row.bit & used) != 0}});
+    if (const std::string_view reason = why_not_used(row, used); !reason.empty())
+      entry.set("reason", reason);
+    list.push(entry);
   }
   return list;
 }
 
-ordered_json kernels_json(isa::Set used) {
-  ordered_json list = ordered_json::array();
-  for (DType type : kGemmTypes) {
+struct KernelRow {
+  std::string family, dtype, name;
+};
+
+std::vector<KernelRow> kernel_rows(isa::Set used) {
+  std::vector<KernelRow> rows;
+  for (DType type : kGemmTypes)
     if (const gemm::Kernel* kernel = gemm::select(type, used))
-      list.push_back({{"family", "gemm"}, {"dtype", to_string(type)}, {"kernel", kernel->name}});
-  }
+      rows.push_back({"gemm", std::string(to_string(type)), std::string(kernel->name)});
   for (DType type : kRowTypes)
-    list.push_back({{"family", "rows"},
-                    {"dtype", to_string(type)},
-                    {"kernel", rows::select(type, used).name}});
+    rows.push_back(
+        {"rows", std::string(to_string(type)), std::string(rows::select(type, used).name)});
+  return rows;
+}
+
+Json kernels_json(isa::Set used) {
+  Json list = Json::list();
+  for (const KernelRow& row : kernel_rows(used))
+    list.push(Json::object({{"family", row.family}, {"dtype", row.dtype}, {"kernel", row.name}}));
   return list;
 }
 
-ordered_json machine_json(const Machine& machine) {
-  ordered_json peaks = ordered_json::array();
+Json machine_json(const Machine& machine) {
+  Json peaks = Json::list();
   for (const peak::Peak& p : machine.peaks)
-    peaks.push_back({{"name", p.name}, {"ops_per_second", p.ops_per_second}});
-  return {{"compute", std::move(peaks)},
-          {"read_bytes_per_second", machine.bandwidth.read},
-          {"copy_bytes_per_second", machine.bandwidth.copy}};
+    peaks.push(Json::object({{"name", p.name}, {"ops_per_second", p.ops_per_second}}));
+  return Json::object({{"compute", peaks},
+                       {"read_bytes_per_second", machine.bandwidth.read},
+                       {"copy_bytes_per_second", machine.bandwidth.copy}});
 }
 
 void print_topology() {
@@ -108,20 +118,22 @@ int info(const Arguments& arguments) {
     if (!measured.ok()) return report_failure(measured.status());
     machine = std::move(measured).value();
   }
-  const ordered_json isas = isa_json(*used), kernels = kernels_json(*used);
   if (arguments.json) {
-    ordered_json all = {{"topology", topology_json()}, {"isa", isas}, {"kernels", kernels}};
-    if (arguments.measure) all["peaks_of_one_core"] = machine_json(machine);
-    fmt::print("{}\n", all.dump(2));
+    Json all = Json::object({{"topology", topology_json()},
+                             {"isa", isa_json(*used)},
+                             {"kernels", kernels_json(*used)}});
+    if (arguments.measure) all.set("peaks_of_one_core", machine_json(machine));
+    fmt::print("{}\n", all.text(2));
     return 0;
   }
   print_topology();
   Table isa_table({"instruction set", "", ""});
-  for (const ordered_json& row : isas)
-    isa_table.add({row["name"], row["used"] ? "used" : "-", row.value("reason", "")});
+  for (const isa::Row& row : isa::rows())
+    isa_table.add({std::string(row.name), row.bit & *used ? "used" : "-",
+                   std::string(why_not_used(row, *used))});
   Table kernel_table({"kernels", "dtype", "name"});
-  for (const ordered_json& row : kernels)
-    kernel_table.add({row["family"], row["dtype"], row["kernel"]});
+  for (const KernelRow& row : kernel_rows(*used))
+    kernel_table.add({row.family, row.dtype, row.name});
   fmt::print("{}\n{}", isa_table.text(), kernel_table.text());
   if (arguments.measure) print_machine(machine);
   return 0;

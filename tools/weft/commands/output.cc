@@ -3,8 +3,6 @@
 
 #include <fmt/core.h>
 
-#include <nlohmann/json.hpp>
-
 #include "files/file_io.h"
 #include "files/timeline.h"
 #include "terminal/text.h"
@@ -71,31 +69,26 @@ Status write_trace_files(const TraceFiles& files, const Operator& op, const Laun
   return {};
 }
 
-std::string job_json(const Operator& op, const LaunchOptions& launch,
-                     const std::vector<RankReport>& reports, const std::vector<JsonField>& more) {
+Json job_json(const Operator& op, const LaunchOptions& launch,
+              const std::vector<RankReport>& reports) {
   const std::vector<double> seconds = call_seconds(reports);
   const double typical = median(seconds);
   std::vector<std::int64_t> k;
   for (const RankReport& report : reports) k.push_back(report.extents.k);
-  nlohmann::ordered_json all = {{"operator", op.name()},
-                                {"ranks", launch.ranks},
-                                {"transport", transport(launch)},
-                                {"threads_per_rank", reports[0].threads}};
-  for (const auto& [name, tensor] : reports[0].operands) all[name] = tensor;
-  all["m"] = reports[0].extents.m;
-  all["k"] = k;
-  all["n"] = reports[0].extents.n;
-  all["seconds"] = seconds;
-  all["median_seconds"] = typical;
+  Json all = Json::object({{"operator", op.name()},
+                           {"ranks", launch.ranks},
+                           {"transport", transport(launch)},
+                           {"threads_per_rank", reports[0].threads}});
+  for (const auto& [name, tensor] : reports[0].operands) all.set(name, tensor);
+  all.set("m", reports[0].extents.m).set("k", k).set("n", reports[0].extents.n);
+  all.set("seconds", seconds).set("median_seconds", typical);
   if (const double flops = total_flops(reports); flops > 0) {
-    all["gflops"] = flops / typical * 1e-9;
-    all["gflops_per_rank"] = flops / typical * 1e-9 / launch.ranks;
+    all.set("gflops", flops / typical * 1e-9);
+    all.set("gflops_per_rank", flops / typical * 1e-9 / launch.ranks);
   } else {
-    all["bytes_per_second"] = total_bytes(reports) / typical;
+    all.set("bytes_per_second", total_bytes(reports) / typical);
   }
-  for (const auto& [name, value] : more)
-    std::visit([&all, &name = name](const auto& v) { all[name] = v; }, value);
-  return all.dump(2);
+  return all;
 }
 
 std::string rate_text(const std::vector<RankReport>& reports, double seconds) {

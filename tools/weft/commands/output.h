@@ -3,10 +3,9 @@
 #pragma once
 
 #include <string>
-#include <utility>
-#include <variant>
 #include <vector>
 
+#include "files/json.h"
 #include "jobs/job.h"
 #include "terminal/command_line.h"
 
@@ -23,11 +22,8 @@ Status check_trace_files(const TraceFiles& files);
 Status write_trace_files(const TraceFiles& files, const Operator& op, const LaunchOptions& launch,
                          const std::vector<RankReport>& reports);
 
-using JsonField = std::pair<std::string, std::variant<double, std::string>>;
-/// What --json prints of a job: its shape, its times and `more`.
-std::string job_json(const Operator& op, const LaunchOptions& launch,
-                     const std::vector<RankReport>& reports,
-                     const std::vector<JsonField>& more = {});
+Json job_json(const Operator& op, const LaunchOptions& launch,
+              const std::vector<RankReport>& reports);
 /// What all ranks do in a second, when a call takes so long: "1.2 TFLOP/s", or "12.3 GB/s" of an
 /// operator without a product.
 std::string rate_text(const std::vector<RankReport>& reports, double seconds);

@@ -157,7 +157,7 @@ Status run_operator(Arguments& arguments) {
   WEFT_ASSIGN_OR_RETURN(const std::vector<RankReport> reports, run_job(launch, job));
   WEFT_RETURN_IF_ERROR(write_trace_files(arguments.trace, *op, launch, reports));
   if (arguments.json) {
-    fmt::print("{}\n", job_json(*op, launch, reports));
+    fmt::print("{}\n", job_json(*op, launch, reports).text(2));
   } else {
     print_text(*op, arguments, launch, reports);
   }

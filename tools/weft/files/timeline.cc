@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <limits>
-#include <nlohmann/json.hpp>
+
+#include "files/json.h"
 
 namespace weft::tools {
 
@@ -22,37 +23,34 @@ std::int64_t Timeline::end_ns() const {
 }
 
 std::string chrome_trace(const Timeline& timeline) {
-  using nlohmann::json;
   const std::int64_t start = timeline.begin_ns();
   // The format counts in microseconds.
   const auto us = [](std::int64_t ns) { return 1e-3 * static_cast<double>(ns); };
-  json events = json::array();
-  events.push_back({{"ph", "M"},
-                    {"pid", 0},
-                    {"tid", 0},
-                    {"name", "process_name"},
-                    {"args", {{"name", timeline.title}}}});
+  const auto name_of = [](const char* what, int tid, const std::string& name) {
+    return Json::object({{"ph", "M"},
+                         {"pid", 0},
+                         {"tid", tid},
+                         {"name", what},
+                         {"args", Json::object({{"name", name}})}});
+  };
+  Json events = Json::list({name_of("process_name", 0, timeline.title)});
   for (const Timeline::Lane& lane : timeline.lanes) {
-    events.push_back({{"ph", "M"},
-                      {"pid", 0},
-                      {"tid", lane.rank},
-                      {"name", "thread_name"},
-                      {"args", {{"name", "rank " + std::to_string(lane.rank)}}}});
+    events.push(name_of("thread_name", lane.rank, "rank " + std::to_string(lane.rank)));
     for (const TraceEvent& event : lane.events) {
-      json args = json::object();
-      if (event.tile >= 0) args["tile"] = event.tile;
-      if (event.peer >= 0) args["peer"] = event.peer;
-      events.push_back({{"ph", "X"},
-                        {"pid", 0},
-                        {"tid", lane.rank},
-                        {"name", weft::to_string(event.kind)},
-                        {"cat", "weft"},
-                        {"ts", us(event.begin_ns - start)},
-                        {"dur", us(event.end_ns - event.begin_ns)},
-                        {"args", std::move(args)}});
+      Json args = Json::object();
+      if (event.tile >= 0) args.set("tile", event.tile);
+      if (event.peer >= 0) args.set("peer", event.peer);
+      events.push(Json::object({{"ph", "X"},
+                                {"pid", 0},
+                                {"tid", lane.rank},
+                                {"name", weft::to_string(event.kind)},
+                                {"cat", "weft"},
+                                {"ts", us(event.begin_ns - start)},
+                                {"dur", us(event.end_ns - event.begin_ns)},
+                                {"args", args}}));
     }
   }
-  return json{{"traceEvents", std::move(events)}, {"displayTimeUnit", "ms"}}.dump() + "\n";
+  return Json::object({{"traceEvents", events}, {"displayTimeUnit", "ms"}}).text() + "\n";
 }
 
 }  // namespace weft::tools

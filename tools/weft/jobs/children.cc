@@ -13,14 +13,12 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "weft/trace.h"
 
 namespace weft::tools {
 namespace {
 
-using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 // A rank learns of a peer's death within a second; the rest is for machines with much to do.
 constexpr auto kTimeToNotice = std::chrono::seconds(5);
@@ -37,13 +35,14 @@ void Report::progress(std::string_view text) {
   const std::int64_t now = trace_now_ns();
   if (!with_progress_ || (steps_ > kFirstSteps && now - told_ns_ < kBetween)) return;
   told_ns_ = now;
-  send(json::to_cbor({{"progress", text}, {"steps", steps_}}));
+  send(Json::object({{"progress", text}, {"steps", steps_}}).cbor());
 }
 
 void Report::result(const Status& status, const Bytes& value) const {
-  send(json::to_cbor({{"code", static_cast<int>(status.code())},
-                      {"message", status.message()},
-                      {"value", json::binary(value)}}));
+  send(Json::object({{"code", static_cast<int>(status.code())},
+                     {"message", status.message()},
+                     {"value", Json::binary(value)}})
+           .cbor());
 }
 
 void Report::send(const Bytes& message) const {
@@ -131,28 +130,27 @@ void Children::read_pipe(int rank) {
       ::close(child.fd);
       child.fd = -1;
     }
-    child.received.append(piece.data(), static_cast<std::size_t>(n));
+    child.received.insert(child.received.end(), piece.begin(), piece.begin() + n);
   }
   take_messages(rank);
 }
 
 void Children::take_messages(int rank) {
   const auto index = static_cast<std::size_t>(rank);
-  std::string& bytes = children_[index].received;
+  Bytes& bytes = children_[index].received;
   std::uint64_t size = 0;
   while (bytes.size() >= sizeof size) {
     std::memcpy(&size, bytes.data(), sizeof size);
     if (bytes.size() - sizeof size < size) return;
-    const auto begin = bytes.begin() + sizeof size;
-    json message = json::from_cbor(begin, begin + static_cast<std::ptrdiff_t>(size), true, false);
-    bytes.erase(0, sizeof size + size);
-    if (message.contains("progress")) {
-      progress_.step(rank, message["steps"].get<int>(), message["progress"].get<std::string>());
-    } else if (message.contains("code")) {
+    const JsonValue message = JsonValue::parse_cbor({bytes.data() + sizeof size, size});
+    bytes.erase(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(sizeof size + size));
+    if (message.has("progress")) {
+      progress_.step(rank, message["steps"], message["progress"].string());
+    } else {
       ends_[index].returned = true;
-      ends_[index].status = Status(static_cast<StatusCode>(message["code"].get<int>()),
-                                   message["message"].get<std::string>());
-      values_[index] = std::move(message["value"].get_binary());
+      ends_[index].status =
+          Status(static_cast<StatusCode>(message["code"].integer()), message["message"].string());
+      values_[index] = message["value"].binary();
     }
   }
 }

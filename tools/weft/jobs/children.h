@@ -55,7 +55,7 @@ class Children {
   struct Child {
     pid_t pid = -1;  ///< -1: not started, or ended
     int fd = -1;
-    std::string received;
+    Bytes received;
   };
   void run_child(int rank, int fd, pid_t parent, const std::function<int(int, Report&)>& body);
   void read_pipe(int rank);

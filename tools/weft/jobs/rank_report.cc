@@ -1,68 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/rank_report.h"
 
-#include <nlohmann/json.hpp>
-
 namespace weft::tools {
-
-using nlohmann::json;
-
 namespace {
 
-json to_json(const std::vector<Span>& spans) {
-  json list = json::array();
-  for (const Span& span : spans) list.push_back({span.begin_ns, span.end_ns});
+Json json_of(const std::vector<Span>& spans) {
+  Json list = Json::list();
+  for (const Span& span : spans) list.push(Json::list({span.begin_ns, span.end_ns}));
   return list;
 }
 
-std::vector<Span> spans_of(const json& list) {
+std::vector<Span> spans_of(const JsonValue& list) {
   std::vector<Span> spans;
-  for (const json& span : list) spans.push_back({span[0], span[1]});
+  for (std::size_t i = 0; i < list.size(); ++i) spans.push_back({list[i][0], list[i][1]});
   return spans;
 }
 
 }  // namespace
 
 Bytes to_bytes(const RankReport& report) {
-  json events = json::array(), outputs = json::array();
+  Json operands = Json::list(), events = Json::list(), outputs = Json::list();
+  for (const auto& [name, tensor] : report.operands) operands.push(Json::list({name, tensor}));
   for (const TraceEvent& e : report.events)
-    events.push_back({static_cast<int>(e.kind), e.tile, e.peer, e.begin_ns, e.end_ns});
+    events.push(Json::list({static_cast<int>(e.kind), e.tile, e.peer, e.begin_ns, e.end_ns}));
   for (const OutputReport& o : report.outputs)
-    outputs.push_back({o.name, o.tensor, o.digest, json::binary(o.rows)});
+    outputs.push(Json::list({o.name, o.tensor, o.digest, Json::binary(o.rows)}));
   const Extents& e = report.extents;
-  return json::to_cbor({{"plan", report.plan},
-                        {"operands", report.operands},
-                        {"io", static_cast<int>(report.io)},
-                        {"extents", {e.m, e.k, e.n, e.rows}},
-                        {"bytes_moved", report.bytes_moved},
-                        {"threads", report.threads},
-                        {"calls", to_json(report.calls)},
-                        {"separate_calls", to_json(report.separate_calls)},
-                        {"gemm_calls", to_json(report.gemm_calls)},
-                        {"events", std::move(events)},
-                        {"events_dropped", report.events_dropped},
-                        {"outputs", std::move(outputs)}});
+  return Json::object({{"plan", report.plan},
+                       {"operands", operands},
+                       {"io", static_cast<int>(report.io)},
+                       {"extents", Json::list({e.m, e.k, e.n, e.rows})},
+                       {"bytes_moved", report.bytes_moved},
+                       {"threads", report.threads},
+                       {"calls", json_of(report.calls)},
+                       {"separate_calls", json_of(report.separate_calls)},
+                       {"gemm_calls", json_of(report.gemm_calls)},
+                       {"events", events},
+                       {"events_dropped", report.events_dropped},
+                       {"outputs", outputs}})
+      .cbor();
 }
 
 RankReport report_of(const Bytes& bytes) {
-  const json value = json::from_cbor(bytes);
+  const JsonValue value = JsonValue::parse_cbor(bytes);
   RankReport report;
-  report.plan = value["plan"];
-  for (const json& operand : value["operands"]) report.operands.push_back({operand[0], operand[1]});
-  report.io = static_cast<DType>(value["io"].get<int>());
-  const json& e = value["extents"];
+  report.plan = value["plan"].string();
+  const JsonValue operands = value["operands"], events = value["events"];
+  for (std::size_t i = 0; i < operands.size(); ++i)
+    report.operands.emplace_back(operands[i][0].string(), operands[i][1].string());
+  report.io = static_cast<DType>(value["io"].integer());
+  const JsonValue e = value["extents"];
   report.extents = {e[0], e[1], e[2], e[3]};
-  report.bytes_moved = value["bytes_moved"];
+  report.bytes_moved = value["bytes_moved"].number();
   report.threads = value["threads"];
   report.calls = spans_of(value["calls"]);
   report.separate_calls = spans_of(value["separate_calls"]);
   report.gemm_calls = spans_of(value["gemm_calls"]);
-  for (const json& event : value["events"])
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    const JsonValue event = events[i];
     report.events.push_back(
-        {static_cast<TraceKind>(event[0].get<int>()), event[1], event[2], event[3], event[4]});
+        {static_cast<TraceKind>(event[0].integer()), event[1], event[2], event[3], event[4]});
+  }
   report.events_dropped = value["events_dropped"];
-  for (const json& o : value["outputs"])
-    report.outputs.push_back({o[0], o[1], o[2], o[3].get_binary()});
+  const JsonValue outputs = value["outputs"];
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const JsonValue o = outputs[i];
+    report.outputs.push_back({o[0].string(), o[1].string(), o[2], o[3].binary()});
+  }
   return report;
 }
 

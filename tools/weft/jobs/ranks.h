@@ -3,12 +3,12 @@
 // return. Processes never outlive weft: not after Ctrl-C, not after a crash, not after kill -9.
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "files/json.h"
 #include "weft/context.h"
 #include "weft/group.h"
 #include "weft/status.h"
@@ -33,9 +33,7 @@ struct Rank {
   std::function<void(std::string_view)> progress;
 };
 
-/// What a rank brings home; its process is another one.
-using Bytes = std::vector<std::uint8_t>;
-/// Runs on every rank.
+/// Runs on every rank; what it returns is brought home.
 using RankBody = std::function<Result<Bytes>(Rank&)>;
 
 /// Returns the values of all ranks in rank order, or one Status that says what happened first and
