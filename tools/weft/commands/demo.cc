@@ -96,6 +96,20 @@ Status check_results(const RandomSource& source, const Job& job,
   return {};
 }
 
+/// What to think of a fused call that took longer than the separate passes. Empty if it did not.
+std::string slower_text(const std::vector<double>& fused, double separate, double gemm) {
+  const auto [least, most] = std::minmax_element(fused.begin(), fused.end());
+  const double typical = median(fused), lost = typical - separate;
+  if (lost <= 0) return {};
+  return fmt::format(
+      "  Here the fused call took {} longer. Of the separate passes the gemm is {:.0f} %, so {} are\n"
+      "  all that fusing can hide; the fused calls of this run took {} to {}, {}.\n"
+      "  docs/ops/matmul_collectives.md, \"When fusing pays\", says what decides it.\n",
+      seconds_text(lost), 100 * gemm / separate, seconds_text(std::max(0.0, separate - gemm)),
+      seconds_text(*least), seconds_text(*most),
+      *most - *least > lost ? "which is more than the difference" : "so it is no accident");
+}
+
 Status print_speed(const std::vector<RankReport>& reports, isa::Set isa) {
   const Step step(3, "measuring what this machine can do at most");
   WEFT_ASSIGN_OR_RETURN(const Machine machine, measure_machine(isa));
@@ -104,7 +118,8 @@ Status print_speed(const std::vector<RankReport>& reports, isa::Set isa) {
   step.done(fmt::format("{} per core ({}), {} core(s); copy {:.1f} GB/s",
                         flops_text(peak.ops_per_second), peak.name, cores,
                         machine.bandwidth.copy * 1e-9));
-  const double fused = median(call_seconds(reports));
+  const std::vector<double> calls = call_seconds(reports);
+  const double fused = median(calls);
   const double separate = median(call_seconds(reports, &RankReport::separate_calls));
   const double gemm = median(call_seconds(reports, &RankReport::gemm_calls));
   const double flops = total_flops(reports);
@@ -113,7 +128,7 @@ Status print_speed(const std::vector<RankReport>& reports, isa::Set isa) {
              flops_text(flops / fused), 100 * flops / fused / (peak.ops_per_second * cores));
   fmt::print("  separate passes   {}   gemm, all-reduce, add + norm: fused is {:.2f} x as fast\n",
              seconds_text(separate), separate / fused);
-  fmt::print("  gemm alone        {}\n\n", seconds_text(gemm));
+  fmt::print("  gemm alone        {}\n{}\n", seconds_text(gemm), slower_text(calls, separate, gemm));
   return {};
 }
 
