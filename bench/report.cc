@@ -45,6 +45,11 @@ class Table {
         const Name name(full);
         if (name.section == section.name) entry(name, times);
       }
+    for (const Skipped& part : report_.skipped) {
+      const size_t count = part.names.size(), all = count + static_cast<size_t>(part.measured);
+      line("{}: {} of {} measurements skipped, from {} on: the time was used up; --long has them",
+           part.section, count, all, part.names.front());
+    }
     return text_;
   }
 
@@ -97,13 +102,13 @@ class Table {
     if (found == report_.results.end()) return std::nullopt;
     return found->second.median();
   }
-  std::optional<double> peer(const std::string& what, const Name& name) const {
+  const PeerResult* peer(const std::string& what, const Name& name) const {
     const tools::Shape shape = tools::parse_shape(name.shape).value();
     for (const PeerResult& theirs : report_.peers)
       if (theirs.what == what && theirs.dtype == name.dtype && theirs.m == shape.m() &&
           theirs.k == shape.k_of(0) && theirs.n == shape.n && theirs.x2 == name.layout)
-        return theirs.median_s;
-    return std::nullopt;
+        return &theirs;
+    return nullptr;
   }
   double byte_bound(const Times& times) const { return times.bytes / report_.copy_together; }
 
@@ -270,13 +275,19 @@ class Table {
     for (const PeerResult& theirs : report_.peers)
       if (theirs.what == "collectives/" + name.what && theirs.dtype == name.dtype &&
           theirs.kib == kib)
-        compare("gloo", theirs.median_s, seconds, gate(gate_name));
+        compare("gloo", &theirs, seconds, gate(gate_name));
   }
 
-  void compare(std::string_view with, std::optional<double> theirs, double ours, Gate gate) {
+  void compare(std::string_view with, std::optional<double> theirs, double ours, Gate gate,
+               std::string_view mark = "") {
     if (!theirs) return;
-    line("    {} {:.2f} ms: {:.2f} x  {}", with, *theirs * 1e3, *theirs / ours,
-         verdict(*theirs / ours, gate));
+    line("    {} {:.2f} ms: {:.2f} x  {}{}", with, *theirs * 1e3, *theirs / ours,
+         verdict(*theirs / ours, gate), mark);
+  }
+  void compare(std::string_view with, const PeerResult* theirs, double ours, Gate gate) {
+    if (theirs == nullptr) return;
+    if (!theirs->skipped.empty()) return line("    {} skipped: {}", with, theirs->skipped);
+    compare(with, theirs->median_s, ours, gate, few(theirs->repetitions));
   }
 
   const Report& report_;

@@ -24,6 +24,10 @@ std::string Report::json_text() const {
                               {"seconds", times.seconds},
                               {"flops", times.flops},
                               {"bytes", times.bytes}});
+  out["skipped"] = json::array();
+  for (const Skipped& section : skipped)
+    for (const std::string& name : section.names)
+      out["skipped"].push_back({{"name", name}, {"why", "the time of its section was used up"}});
   out["peers"] = json::array();
   for (const PeerResult& peer : peers) out["peers"].push_back(json::parse(peer.line));
   return out.dump(1);
@@ -35,7 +39,8 @@ void Report::read_peers(const std::string& path) {
     const json parsed = json::parse(line);
     const auto number = [&](const char* name) { return parsed.value(name, std::int64_t{0}); };
     peers.push_back({parsed["what"], parsed["dtype"], parsed.value("x2", ""), number("m"),
-                     number("k"), number("n"), number("kib"), parsed["median_s"], line});
+                     number("k"), number("n"), number("kib"), parsed.value("repeat", size_t{0}),
+                     parsed.value("median_s", 0.0), parsed.value("skipped", ""), line});
   }
 }
 
