@@ -207,12 +207,12 @@ void add_many_ranks(Registrar& r) {
 }  // namespace
 
 const std::vector<Section>& sections() {
-  static const std::vector<Section> all = {{"gemm", 22, add_gemms},
-                                           {"fused", 18, add_fused},
+  static const std::vector<Section> all = {{"gemm", 20, add_gemms},
+                                           {"fused", 25, add_fused},
                                            {"allreduce", 10, add_allreduce},
                                            {"reduce scatter", 9, add_reduce_scatter},
-                                           {"weights", 9, add_weights},
-                                           {"int8 communication", 8, add_int8_communication},
+                                           {"weights", 7, add_weights},
+                                           {"int8 communication", 6, add_int8_communication},
                                            {"decode", 4, add_decode},
                                            {"decode weights", 6, add_decode_weights},
                                            {"add_rmsnorm", 2, add_add_rmsnorm},
@@ -221,7 +221,7 @@ const std::vector<Section>& sections() {
                                            {"c door", 1, add_c_door},
                                            {"hccl", 1, add_hccl},
 #endif
-                                           {"8 ranks", 8, add_many_ranks}};
+                                           {"8 ranks", 7, add_many_ranks}};
   return all;
 }
 

@@ -13,7 +13,7 @@ namespace weft::bench {
 /// "section/what/dtype/shape/x2 layout".
 struct Section {
   std::string name;
-  double share;  ///< of the time: percent of a run without AMX, where the products take most of it
+  double share;  ///< percent of the time: what a run without AMX takes, and more for fused
   void (*add)(Registrar&);
 };
 const std::vector<Section>& sections();

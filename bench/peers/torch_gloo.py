@@ -303,7 +303,8 @@ def measure_all(runner, report):
             if left <= 0:
                 rest += 1
                 raise Skipped("the budget was used up")
-            line = runner.measure(case, left * case.weight / sum(other.weight for other in todo[i:]))
+            part = case.weight / sum(other.weight for other in todo[i:])
+            line = runner.measure(case, left * min(1, 2 * part))  # twice its part, because many take less
         except Skipped as why:
             line = case.line(runner.args.ranks, skipped=str(why))
             if report and left > 0:
