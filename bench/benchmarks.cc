@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "benchmarks.h"
 
-#include <benchmark/benchmark.h>
 #include <fmt/core.h>
 
 #include "operators/cases.h"
@@ -18,12 +17,6 @@ struct Layout {
 };
 constexpr Layout kLayouts[] = {{"row-major", false}, {"transposed", true}};
 
-// A row of a contract, and the optional operands that its calls have.
-struct Type {
-  const char* name;
-  const char* row;
-  tools::OperandSet with = {};
-};
 const Type kFused[] = {{"float16", "A1"}, {"bfloat16", "A2"}, {"int8", "A3"}};
 const Type kAllReduce[] = {
     {"float16", "N1"}, {"bfloat16", "N2"}, {"int8", "Q4", {OperandId::kPertokenScale}}};
@@ -38,69 +31,8 @@ constexpr const char* kWide = "4096x1024:1024x8192";
 // weight (256 MiB of 16-bit ones).
 constexpr int kDecodeSteps = 32;
 constexpr int kDecodeWeights = 16;
-
-}  // namespace
-
-class Registrar {
- public:
-  Registrar(Fixtures& fixtures, int repetitions) : fixtures_(fixtures), repetitions_(repetitions) {}
-
-  Team& team(int ranks, int threads, Windows windows = Windows::kPrivate) {
-    fixtures_.teams.push_back(std::make_unique<Team>(ranks, threads, windows));
-    return *fixtures_.teams.back();
-  }
-  Job& job(Team& team, const Type& type, const char* shape, bool transposed, Job::Options options) {
-    tools::Case c;
-    c.row = require(tools::find_dtype_row(type.row));
-    c.shape = require(c.op().parse_shape(shape));
-    c.with = type.with;
-    c.transpose_x2 = transposed;
-    fmt::print(stderr, "preparing {} {} on {} ranks\n", type.row, shape, team.ranks());
-    fixtures_.jobs.push_back(std::make_unique<Job>(team, c, options));
-    return *fixtures_.jobs.back();
-  }
-  CollectiveJob& collective(Team& team, const char* what, DType dtype, std::int64_t bytes) {
-    fixtures_.collectives.push_back(std::make_unique<CollectiveJob>(team, what, dtype, bytes));
-    return *fixtures_.collectives.back();
-  }
-#ifdef WEFT_BENCH_CANN
-  CDoor& c_door(const Type& type, const char* shape) {
-    tools::Case c;
-    c.row = require(tools::find_dtype_row(type.row));
-    c.shape = require(c.op().parse_shape(shape));
-    fixtures_.c_door = std::make_unique<CDoor>(c);
-    return *fixtures_.c_door;
-  }
-  HcclJob& hccl(int ranks) {
-    fixtures_.hccl = std::make_unique<HcclJob>(ranks);
-    return *fixtures_.hccl;
-  }
-#endif
-  template <typename Call>
-  void add(const std::string& name, const Job& job, Call call) {
-    add(name, job.flops_per_rank(), job.bytes_per_rank(), call);
-  }
-  template <typename Call>
-  void add(const std::string& name, double flops, double bytes, Call call) {
-    benchmark::RegisterBenchmark(name.c_str(),
-                                 [call, flops, bytes](benchmark::State& state) {
-                                   for ([[maybe_unused]] auto _ : state)
-                                     state.SetIterationTime(call());
-                                   state.counters["flops"] = flops;
-                                   state.counters["bytes"] = bytes;
-                                 })
-        ->UseManualTime()
-        ->Iterations(1)
-        ->Repetitions(repetitions_)
-        ->Unit(benchmark::kMillisecond);
-  }
-
- private:
-  Fixtures& fixtures_;
-  int repetitions_;
-};
-
-namespace {
+double fused_steps(Job& job) { return job.fused_steps(kDecodeSteps); }
+double gemm_steps(Job& job) { return job.gemm_steps(kDecodeSteps); }
 
 // The second of two calls: like the repeated calls that PyTorch is measured by, it finds its
 // operands where the first has left them.
@@ -119,9 +51,8 @@ void add_gemms(Registrar& r) {
       for (const Type& type : kFused) {
         const auto add = [&](Team& team, const char* what, const char* order,
                              Job::Options options) {
-          Job& job = r.job(team, type, shape, layout.transposed, options);
-          r.add(fmt::format("gemm/{}/{}/{}/{}", what, type.name, shape, order), job,
-                [&job] { return warm_gemm(job); });
+          Job* job = r.job(team, type, shape, layout.transposed, options);
+          r.add(fmt::format("gemm/{}/{}/{}/{}", what, type.name, shape, order), job, warm_gemm);
         };
         add(one, "1 thread", layout.name, kGemmAlone);
         if (!layout.transposed) add(two_threads, "2 threads", layout.name, kGemmAlone);
@@ -137,13 +68,13 @@ void add_pairs(Registrar& r, const char* section, std::span<const Type> types, b
   Team& pair = r.team(2, 1);
   for (const Layout& layout : kLayouts)
     for (const Type& type : types) {
-      Job& job = r.job(pair, type, kWide, layout.transposed, {.gemm = true, .unfused = unfused});
+      Job* job = r.job(pair, type, kWide, layout.transposed, {.gemm = true, .unfused = unfused});
       const auto name = [&](const char* what) {
         return fmt::format("{}/{}/{}/{}/{}", section, what, type.name, kWide, layout.name);
       };
-      r.add(name("fused"), job, [&job] { return job.fused(); });
-      r.add(name("gemm alone"), job, [&job] { return job.gemm(); });
-      if (unfused) r.add(name("separate passes"), job, [&job] { return job.unfused(); });
+      r.add(name("fused"), job, &Job::fused);
+      r.add(name("gemm alone"), job, &Job::gemm);
+      if (unfused) r.add(name("separate passes"), job, &Job::unfused);
     }
 }
 void add_fused(Registrar& r) { add_pairs(r, "fused", kFused, true); }
@@ -154,9 +85,8 @@ void add_weights(Registrar& r) {
   Team& pair = r.team(2, 1);
   for (const Layout& layout : kLayouts)
     for (const Type& type : kWeights) {
-      Job& job = r.job(pair, type, kWide, layout.transposed, {});
-      r.add(fmt::format("weights/fused/{}/{}/{}", type.name, kWide, layout.name), job,
-            [&job] { return job.fused(); });
+      Job* job = r.job(pair, type, kWide, layout.transposed, {});
+      r.add(fmt::format("weights/fused/{}/{}/{}", type.name, kWide, layout.name), job, &Job::fused);
     }
 }
 
@@ -168,10 +98,10 @@ void add_int8_communication(Registrar& r) {
       "Q4",
       {OperandId::kPertokenScale, OperandId::kCommQuantScale1, OperandId::kCommQuantScale2}};
   const auto add = [&](const Type& type, const char* what, const char* link, double bytes_per_s) {
-    Job& job = r.job(pair, type, kWide, false, {.gemm = true, .link_bytes_per_s = bytes_per_s});
+    Job* job = r.job(pair, type, kWide, false, {.gemm = true, .link_bytes_per_s = bytes_per_s});
     r.add(fmt::format("int8 communication/{}/{}/{}/row-major", what, link, kWide), job,
-          [&job] { return job.fused(); });
-    return &job;
+          &Job::fused);
+    return job;
   };
   constexpr std::pair<const char*, double> kLinks[] = {
       {"1 GB s", 1e9}, {"2 GB s", 2e9}, {"4 GB s", 4e9}, {"8 GB s", 8e9}, {"memory", 0}};
@@ -179,8 +109,8 @@ void add_int8_communication(Registrar& r) {
     add(as_float16, "float16", link, bytes_per_s);
     Job* job = add(as_int8, "int8", link, bytes_per_s);
     if (bytes_per_s > 0) continue;
-    r.add(fmt::format("int8 communication/conversions/{}/{}/row-major", link, kWide), *job,
-          [job] { return job->conversions(); });
+    r.add(fmt::format("int8 communication/conversions/{}/{}/row-major", link, kWide), job,
+          &Job::conversions);
   }
 }
 
@@ -188,11 +118,10 @@ void add_decode(Registrar& r) {
   Team& pair = r.team(2, 1);
   for (const char* shape : {"1x2048:2048x4096", "8x2048:2048x4096"})
     for (const Type& type : kFused) {
-      Job& job = r.job(pair, type, shape, true, {.weights = kDecodeWeights});
-      r.add(fmt::format("decode/fused/{}/{}/transposed", type.name, shape), job,
-            [&job] { return job.fused_steps(kDecodeSteps); });
+      Job* job = r.job(pair, type, shape, true, {.weights = kDecodeWeights});
+      r.add(fmt::format("decode/fused/{}/{}/transposed", type.name, shape), job, fused_steps);
       r.add(fmt::format("decode/read weights/{}/{}/transposed", type.name, shape), job,
-            [&job] { return job.read_weight(); });
+            &Job::read_weight);
     }
 }
 
@@ -200,11 +129,11 @@ void add_decode_weights(Registrar& r) {
   Team& pair = r.team(2, 1);
   for (const char* shape : {"1x2048:2048x4096", "8x2048:2048x4096", "16x2048:2048x4096"})
     for (const Type& type : kWeights) {
-      Job& job = r.job(pair, type, shape, true, {.gemm = true, .weights = kDecodeWeights});
+      Job* job = r.job(pair, type, shape, true, {.gemm = true, .weights = kDecodeWeights});
       r.add(fmt::format("decode weights/fused/{}/{}/transposed", type.name, shape), job,
-            [&job] { return job.fused_steps(kDecodeSteps); });
+            fused_steps);
       r.add(fmt::format("decode weights/gemm alone/{}/{}/transposed", type.name, shape), job,
-            [&job] { return job.gemm_steps(kDecodeSteps); });
+            gemm_steps);
     }
 }
 
@@ -213,10 +142,10 @@ void add_add_rmsnorm(Registrar& r) {
   for (int threads : {1, 2}) {
     Team& team = r.team(1, threads);
     for (const Type& type : types) {
-      Job& job = r.job(team, type, "4096x8192", false, {});
+      Job* job = r.job(team, type, "4096x8192", false, {});
       r.add(fmt::format("add_rmsnorm/{} thread{}/{}/4096x8192", threads, threads > 1 ? "s" : "",
                         type.name),
-            job, [&job] { return job.fused(); });
+            job, &Job::fused);
     }
   }
 }
@@ -228,9 +157,9 @@ constexpr std::pair<std::int64_t, int> kSizes[] = {
 void add_collectives(Registrar& r) {
   Team& pair = r.team(2, 1, Windows::kShared);
   const auto add = [&](const char* what, DType dtype, std::int64_t kib, int steps) {
-    CollectiveJob& job = r.collective(pair, what, dtype, kib << 10);
-    r.add(fmt::format("collectives/{}/{}/{} KiB", what, to_string(dtype), kib), 0,
-          job.bytes_per_rank(), [&job, steps] { return job.steps(steps); });
+    CollectiveJob* job = r.collective(pair, what, dtype, kib << 10);
+    r.add(fmt::format("collectives/{}/{}/{} KiB", what, to_string(dtype), kib), job,
+          [steps](CollectiveJob& calls) { return calls.steps(steps); });
   };
   for (const auto& [kib, steps] : kSizes)
     for (const DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kFloat32})
@@ -242,10 +171,9 @@ void add_collectives(Registrar& r) {
 #ifdef WEFT_BENCH_CANN
 void add_c_door(Registrar& r) {
   constexpr const char* kShape = "1x1024:1024x1024";
-  CDoor& door = r.c_door(kAllReduce[0], kShape);
+  CDoor* door = r.c_door(kAllReduce[0], kShape);
   const auto add = [&](const char* what, double (CDoor::*call)()) {
-    r.add(fmt::format("c door/{}/float16/{}/row-major", what, kShape), 0, 0,
-          [&door, call] { return (door.*call)(); });
+    r.add(fmt::format("c door/{}/float16/{}/row-major", what, kShape), door, 0, 0, call);
   };
   add("plan and run", &CDoor::native);
   add("run again", &CDoor::run_again);
@@ -254,50 +182,47 @@ void add_c_door(Registrar& r) {
 }
 
 void add_hccl(Registrar& r) {
-  HcclJob& job = r.hccl(2);
+  HcclJob* job = r.hccl(2);
   for (const auto& [kib, steps] : kSizes)
     for (const DType dtype : {DType::kFloat16, DType::kBFloat16})
-      r.add(fmt::format("hccl/allreduce/{}/{} KiB", to_string(dtype), kib), 0,
+      r.add(fmt::format("hccl/allreduce/{}/{} KiB", to_string(dtype), kib), job, 0,
             2.0 * static_cast<double>(kib << 10),
-            [&job, dtype, bytes = kib << 10, steps] { return job.allreduce(dtype, bytes, steps); });
-  r.add("hccl/empty task/none/0 KiB", 0, 0, [&job] { return job.hand_off(100); });
+            [dtype, bytes = kib << 10, steps](HcclJob& calls) {
+              return calls.allreduce(dtype, bytes, steps);
+            });
+  r.add("hccl/empty task/none/0 KiB", job, 0, 0,
+        [](HcclJob& calls) { return calls.hand_off(100); });
 }
 #endif
 
 void add_many_ranks(Registrar& r) {
   Team& eight = r.team(8, 1);
   constexpr const char* kShape = "4x1024x1024:1024x8192";
-  Job& job = r.job(eight, kFused[0], kShape, false, {.gemm = true});
-  r.add(fmt::format("8 ranks/fused/float16/{}/row-major", kShape), job,
-        [&job] { return job.fused(); });
+  Job* job = r.job(eight, kFused[0], kShape, false, {.gemm = true});
+  r.add(fmt::format("8 ranks/fused/float16/{}/row-major", kShape), job, &Job::fused);
   r.add(fmt::format("8 ranks/gemm of one rank/float16/{}/row-major", kShape), job,
-        [&job] { return job.gemm_of(0); });
+        [](Job& all) { return all.gemm_of(0); });
 }
 
 }  // namespace
 
 const std::vector<Section>& sections() {
-  static const std::vector<Section> all = {{"gemm", add_gemms},
-                                           {"fused", add_fused},
-                                           {"allreduce", add_allreduce},
-                                           {"reduce scatter", add_reduce_scatter},
-                                           {"weights", add_weights},
-                                           {"int8 communication", add_int8_communication},
-                                           {"decode", add_decode},
-                                           {"decode weights", add_decode_weights},
-                                           {"add_rmsnorm", add_add_rmsnorm},
-                                           {"collectives", add_collectives},
+  static const std::vector<Section> all = {{"gemm", 20, add_gemms},
+                                           {"fused", 25, add_fused},
+                                           {"allreduce", 10, add_allreduce},
+                                           {"reduce scatter", 9, add_reduce_scatter},
+                                           {"weights", 7, add_weights},
+                                           {"int8 communication", 6, add_int8_communication},
+                                           {"decode", 4, add_decode},
+                                           {"decode weights", 6, add_decode_weights},
+                                           {"add_rmsnorm", 2, add_add_rmsnorm},
+                                           {"collectives", 2, add_collectives},
 #ifdef WEFT_BENCH_CANN
-                                           {"c door", add_c_door},
-                                           {"hccl", add_hccl},
+                                           {"c door", 1, add_c_door},
+                                           {"hccl", 1, add_hccl},
 #endif
-                                           {"8 ranks", add_many_ranks}};
+                                           {"8 ranks", 7, add_many_ranks}};
   return all;
-}
-
-void register_section(const Section& section, Fixtures& fixtures, int repetitions) {
-  Registrar registrar(fixtures, repetitions);
-  section.add(registrar);
 }
 
 }  // namespace weft::bench

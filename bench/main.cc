@@ -1,41 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
-// weft_bench: every measurement of weft as one table and as JSON. Options of Google Benchmark work
-// too, e.g.
-// --benchmark_filter=fused.
+// weft_bench: every measurement of weft as one table and as JSON, within a budget of time.
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 
 #include "benchmarks.h"
+#include "budget.h"
 #include "jobs/job.h"
 #include "report.h"
 #include "terminal/command_line.h"
+#include "terminal/progress.h"
 
 namespace weft::bench {
 namespace {
 
-// Collects the time of each repetition; progress goes to stderr.
-class Collector : public benchmark::BenchmarkReporter {
- public:
-  explicit Collector(Results& results) : results_(results) {}
-  bool ReportContext(const Context&) override { return true; }
-  void ReportRuns(const std::vector<Run>& runs) override {
-    for (const Run& run : runs) {
-      if (run.run_type != Run::RT_Iteration) continue;
-      Times& times = results_[run.run_name.function_name];
-      times.seconds.push_back(run.real_accumulated_time / static_cast<double>(run.iterations));
-      times.flops = run.counters.at("flops");
-      times.bytes = run.counters.at("bytes");
-    }
-    if (!runs.empty()) fmt::print(stderr, "\r{:3} measured", results_.size());
-  }
-  void Finalize() override { fmt::print(stderr, "\n"); }
+struct Options {
+  int repetitions = 9;
+  double budget_s = 300;
+  bool everything = false;
+  std::string json = "build/bench.json", peers;
+  std::vector<std::string> only;
 
- private:
-  Results& results_;
+  bool wanted(const Section& section) const {
+    return only.empty() || std::ranges::find(only, section.name) != only.end();
+  }
 };
+
+void add_options(tools::Command& command, Options& options) {
+  command.add("--repeat", options.repetitions, "calls of each kind; the table shows medians")
+      .range(7, 1000)
+      .show_default();
+  command
+      .add("--budget", options.budget_s,
+           "seconds that all may take: there are fewer calls (but at least 3), or measurements are "
+           "skipped, where these do not suffice")
+      .show_default();
+  command.add("--long", options.everything, "all calls of everything, however long that takes");
+  command.add("--json", options.json, "file for all results").show_default();
+  command.add("--peers", options.peers, "JSON lines of bench/peers/torch_gloo.py").existing_file();
+  std::vector<std::string> names;
+  for (const Section& section : sections()) names.push_back(section.name);
+  command.add("--only", options.only, "sections to run instead of all").one_of(names);
+}
 
 // The median of what was measured before, between and after the sections: the clock of a shared
 // machine moves.
@@ -63,50 +72,98 @@ double measure_copy_together() {
   return std::min(copy[0], copy[1]);
 }
 
+// Google Benchmark calls what is registered in random order.
+void interleave() {
+  char program[] = "weft_bench", option[] = "--benchmark_enable_random_interleaving=true";
+  char* arguments[] = {program, option, nullptr};
+  int count = 2;
+  benchmark::Initialize(&count, arguments);
+}
+
+// Each section has its share of what is left, less what measuring the machine takes, so what one
+// saves goes to those that follow.
+class Sections {
+ public:
+  Sections(const Options& options, double seconds)
+      : options_(options), budget_(seconds), progress_(1) {
+    for (const Section& section : sections()) {
+      if (!options.wanted(section)) continue;
+      shares_left_ += section.share;
+      ++count_;
+    }
+  }
+
+  Report measure() {
+    measure_machine();
+    for (const Section& section : sections())
+      if (options_.wanted(section) && measure(section)) measure_machine();
+    progress_.clear();
+    report_.machine = median_of(machines_);
+    report_.copy_together = tools::median(copies_);
+    return std::move(report_);
+  }
+
+ private:
+  void measure_machine() {
+    const Budget clock(0);
+    machines_.push_back(require(tools::measure_machine(isa_in_use())));
+    copies_.push_back(measure_copy_together());
+    machine_s_ = clock.passed();
+  }
+
+  // False if all of it was skipped.
+  bool measure(const Section& section) {
+    const double left = budget_.left() - (count_ - number_) * machine_s_;
+    const double seconds = left * (section.share / shares_left_);
+    shares_left_ -= section.share;
+    Registrar registrar(fmt::format("{} ({} of {})", section.name, ++number_, count_), seconds,
+                        slow_gemm(), report_.results, progress_);
+    section.add(registrar);
+    const int calls = registrar.run(options_.repetitions);
+    if (!progress_.shown())
+      fmt::print(stderr, "{}: {} measured, {} calls of each, {} skipped, {:.0f} s\n", section.name,
+                 registrar.count(), calls, registrar.skipped().size(), registrar.passed());
+    if (!registrar.skipped().empty())
+      report_.skipped.push_back({section.name, registrar.skipped(), registrar.count()});
+    return registrar.count() > 0;
+  }
+
+  // Half of what the slowest of the peaks that a product may run on allows.
+  double slow_gemm() const {
+    const auto peak = [&](DType type) {
+      return tools::gemm_peak(machines_.front(), type, isa_in_use()).ops_per_second;
+    };
+    return std::min({peak(DType::kFloat16), peak(DType::kBFloat16), peak(DType::kInt8)}) / 2;
+  }
+
+  const Options& options_;
+  const Budget budget_;
+  tools::Progress progress_;
+  double shares_left_ = 0;
+  double machine_s_ = 0;
+  int count_ = 0, number_ = 0;
+  Report report_;
+  std::vector<tools::Machine> machines_;
+  std::vector<double> copies_;
+};
+
 int main(int argc, char** argv) {
   tools::CommandLine line("weft_bench", "Every measurement of weft as one table and as JSON.");
-  tools::Command& command = line.program();
-  int repetitions = 9;
-  std::string json = "build/bench.json", peers;
-  std::vector<std::string> only;
-  command.add("--repeat", repetitions, "calls of each kind; the table shows medians")
-      .range(7, 1000);
-  command.add("--json", json, "file for all results");
-  command.add("--peers", peers, "JSON lines of bench/peers/torch_gloo.py").existing_file();
-  std::vector<std::string> names;
-  for (const Section& section : sections()) names.push_back(section.name);
-  command.add("--only", only, "sections to run instead of all").one_of(names);
+  Options options;
+  add_options(line.program(), options);
   if (const std::optional<int> exit_code = line.parse(argc, argv)) return *exit_code;
 #ifndef NDEBUG
   fmt::print(stderr, "weft_bench: this is a debug build; use the release preset\n");
   return 2;
 #endif
-  Report report;
   require(isa::capped("").status());
-  const auto measure_machine = [] { return require(tools::measure_machine(isa_in_use())); };
-  std::vector<tools::Machine> machines = {measure_machine()};
-  std::vector<double> copies = {measure_copy_together()};
-  if (!peers.empty()) report.read_peers(peers);
-  // Interleaved, so that what is compared is measured in the same minutes.
-  char program[] = "weft_bench", interleave[] = "--benchmark_enable_random_interleaving=true";
-  char* arguments[] = {program, interleave, nullptr};
-  int count = 2;
-  benchmark::Initialize(&count, arguments);
-  for (const Section& section : sections()) {
-    if (!only.empty() && std::ranges::find(only, section.name) == only.end()) continue;
-    Fixtures fixtures;
-    register_section(section, fixtures, repetitions);
-    Collector collector(report.results);
-    benchmark::RunSpecifiedBenchmarks(&collector, ".*");
-    benchmark::ClearRegisteredBenchmarks();
-    machines.push_back(measure_machine());
-    copies.push_back(measure_copy_together());
-  }
-  report.machine = median_of(machines);
-  report.copy_together = tools::median(copies);
+  interleave();
+  const double no_bound = std::numeric_limits<double>::infinity();
+  Report report = Sections(options, options.everything ? no_bound : options.budget_s).measure();
+  if (!options.peers.empty()) report.read_peers(options.peers);
   fmt::print("{}", report.table());
-  std::ofstream(json) << report.json_text() << "\n";
-  fmt::print("all results: {}\n", json);
+  std::ofstream(options.json) << report.json_text() << "\n";
+  fmt::print("all results: {}\n", options.json);
   return 0;
 }
 

@@ -4,10 +4,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 
 #include "base/topology.h"
 #include "benchmarks.h"
+#include "gates.h"
 #include "operators/shape.h"
 
 namespace weft::bench {
@@ -30,33 +32,7 @@ struct Name {
   }
 };
 
-// What a row must reach. With AMX and without; the first is a share or a ratio that must be at
-// least this.
-struct Target {
-  double amx, other;
-  double here(bool amx_here) const { return amx_here ? amx : other; }
-};
-
 DType type_of(const std::string& name) { return dtype_from_name(name).value(); }
-
-// Shares of the register peak that a gemm must reach: deep products (k = 4096, first shape) and
-// wide ones.
-Target gemm_target(const std::string& dtype, bool wide) {
-  if (dtype == "float16") return {wide ? 0.70 : 0.55, 0.80};
-  if (dtype == "bfloat16")
-    return {wide ? 0.50 : 0.38, isa_in_use() & isa::kAvx512Bf16 ? 0.75 : 0.80};
-  return {0.38, 0.70};
-}
-Target gemm_peer_target(const std::string& dtype, bool wide) {
-  if (dtype == "bfloat16") return {wide ? 2.0 : 1.2, 0};
-  return {2.5, 0};
-}
-
-std::string verdict(double value, double target, bool at_most = false) {
-  if (target <= 0) return "";
-  const bool met = at_most ? value <= target : value >= target;
-  return fmt::format("{} {:.2f}  {}", at_most ? "<=" : ">=", target, met ? "met" : "MISSED");
-}
 
 class Table {
  public:
@@ -69,6 +45,11 @@ class Table {
         const Name name(full);
         if (name.section == section.name) entry(name, times);
       }
+    for (const Skipped& part : report_.skipped) {
+      const size_t count = part.names.size(), all = count + static_cast<size_t>(part.measured);
+      line("{}: {} of {} measurements skipped, from {} on: the time was used up; --long has them",
+           part.section, count, all, part.names.front());
+    }
     return text_;
   }
 
@@ -81,39 +62,54 @@ class Table {
       if (name.what == "int8") int8_communication(name, times);
       return;
     }
-    if (name.section == "collectives") return collective(name, times, 30);
+    if (name.section == "collectives") return collective(name, times);
     if (name.section == "hccl" && name.what == "empty task")
-      return line("{:62} {:8.1f} us", title(name), times.median() * 1e6);
-    if (name.section == "hccl") return collective(name, times, 60);
+      return head(name, times, "{:8.1f} us", times.median() * 1e6);
+    if (name.section == "hccl") return collective(name, times);
     if (name.section == "c door" && name.what == "two phases") return c_door(name, times);
     if (name.what != "fused") return;
-    if (name.section == "fused") fused(name, times);
-    if (name.section == "allreduce") pair(name, times, {4, 1.8}, {6, 1.8}, {5, 2});
-    if (name.section == "reduce scatter") pair(name, times, {4, 1.5}, {4, 1.5}, {0, 0});
-    if (name.section == "weights") weights(name, times);
-    if (name.section == "decode") decode(name, times);
-    if (name.section == "decode weights") decode_weights(name, times);
-    if (name.section == "8 ranks") many_ranks(name, times);
+    if (name.section == "weights") return weights(name, times);
+    if (name.section == "decode") return decode(name, times);
+    if (name.section == "decode weights") return decode_weights(name, times);
+    if (name.section == "8 ranks") return many_ranks(name, times);
+    beyond_gemm(name, times);  // fused, allreduce, reduce scatter
   }
 
   template <typename... Args>
   void line(fmt::format_string<Args...> format, Args&&... args) {
     text_ += fmt::format(format, std::forward<Args>(args)...) + "\n";
   }
+  // The first line of a measurement.
+  template <typename... Args>
+  void head(const Name& name, const Times& times, fmt::format_string<Args...> format,
+            Args&&... args) {
+    const std::string title =
+        fmt::format("{} {} {} {} {}", name.section, name.what, name.dtype, name.shape, name.layout);
+    line("{:62} {}{}", title, fmt::format(format, std::forward<Args>(args)...),
+         few(times.seconds.size()));
+  }
+  // Marks a median that says less than a claim about speed needs.
+  static std::string few(size_t repetitions) {
+    return repetitions < 7 ? fmt::format("  (median of {})", repetitions) : "";
+  }
+  Gate gate(const std::string& name) const {
+    if (const auto found = find_gate(name, kind_)) return *found;
+    fmt::print(stderr, "weft_bench: gates.inc has no row for '{}'\n", name);
+    std::exit(1);
+  }
   std::optional<double> median(const std::string& name) const {
     const auto found = report_.results.find(name);
     if (found == report_.results.end()) return std::nullopt;
     return found->second.median();
   }
-  std::optional<double> peer(const std::string& what, const Name& name) const {
+  const PeerResult* peer(const std::string& what, const Name& name) const {
     const tools::Shape shape = tools::parse_shape(name.shape).value();
     for (const PeerResult& theirs : report_.peers)
       if (theirs.what == what && theirs.dtype == name.dtype && theirs.m == shape.m() &&
           theirs.k == shape.k_of(0) && theirs.n == shape.n && theirs.x2 == name.layout)
-        return theirs.median_s;
-    return std::nullopt;
+        return &theirs;
+    return nullptr;
   }
-  static bool wide(const Name& name) { return name.shape.starts_with("4096x1024"); }
   double byte_bound(const Times& times) const { return times.bytes / report_.copy_together; }
 
   void machine() {
@@ -133,54 +129,44 @@ class Table {
     if (name.what == "2 threads") {
       const auto one = median(name.with("1 thread"));
       if (one)
-        line("{:62} {:8.2f} ms  {:6.0f} Gop/s  {:.2f} x one thread  {}", title(name), seconds * 1e3,
-             speed * 1e-9, *one / seconds, verdict(*one / seconds, 1.85));
+        head(name, times, "{:8.2f} ms  {:6.0f} Gop/s  {:.2f} x one thread  {}", seconds * 1e3,
+             speed * 1e-9, *one / seconds, verdict(*one / seconds, gate("gemm/2 threads")));
       return;
     }
     if (name.layout.starts_with("NZ")) {
       Name strided = name;
       strided.layout = name.layout == "NZ" ? "row-major" : "transposed";
-      line("{:62} {:8.2f} ms", title(name), seconds * 1e3);
-      return compare(strided.layout, median(strided.with(name.what)), seconds, 0.95);
+      head(name, times, "{:8.2f} ms", seconds * 1e3);
+      return compare(strided.layout, median(strided.with(name.what)), seconds, gate("gemm/NZ"));
     }
     const tools::GemmPeak peak =
         tools::gemm_peak(report_.machine, type_of(name.dtype), isa_in_use());
     const double share = speed / peak.ops_per_second;
-    line("{:62} {:8.2f} ms  {:6.0f} Gop/s  {:.2f} of {}  {}", title(name), seconds * 1e3,
-         speed * 1e-9, share, peak.name,
-         verdict(share, gemm_target(name.dtype, wide(name)).here(has_amx())));
-    compare("PyTorch", peer("gemm", name), seconds,
-            gemm_peer_target(name.dtype, wide(name)).here(has_amx()));
+    const auto here = [&](const char* what) {
+      const bool wide = name.shape.starts_with("4096x1024");
+      return gate(fmt::format("{}/{}/{}", what, name.dtype, wide ? "wide" : "deep"));
+    };
+    head(name, times, "{:8.2f} ms  {:6.0f} Gop/s  {:.2f} of {}  {}", seconds * 1e3, speed * 1e-9,
+         share, peak.name, verdict(share, here("gemm")));
+    compare("PyTorch", peer("gemm", name), seconds, here("gemm/peer"));
   }
 
-  // A call beside its product alone and what it must move.
+  // A call beside its product alone, what it must move, and PyTorch.
   void beyond_gemm(const Name& name, const Times& times) {
     const double seconds = times.median();
-    line("{:62} {:8.2f} ms  {:6.0f} Gop/s per rank", title(name), seconds * 1e3,
+    head(name, times, "{:8.2f} ms  {:6.0f} Gop/s per rank", seconds * 1e3,
          times.flops / seconds * 1e-9);
-    const auto alone = median(name.with("gemm alone"));
-    if (!alone) return;
-    const double beyond = (seconds - *alone) / byte_bound(times);
-    line(
-        "    gemm alone {:.2f} ms, byte bound {:.2f} ms: beyond the gemm {:.2f} x the byte bound  "
-        "{}",
-        *alone * 1e3, byte_bound(times) * 1e3, beyond, verdict(beyond, 1.5, true));
-  }
-
-  void fused(const Name& name, const Times& times) {
-    beyond_gemm(name, times);
-    compare("separate passes", median(name.with("separate passes")), times.median(),
-            has_amx() ? 1.25 : 1.1);
-    const double target = name.dtype == "int8" ? (has_amx() ? 4 : 2) : (has_amx() ? 6 : 2);
-    compare("PyTorch + gloo", peer("fused", name), times.median(), target);
-  }
-
-  void pair(const Name& name, const Times& times, Target bfloat16, Target float16, Target int8) {
-    beyond_gemm(name, times);
-    const Target target = name.dtype == "int8"       ? int8
-                          : name.dtype == "bfloat16" ? bfloat16
-                                                     : float16;
-    compare("PyTorch + gloo", peer(name.section, name), times.median(), target.here(has_amx()));
+    if (const auto alone = median(name.with("gemm alone"))) {
+      const double beyond = (seconds - *alone) / byte_bound(times);
+      line(
+          "    gemm alone {:.2f} ms, byte bound {:.2f} ms: beyond the gemm {:.2f} x the byte bound "
+          " {}",
+          *alone * 1e3, byte_bound(times) * 1e3, beyond, verdict(beyond, gate("beyond gemm")));
+    }
+    compare("separate passes", median(name.with("separate passes")), seconds,
+            gate("fused/separate passes"));
+    compare("PyTorch + gloo", peer(name.section, name), seconds,
+            gate(name.section + "/peer/" + name.dtype));
   }
 
   // Restored weights beside the 16-bit ones of the same type.
@@ -191,20 +177,21 @@ class Table {
   }
 
   void weights(const Name& name, const Times& times) {
-    line("{:62} {:8.2f} ms", title(name), times.median() * 1e3);
-    compare("16-bit weights", unquantised(name), times.median(), 0.85);
+    head(name, times, "{:8.2f} ms", times.median() * 1e3);
+    compare("16-bit weights", unquantised(name), times.median(), gate("weights"));
   }
 
   void decode_weights(const Name& name, const Times& times) {
     const double seconds = times.median();
-    line("{:62} {:8.3f} ms", title(name), seconds * 1e3);
+    head(name, times, "{:8.3f} ms", seconds * 1e3);
     const bool int4 = name.dtype.ends_with("int4");
     compare("16-bit weights", unquantised(name), seconds,
-            has_amx() ? (int4 ? 1.8 : 1.4) : (int4 ? 1.4 : 1.2));
+            gate(int4 ? "decode weights/int4" : "decode weights/int8"));
     const auto alone = median(name.with("gemm alone"));
     if (!alone || name.shape[0] != '8') return;  // 64 KiB of partial sums
-    line("    product alone {:.3f} ms: {:.1f} us above it  {}", *alone * 1e3,
-         (seconds - *alone) * 1e6, verdict((seconds - *alone) * 1e6, 20, true));
+    const double above_us = (seconds - *alone) * 1e6;
+    line("    product alone {:.3f} ms: {:.1f} us above it  {}", *alone * 1e3, above_us,
+         verdict(above_us, gate("decode weights/above the product")));
   }
 
   void add_rmsnorm(const Name& name, const Times& times) {
@@ -212,8 +199,8 @@ class Table {
     const bool one = name.what == "1 thread";
     const double copy = one ? report_.machine.bandwidth.copy : 2 * report_.copy_together;
     const double share = times.bytes / seconds / copy;
-    line("{:62} {:8.2f} ms  {:6.1f} GB/s  {:.2f} of copying  {}", title(name), seconds * 1e3,
-         times.bytes / seconds * 1e-9, share, verdict(share, 0.8));
+    head(name, times, "{:8.2f} ms  {:6.1f} GB/s  {:.2f} of copying  {}", seconds * 1e3,
+         times.bytes / seconds * 1e-9, share, verdict(share, gate("add_rmsnorm")));
   }
 
   // name.dtype is the link here.
@@ -221,24 +208,28 @@ class Table {
     const auto float16 = median(name.with("float16"));
     if (!float16) return;
     const bool slow = name.dtype[0] < '4' && name.dtype != "memory";  // slower than 4 GB/s
-    line("{:62} {:8.2f} ms", title(name), times.median() * 1e3);
-    compare("as float16", float16, times.median(), slow ? 1 : 0);
+    head(name, times, "{:8.2f} ms", times.median() * 1e3);
+    compare("as float16", float16, times.median(),
+            gate(slow ? "int8 communication/slow link" : "int8 communication/fast link"));
   }
 
   void conversions(const Name& name, const Times& times) {
     const auto call = median(name.with("int8"));
     if (!call) return;
-    line("{:62} {:8.2f} ms: {:.2f} of the call  {}", title(name), times.median() * 1e3,
-         times.median() / *call, verdict(times.median() / *call, 0.25, true));
+    const double share = times.median() / *call;
+    head(name, times, "{:8.2f} ms: {:.2f} of the call  {}", times.median() * 1e3, share,
+         verdict(share, gate("int8 communication/conversions")));
   }
 
   void decode(const Name& name, const Times& times) {
     const double seconds = times.median();
-    line("{:62} {:8.3f} ms", title(name), seconds * 1e3);
-    if (const auto read = median(name.with("read weights")))
-      line("    reading the weights {:.3f} ms: {:.2f} x that + 30 us  {}", *read * 1e3,
-           (seconds - 30e-6) / *read, verdict((seconds - 30e-6) / *read, 1.25, true));
-    compare("PyTorch + gloo", peer("decode", name), seconds, 0);
+    head(name, times, "{:8.3f} ms", seconds * 1e3);
+    if (const auto read = median(name.with("read weights"))) {
+      const double reads = (seconds - 30e-6) / *read;
+      line("    reading the weights {:.3f} ms: {:.2f} x that + 30 us  {}", *read * 1e3, reads,
+           verdict(reads, gate("decode/read")));
+    }
+    compare("PyTorch + gloo", peer("decode", name), seconds, gate("decode/peer"));
   }
 
   void c_door(const Name& name, const Times& times) {
@@ -246,58 +237,61 @@ class Table {
     const auto empty = median(name.with("empty task"));
     if (!native || !again || !empty) return;
     const double above = (times.median() - *native) * 1e6;
-    line("{:62} {:8.3f} ms", title(name), times.median() * 1e3);
+    head(name, times, "{:8.3f} ms", times.median() * 1e3);
     line(
         "    plan and run {:.1f} us, run of a kept plan {:.1f} us, an empty task {:.1f} us: "
         "{:.1f} us above plan and run  {}",
-        *native * 1e6, *again * 1e6, *empty * 1e6, above, verdict(above, 20, true));
+        *native * 1e6, *again * 1e6, *empty * 1e6, above, verdict(above, gate("c door")));
   }
 
   void many_ranks(const Name& name, const Times& times) {
     const double seconds = times.median();
-    line("{:62} {:8.2f} ms", title(name), seconds * 1e3);
+    head(name, times, "{:8.2f} ms", seconds * 1e3);
     const auto one = median(name.with("gemm of one rank"));
     if (!one) return;
     constexpr int kRanks = 8;
     const int cores = std::min(kRanks, report_.machine.cores);
     // Bytes of all ranks go through the cores there are.
     const double gemms = *one * kRanks / cores, bytes = byte_bound(times) * kRanks / cores;
+    const double part = seconds / (1.15 * gemms + bytes);
     line(
         "    gemms alone / cores {:.2f} ms, byte bound {:.2f} ms: {:.2f} of 1.15 x gemms + bytes  "
         "{}",
-        gemms * 1e3, bytes * 1e3, seconds / (1.15 * gemms + bytes),
-        verdict(seconds / (1.15 * gemms + bytes), 1, true));
+        gemms * 1e3, bytes * 1e3, part, verdict(part, gate("8 ranks")));
   }
 
-  /// name.shape is "16384 KiB"; most_us: of a call of 64 KiB.
-  void collective(const Name& name, const Times& times, double most_us) {
+  // name.shape is "16384 KiB".
+  void collective(const Name& name, const Times& times) {
     const double seconds = times.median();
     const std::int64_t kib = std::stoll(name.shape);
-    line("{:62} {:9.4f} ms  {:.2f} x copying", title(name), seconds * 1e3,
-         seconds / byte_bound(times));
-    if (name.what == "allreduce" && kib == 64 && name.dtype != "float32")
-      line("    {:.1f} us  {}", seconds * 1e6, verdict(seconds * 1e6, most_us, true));
-    double target = 0;
-    if (name.what == "allreduce" && kib > 64)
-      target = name.dtype == "float16" && kib > 1024 ? 6 : name.dtype == "float32" ? 0 : 4;
+    head(name, times, "{:9.4f} ms  {:.2f} x copying", seconds * 1e3, seconds / byte_bound(times));
+    const bool allreduce = name.what == "allreduce";
+    if (allreduce && kib == 64 && name.dtype != "float32")
+      line("    {:.1f} us  {}", seconds * 1e6,
+           verdict(seconds * 1e6, gate(name.section + "/64 KiB")));
+    std::string gate_name = "collectives/peer/other";
+    if (allreduce && kib > 64)
+      gate_name = fmt::format("collectives/peer/{}/{} MiB", name.dtype, kib > 1024 ? 16 : 1);
     for (const PeerResult& theirs : report_.peers)
       if (theirs.what == "collectives/" + name.what && theirs.dtype == name.dtype &&
           theirs.kib == kib)
-        compare("gloo", theirs.median_s, seconds, target);
+        compare("gloo", &theirs, seconds, gate(gate_name));
   }
 
-  void compare(std::string_view with, std::optional<double> theirs, double ours, double target) {
+  void compare(std::string_view with, std::optional<double> theirs, double ours, Gate gate,
+               std::string_view mark = "") {
     if (!theirs) return;
-    line("    {} {:.2f} ms: {:.2f} x  {}", with, *theirs * 1e3, *theirs / ours,
-         verdict(*theirs / ours, target));
+    line("    {} {:.2f} ms: {:.2f} x  {}{}", with, *theirs * 1e3, *theirs / ours,
+         verdict(*theirs / ours, gate), mark);
   }
-
-  static std::string title(const Name& name) {
-    return fmt::format("{} {} {} {} {}", name.section, name.what, name.dtype, name.shape,
-                       name.layout);
+  void compare(std::string_view with, const PeerResult* theirs, double ours, Gate gate) {
+    if (theirs == nullptr) return;
+    if (!theirs->skipped.empty()) return line("    {} skipped: {}", with, theirs->skipped);
+    compare(with, theirs->median_s, ours, gate, few(theirs->repetitions));
   }
 
   const Report& report_;
+  const Kind kind_ = kind_of(isa_in_use());
   std::string text_;
 };
 
@@ -305,7 +299,7 @@ class Table {
 
 isa::Set isa_in_use() { return isa::capped("").value(); }
 
-bool has_amx() { return isa_in_use() & isa::kAmxBf16; }
+bool has_amx() { return kind_of(isa_in_use()) == kAmx; }
 
 double Times::median() const {
   std::vector<double> sorted = seconds;

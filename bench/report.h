@@ -31,8 +31,17 @@ using Results = std::map<std::string, Times>;
 struct PeerResult {
   std::string what, dtype, x2;
   std::int64_t m = 0, k = 0, n = 0, kib = 0;
+  size_t repetitions = 0;
   double median_s = 0;
-  std::string line;  ///< as it was read
+  std::string skipped;  ///< why there is no time, if there is none
+  std::string line;     ///< as it was read
+};
+
+/// What a section had no time for.
+struct Skipped {
+  std::string section;
+  std::vector<std::string> names;
+  int measured;  ///< how many others it has
 };
 
 /// Results, what this machine can do, and what PyTorch took for the same jobs (empty without
@@ -42,6 +51,7 @@ struct Report {
   tools::Machine machine;
   double copy_together = 0;  ///< bytes per second of one rank while the other copies too
   std::vector<PeerResult> peers;
+  std::vector<Skipped> skipped;
 
   /// One table for people.
   std::string table() const;

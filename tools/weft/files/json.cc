@@ -30,6 +30,8 @@ Json Json::object(std::initializer_list<std::pair<std::string_view, Json>> membe
   return made;
 }
 
+Json Json::parsed(std::string_view text) { return Json(Tree{Value::parse(text)}); }
+
 Json Json::binary(const Bytes& bytes) { return Json(Tree{Value::binary(bytes)}); }
 
 Json::Json(const Json& other) : Json(*other.tree_) {}

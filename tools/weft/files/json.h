@@ -34,6 +34,8 @@ class Json {
   }
   static Json list(std::initializer_list<Json> values = {});
   static Json object(std::initializer_list<std::pair<std::string_view, Json>> members = {});
+  /// Of what is JSON already; throws what JsonValue::parse() throws.
+  static Json parsed(std::string_view text);
   /// CBOR has them, JSON has not.
   static Json binary(const Bytes& bytes);
 
