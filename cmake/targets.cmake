@@ -23,22 +23,27 @@ function(weft_sources)
 endfunction()
 
 # weft_test_code(target [OPTIMISED]): what tests and the libraries they share have in common. GoogleTest's headers are most of
-# what a test file takes to compile: they are compiled once for all, without optimisation, as what includes them must be.
-# OPTIMISED is for files whose loops make data and compute what is expected of it, and for tests that run for seconds.
+# what a test file takes to compile: they are compiled once for all. OPTIMISED is for files whose loops make data and compute
+# what is expected of it, and for tests that run for seconds.
 function(weft_test_code target)
   if("OPTIMISED" IN_LIST ARGN)
     weft_optimise(${target} -O1)
+    target_precompile_headers(${target} REUSE_FROM weft_optimised_test_headers)
   else()
     weft_optimise(${target} -O0)
     target_precompile_headers(${target} REUSE_FROM weft_test_headers)
   endif()
 endfunction()
+function(weft_test_headers name level)
+  add_library(${name} OBJECT tests/headers.cc)
+  target_link_libraries(${name} PRIVATE weft_options GTest::gtest GTest::gmock fmt::fmt)
+  weft_optimise(${name} ${level})
+  target_precompile_headers(${name} PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/core.h> <algorithm> <atomic> <chrono>
+    <cstdint> <cstring> <functional> <memory> <optional> <random> <span> <string> <thread> <vector>)
+endfunction()
 if(WEFT_BUILD_TESTS)
-  add_library(weft_test_headers OBJECT tests/headers.cc)
-  target_link_libraries(weft_test_headers PRIVATE weft_options GTest::gtest GTest::gmock fmt::fmt)
-  weft_optimise(weft_test_headers -O0)
-  target_precompile_headers(weft_test_headers PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/core.h> <algorithm> <atomic>
-    <chrono> <cstdint> <cstring> <functional> <memory> <optional> <random> <span> <string> <thread> <vector>)
+  weft_test_headers(weft_test_headers -O0)
+  weft_test_headers(weft_optimised_test_headers -O1)
 endif()
 
 # weft_test(name [OPTIMISED] [IDLE] LABELS label... SOURCES file.cc ...): one GoogleTest program that sees the library's

@@ -79,7 +79,7 @@ Error submit_local(Stream& stream, std::function<Status(Context&)> work);
 template <typename Body>
 aclnnStatus first_phase(const char* op, Body&& body) {
   return guarded(op, ACLNN_ERR_INNER, ACLNN_ERR_INNER, [&] {
-    const std::string function = std::string(op) + "GetWorkspaceSize";
+    const std::string function = fmt::format("{}GetWorkspaceSize", op);
     const Entry entry(function.c_str());
     return body();
   });
