@@ -47,7 +47,8 @@ if(WEFT_BUILD_TESTS)
 endif()
 
 # weft_test(name [OPTIMISED] [IDLE] LABELS label... SOURCES file.cc ...): one GoogleTest program that sees the library's
-# internals. Tests with several ranks have the machine for themselves, unless they are IDLE: waiting for deadlines.
+# internals. ./dev test has five places for two cores: a test with one busy thread takes two; one with several ranks takes all,
+# unless it is IDLE, waiting for deadlines most of the time: then one.
 # Internals are hidden in the shared library, so tests link the same objects statically.
 function(weft_test name)
   cmake_parse_arguments(arg "OPTIMISED;IDLE" "TIMEOUT" "LABELS;SOURCES;LIBRARIES;ENVIRONMENT" ${ARGN})
@@ -66,7 +67,11 @@ function(weft_test name)
   endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT "${arg_ENVIRONMENT}")
-  if(arg_LABELS MATCHES "ranks:" AND NOT arg_IDLE)
-    set_tests_properties(${name} PROPERTIES PROCESSORS 2)
+  set(places 2)
+  if(arg_IDLE)
+    set(places 1)
+  elseif(arg_LABELS MATCHES "ranks:")
+    set(places 5)
   endif()
+  set_tests_properties(${name} PROPERTIES PROCESSORS ${places})
 endfunction()

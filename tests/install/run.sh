@@ -66,7 +66,7 @@ case $mode in
     # Neither optimised nor with debug information: the quickest to compile. The folder is kept, so a repeat compiles what
     # changed.
     configure -DWEFT_SOURCE_DIR="$from" -DCMAKE_BUILD_TYPE= -DBUILD_SHARED_LIBS=ON -DWEFT_INSTALL=ON
-    "$CMAKE" --build "$work" --target consumer
+    nice -n 19 "$CMAKE" --build "$work" --target consumer
     "$work/consumer" ;;
   *) sed -n '3,9p' "$0"; exit 2 ;;
 esac
