@@ -22,6 +22,11 @@ FRONT_ENDS = ("cann", "python", "examples")
 # Of the internals, cann uses base (environment, clocks, memory), comm (how ranks meet) and the
 # contracts in ops, whose rules it gives CANN's codes and CANN's order. No kernels, no tiles.
 FRONT_END_BELOW = {"cann": ["base", "comm", "ops"]}
+# The folders of the command line tool.
+TOOL = {"terminal": [], "files": []}
+TOOL["operators"] = ["files"]
+TOOL["jobs"] = ["operators", "files", "terminal"]
+TOOL["commands"] = ["jobs", "operators", "files", "terminal"]
 # The folders of cann/include, which programs for CANN include by these names.
 CANN = ("acl", "aclnn", "aclnnop", "hccl")
 
@@ -46,6 +51,9 @@ def allowed(path, quote, header):
                 return f"the kernel family {family} may not use {other}"
         if layer != top[1] and layer not in BELOW[top[1]]:
             return f"{top[1]} may include only {', '.join([top[1], *BELOW[top[1]]])}"
+    elif top[:2] == ["tools", "weft"] and layer in TOOL and top[2] in TOOL:
+        if layer != top[2] and layer not in TOOL[top[2]]:
+            return f"in the tool {top[2]} may include only {', '.join([top[2], *TOOL[top[2]]])}"
     elif top[:2] == ["cann", "include"]:
         if "/" in header and layer not in CANN:
             return f"CANN's headers include only {', '.join(CANN)} and the standard library"

@@ -27,11 +27,4 @@ GemmPeak gemm_peak(const Machine& machine, DType type, isa::Set available) {
   return {"fp32 FMA", of("fp32 FMA")};
 }
 
-double bytes_moved(double m, double n) {
-  const double s = m * n * 2;
-  // Partials written and read; reduced rows, of which a rank writes its own share and reads the
-  // others'; residual; y and norm_out.
-  return s * (1 + 1 + 1 + 1 + 2);
-}
-
 }  // namespace weft::tools

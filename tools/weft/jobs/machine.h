@@ -28,9 +28,4 @@ struct GemmPeak {
 /// `type`: float16, bfloat16 or int8, as the kernel reads it.
 GemmPeak gemm_peak(const Machine& machine, DType type, isa::Set available);
 
-/// Bytes that a rank of matmul_allreduce_add_rmsnorm must move beside its gemm, for m rows of n
-/// columns: its partials written, those of the rows it owns read, the reduced rows written or read,
-/// the residual read, y and norm_out written.
-double bytes_moved(double m, double n);
-
 }  // namespace weft::tools
