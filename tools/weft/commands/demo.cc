@@ -102,7 +102,8 @@ std::string slower_text(const std::vector<double>& fused, double separate, doubl
   const double typical = median(fused), lost = typical - separate;
   if (lost <= 0) return {};
   return fmt::format(
-      "  Here the fused call took {} longer. Of the separate passes the gemm is {:.0f} %, so {} are\n"
+      "  Here the fused call took {} longer. Of the separate passes the gemm is {:.0f} %, so {} "
+      "are\n"
       "  all that fusing can hide; the fused calls of this run took {} to {}, {}.\n"
       "  docs/ops/matmul_collectives.md, \"When fusing pays\", says what decides it.\n",
       seconds_text(lost), 100 * gemm / separate, seconds_text(std::max(0.0, separate - gemm)),
@@ -128,7 +129,8 @@ Status print_speed(const std::vector<RankReport>& reports, isa::Set isa) {
              flops_text(flops / fused), 100 * flops / fused / (peak.ops_per_second * cores));
   fmt::print("  separate passes   {}   gemm, all-reduce, add + norm: fused is {:.2f} x as fast\n",
              seconds_text(separate), separate / fused);
-  fmt::print("  gemm alone        {}\n{}\n", seconds_text(gemm), slower_text(calls, separate, gemm));
+  fmt::print("  gemm alone        {}\n{}\n", seconds_text(gemm),
+             slower_text(calls, separate, gemm));
   return {};
 }
 
