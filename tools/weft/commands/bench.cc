@@ -171,8 +171,7 @@ Status bench_operator(Arguments& arguments) {
 void add_bench(CommandLine& line) {
   auto arguments = std::make_shared<Arguments>();
   Command& command = line.add_command("bench", "Time an operator at one shape", [arguments] {
-    const Status status = bench_operator(*arguments);
-    return status.ok() ? 0 : report_failure(status);
+    return exit_code(bench_operator(*arguments));
   });
   add_operator(command, arguments->op);
   add_case_options(command, arguments->random);

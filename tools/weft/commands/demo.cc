@@ -176,11 +176,9 @@ Status demo(const Arguments& arguments) {
 
 void add_demo(CommandLine& line) {
   auto arguments = std::make_shared<Arguments>();
-  Command& command = line.add_command(
-      "demo", "Run the main job on 8 ranks, check it, time it, draw it", [arguments] {
-        const Status status = demo(*arguments);
-        return status.ok() ? 0 : report_failure(status);
-      });
+  Command& command =
+      line.add_command("demo", "Run the main job on 8 ranks, check it, time it, draw it",
+                       [arguments] { return exit_code(demo(*arguments)); });
   command.add("--out", arguments->out, "Folder for the timeline and the trace")
       .type("DIR")
       .show_default();

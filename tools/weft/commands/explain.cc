@@ -95,11 +95,9 @@ Status explain(const Arguments& arguments) {
 
 void add_explain(CommandLine& line) {
   auto arguments = std::make_shared<Arguments>();
-  Command& command = line.add_command(
-      "explain", "Say which kernel, tiles and windows a call would use, and why", [arguments] {
-        const Status status = explain(*arguments);
-        return status.ok() ? 0 : report_failure(status);
-      });
+  Command& command =
+      line.add_command("explain", "Say which kernel, tiles and windows a call would use, and why",
+                       [arguments] { return exit_code(explain(*arguments)); });
   add_operator(command, arguments->op);
   add_case_options(command, arguments->random);
   add_launch_options(command, arguments->launch);

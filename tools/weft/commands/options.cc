@@ -172,4 +172,6 @@ int report_failure(const Status& status) {
   return input ? kUsageExit : kFailedExit;
 }
 
+int exit_code(const Status& status) { return status.ok() ? 0 : report_failure(status); }
+
 }  // namespace weft::tools

@@ -63,5 +63,7 @@ Result<Case> make_case(const Operator& op, const CaseArguments& arguments,
 /// Prints one message on stderr. Returns the exit code: 2 for what the user can correct in the
 /// command line or the files, else 1.
 int report_failure(const Status& status);
+/// 0, or what report_failure() returns.
+int exit_code(const Status& status);
 
 }  // namespace weft::tools

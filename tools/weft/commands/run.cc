@@ -180,7 +180,7 @@ int run(Arguments& arguments, const std::vector<std::string>& program) {
   } else {
     status = run_program(arguments.launch.ranks, program);
   }
-  return status.ok() ? 0 : report_failure(status);
+  return exit_code(status);
 }
 
 void add_operand_options(Command& command, FileOptions& files) {

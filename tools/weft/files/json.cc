@@ -42,13 +42,13 @@ Json& Json::operator=(Json other) {
 }
 Json::~Json() = default;
 
-Json& Json::set(std::string_view name, const Json& value) {
-  tree_->value[std::string(name)] = value.tree_->value;
+Json& Json::set(std::string_view name, Json value) {
+  tree_->value[std::string(name)] = std::move(value.tree_->value);
   return *this;
 }
 
-Json& Json::push(const Json& value) {
-  tree_->value.push_back(value.tree_->value);
+Json& Json::push(Json value) {
+  tree_->value.push_back(std::move(value.tree_->value));
   return *this;
 }
 

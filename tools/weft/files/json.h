@@ -44,8 +44,8 @@ class Json {
   Json& operator=(Json other);
   ~Json();
 
-  Json& set(std::string_view name, const Json& value);
-  Json& push(const Json& value);
+  Json& set(std::string_view name, Json value);
+  Json& push(Json value);
 
   /// One line, or one a member, `indent` spaces deeper each.
   std::string text(int indent = -1) const;
