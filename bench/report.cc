@@ -10,6 +10,7 @@
 #include "base/topology.h"
 #include "benchmarks.h"
 #include "gates.h"
+#include "jobs/job.h"
 #include "operators/shape.h"
 
 namespace weft::bench {
@@ -301,12 +302,7 @@ isa::Set isa_in_use() { return isa::capped("").value(); }
 
 bool has_amx() { return kind_of(isa_in_use()) == kAmx; }
 
-double Times::median() const {
-  std::vector<double> sorted = seconds;
-  std::ranges::sort(sorted);
-  const size_t middle = sorted.size() / 2;
-  return sorted.size() % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
+double Times::median() const { return tools::median(seconds); }
 
 std::string Report::table() const { return Table(*this).text(); }
 
