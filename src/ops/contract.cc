@@ -4,7 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <cstdlib>
+#include <utility>
+#include <vector>
 
 #include "base/fractal_nz.h"
 
@@ -55,6 +59,34 @@ bool same_layout(const ConstTensorRef& a, const ConstTensorRef& b) {
 
 bool is_empty(const ConstTensorRef& tensor) {
   return std::ranges::any_of(tensor.dims(), [](std::int64_t extent) { return extent == 0; });
+}
+
+// In floating point, where nothing overflows.
+bool can_be_addressed(const ConstTensorRef& t) {
+  double elements = 1, reach = 1;
+  for (int i = 0; i < t.rank(); ++i) {
+    const auto extent = static_cast<double>(std::max<std::int64_t>(t.dim(i), 1));
+    elements *= extent;
+    reach += (extent - 1) * std::fabs(static_cast<double>(t.stride(i)));
+  }
+  return std::max(elements, reach) < 0x1p57;  // of at most 64 bits
+}
+
+bool elements_are_apart(const ConstTensorRef& t) {
+  if (is_empty(t)) return true;
+  std::vector<std::pair<std::int64_t, std::int64_t>> axes;  // stride, extent
+  for (int i = 0; i < t.rank(); ++i)
+    if (t.dim(i) != 1) axes.emplace_back(std::abs(t.stride(i)), t.dim(i));
+  std::ranges::sort(axes);
+  std::int64_t span = 1;  // of the elements so far
+  for (const auto& [stride, extent] : axes) {
+    if (stride < span) return false;
+    std::int64_t reach;
+    if (__builtin_mul_overflow(extent - 1, stride, &reach) ||
+        __builtin_add_overflow(span, reach, &span))
+      return true;  // beyond all memory, and beyond the limits of extents
+  }
+  return true;
 }
 
 bool same_view(const ConstTensorRef& a, const ConstTensorRef& b) {

@@ -74,6 +74,11 @@ bool same_layout(const ConstTensorRef& a, const ConstTensorRef& b);
 /// Any extent is 0. (False for a tensor that is not given.)
 bool is_empty(const ConstTensorRef& tensor);
 
+/// Offsets of all elements in bits are signed 64-bit numbers.
+bool can_be_addressed(const ConstTensorRef& tensor);
+/// No two elements share memory. Refuses views whose axes interleave, too.
+bool elements_are_apart(const ConstTensorRef& tensor);
+
 /// An operand by the name the caller knows.
 struct NamedTensor {
   std::string_view name;
@@ -91,7 +96,7 @@ class TensorList {
   }
 
  private:
-  static constexpr int kMost = 12;  // of any operator
+  static constexpr int kMost = 16;  // of any operator
   std::array<NamedTensor, kMost> tensors_;
   int size_ = 0;
 };

@@ -4,32 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <utility>
 
 namespace weft::ops {
-namespace {
-
-// Refuses interleaved batches too, which nobody has.
-bool rows_are_apart(const ConstTensorRef& t) {
-  const int last = t.rank() - 1;
-  std::pair<std::int64_t, std::int64_t> axes[] = {
-      {std::abs(t.stride(last - 1)), t.dim(last - 1)},
-      {last == 2 ? std::abs(t.stride(0)) : 0, last == 2 ? t.dim(0) : 1}};
-  std::ranges::sort(axes);
-  std::int64_t span = t.dim(last);
-  for (const auto& [stride, extent] : axes) {
-    if (extent == 1) continue;
-    if (stride < span) return false;
-    std::int64_t reach = 0;
-    if (__builtin_mul_overflow(extent - 1, stride, &reach) ||
-        __builtin_add_overflow(span, reach, &span))
-      return true;  // beyond all memory, and beyond the limits of extents
-  }
-  return true;
-}
-
-}  // namespace
 
 void check_rows(Contract& c, std::string_view name, const ConstTensorRef& t, DType io,
                 std::span<const std::int64_t> dims, std::string_view like) {
@@ -49,7 +25,7 @@ void check_rows(Contract& c, std::string_view name, const ConstTensorRef& t, DTy
 
 void check_rows_apart(Contract& c, std::string_view name, const ConstTensorRef& t) {
   if (!c.ok() || is_empty(t)) return;
-  c.rule(Rule::kStrides, rows_are_apart(t),
+  c.rule(Rule::kStrides, elements_are_apart(t),
          "{} has strides ({}) that put several of its rows at the same place; make it contiguous",
          name, fmt::join(t.strides(), ", "));
 }

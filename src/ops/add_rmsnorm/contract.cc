@@ -5,10 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <cstdlib>
-#include <utility>
-#include <vector>
 
 namespace weft::ops {
 namespace {
@@ -69,36 +65,11 @@ void check_shapes(Contract& c, const Args& a) {
          fmt::join(dims, ", "));
 }
 
-// Offsets in bits are signed 64-bit numbers. In floating point, where nothing overflows.
-bool can_be_addressed(const ConstTensorRef& t) {
-  double elements = 1, reach = 1;
-  for (int i = 0; i < t.rank(); ++i) {
-    const auto extent = static_cast<double>(std::max<std::int64_t>(t.dim(i), 1));
-    elements *= extent;
-    reach += (extent - 1) * std::fabs(static_cast<double>(t.stride(i)));
-  }
-  return std::max(elements, reach) < 0x1p57;  // of at most 32 bits
-}
-
 bool row_is_adjacent(const ConstTensorRef& t, int leading) {
   std::int64_t stride = 1;
   for (int i = t.rank() - 1; i >= leading; --i) {
     if (t.dim(i) != 1 && t.stride(i) != stride) return false;
     stride *= t.dim(i);
-  }
-  return true;
-}
-
-// No two rows of `span` adjacent elements share memory. Refuses rows that interleave, too.
-bool rows_are_apart(const ConstTensorRef& t, int leading, std::int64_t span) {
-  if (is_empty(t)) return true;
-  std::vector<std::pair<std::int64_t, std::int64_t>> axes;  // stride, extent
-  for (int i = 0; i < leading; ++i)
-    if (t.dim(i) != 1) axes.emplace_back(std::abs(t.stride(i)), t.dim(i));
-  std::ranges::sort(axes);
-  for (const auto& [stride, extent] : axes) {
-    if (stride < span) return false;
-    span += (extent - 1) * stride;
   }
   return true;
 }
@@ -116,12 +87,11 @@ void check_strides(Contract& c, const Args& a) {
            "{} has strides ({}), but its last {} axes, those of gamma, must lie adjacent in "
            "row-major order; make it contiguous",
            name, fmt::join(tensor.strides(), ", "), a.gamma.rank());
-  const std::pair<NamedTensor, std::int64_t> outputs[] = {
-      {{"y", a.y}, a.gamma.elements()}, {{"rstd", a.rstd}, 1}, {{"x", a.x}, a.gamma.elements()}};
-  for (const auto& [output, row] : outputs)
-    c.rule(Rule::kStrides, !output.tensor.given() || rows_are_apart(output.tensor, leading, row),
+  const NamedTensor outputs[] = {{"y", a.y}, {"rstd", a.rstd}, {"x", a.x}};
+  for (const auto& [name, tensor] : outputs)
+    c.rule(Rule::kStrides, !tensor.given() || elements_are_apart(tensor),
            "{} has strides ({}) that put several of its rows at the same place; make it contiguous",
-           output.name, fmt::join(output.tensor.strides(), ", "));
+           name, fmt::join(tensor.strides(), ", "));
 }
 
 }  // namespace

@@ -201,19 +201,6 @@ Status check_pair(std::string_view op, const ConstTensorRef& matrix, const Const
   return {};
 }
 
-// No two elements of a (rows, columns) view share memory. Layouts whose axes interleave are refused
-// too.
-bool elements_are_apart(const ConstTensorRef& matrix) {
-  std::int64_t extent = matrix.dim(1), stride = std::abs(matrix.stride(1));
-  std::int64_t outer_extent = matrix.dim(0), outer_stride = std::abs(matrix.stride(0));
-  if (extent == 1 || (outer_extent > 1 && outer_stride < stride)) {
-    std::swap(extent, outer_extent);
-    std::swap(stride, outer_stride);
-  }
-  if (extent > 1 && stride == 0) return false;
-  return outer_extent == 1 || outer_stride > (extent - 1) * stride;
-}
-
 }  // namespace
 }  // namespace ops
 
