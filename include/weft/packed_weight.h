@@ -22,8 +22,9 @@ struct PackedWeightState;
 /// shareable between threads once made.
 class WEFT_API PackedWeight {
  public:
-  /// x2 (k, n): float16, bfloat16 or int8 (for int8·int8); row-major, transposed view or
-  /// FRACTAL_NZ. Errors: kInvalidArgument, kUnimplemented, kOutOfMemory.
+  /// x2 (k, n), or (experts, k, n) for ffn: float16, bfloat16 or int8 (for int8·int8); row-major,
+  /// transposed view or, without experts, FRACTAL_NZ. Errors: kInvalidArgument, kUnimplemented,
+  /// kOutOfMemory.
   static Result<PackedWeight> pack(Context& context, const ConstTensorRef& x2);
 
   /// Writes a file that load() reads: version, kernel, shape, checksums, the panels. It is written
@@ -35,6 +36,7 @@ class WEFT_API PackedWeight {
   /// or this Context may not use), kOutOfMemory.
   static Result<PackedWeight> load(Context& context, const std::string& path);
 
+  std::int64_t experts() const;  ///< 0: one (k, n) weight
   std::int64_t k() const;
   std::int64_t n() const;
   DType dtype() const;

@@ -22,6 +22,7 @@ enum class CannEntry {
   kWeightQuantMatmulAllReduce,
   kMatmulAllReduceAddRmsNorm,  ///< plain, Quant, WeightQuant and their Inplace forms
   kMatmulReduceScatter,
+  kFfn,   ///< aclnnFFN, V2, V3
   kHccl,  ///< HCCL's functions, in a table of their own
 };
 

@@ -13,8 +13,6 @@ namespace weft::ops {
 namespace {
 
 constexpr std::int64_t kMaxExtent = std::numeric_limits<std::int32_t>::max();
-// 65535 · 128 · 128 < 2^31: sums of int8 products stay exact in int32.
-constexpr std::int64_t kMaxInt8Depth = 65535;
 
 bool is_float16_type(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBFloat16; }
 

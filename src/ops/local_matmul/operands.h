@@ -38,6 +38,9 @@ TensorList tensors_of(const MatmulOperands& operands);
 void check_operands_as_planned(Contract& contract, const MatmulOperands& planned,
                                const MatmulOperands& now);
 
+// 65535 · 128 · 128 < 2^31: sums of int8 products stay exact in int32.
+inline constexpr std::int64_t kMaxInt8Depth = 65535;
+
 /// How the product is made, from the dtypes of x1 and x2.
 enum class Scenario {
   kFloat,        ///< T · T

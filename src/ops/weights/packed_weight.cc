@@ -77,6 +77,7 @@ PackedWeight::PackedWeight(PackedWeight&&) noexcept = default;
 PackedWeight& PackedWeight::operator=(PackedWeight&&) noexcept = default;
 PackedWeight::~PackedWeight() = default;
 
+std::int64_t PackedWeight::experts() const { return state_->experts; }
 std::int64_t PackedWeight::k() const { return state_->k; }
 std::int64_t PackedWeight::n() const { return state_->n; }
 DType PackedWeight::dtype() const { return state_->kernel->b; }

@@ -14,6 +14,7 @@ namespace weft::internal {
 
 struct PackedWeightState {
   const gemm::Kernel* kernel = nullptr;
+  std::int64_t experts = 0;  ///< 0: one (k, n) weight; the panels of each follow those before it
   std::int64_t k = 0, n = 0;
   std::int64_t kc = 0;  ///< rows of k per chunk; every chunk holds all its panels (weight.h)
   std::int64_t panel_bytes = 0;  ///< of all chunks; the buffer may be larger
