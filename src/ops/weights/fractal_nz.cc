@@ -4,11 +4,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <type_traits>
-#include <utility>
 
 #include "base/context_state.h"
 #include "base/fractal_nz.h"
