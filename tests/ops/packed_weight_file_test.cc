@@ -222,7 +222,7 @@ TEST_F(DamagedFile, ContradictionsAreSeen) {
   const gemm::Kernel& kernel = *gemm::select(DType::kBFloat16, context_.state().isa);
   const auto larger = [&](PackedWeightHeader& h) {
     h.n = 10000;
-    h.panel_bytes = *internal::packed_bytes(kernel, h.k, h.n, h.kc);
+    h.panel_bytes = *internal::packed_bytes(kernel, h.experts, h.k, h.n, h.kc);
   };
   EXPECT_THAT(refusal_of_header(larger), HasSubstr("it was cut off or added to"));
   // Sizes too large for 63 bits.

@@ -41,7 +41,7 @@ TEST(PackedWeight, RefusesWhatItCannotPack) {
   EXPECT_EQ(refusal({}), "PackedWeight::pack: x2 is missing");
   EXPECT_EQ(refusal({nullptr, kF16, {4, 4}}), "PackedWeight::pack: x2 is missing");
   EXPECT_THAT(refusal({data, kF16, {4}}), HasSubstr("must be a non-empty (k, n)"));
-  EXPECT_THAT(refusal({data, kF16, {2, 2, 2}}), HasSubstr("must be a non-empty (k, n)"));
+  EXPECT_THAT(refusal({data, kF16, {2, 2, 2, 2}}), HasSubstr("must be a non-empty (k, n)"));
   EXPECT_THAT(refusal({data, kF16, {0, 4}}), HasSubstr("must be a non-empty (k, n)"));
   const std::int64_t dims[] = {4, 4}, strides[] = {8, 2};
   EXPECT_EQ(refusal({data, kF16, dims, strides}),

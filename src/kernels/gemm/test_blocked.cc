@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The blocked gemm against the reference, and its promise: blocking, threads, layout and the number
-// of rows do not change a bit.
+// Products on all threads against the reference, and their promise: blocking, threads, layout, the
+// number of rows and of other products do not change a bit.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,7 +12,9 @@
 
 #include "base/float16.h"
 #include "base/memory.h"
-#include "kernels/gemm/blocked.h"
+#include "kernels/gemm/batch.h"
+#include "kernels/gemm/narrow.h"
+#include "kernels/gemm/pack_rows.h"
 
 namespace weft::gemm {
 namespace {
@@ -21,7 +23,7 @@ constexpr std::uint32_t kUntouched = 0xdeadbeef;
 
 enum class Order { kRowMajor, kTransposed };
 
-// Operands of one product and what run_blocked makes of them.
+// Operands of one product and what run() makes of them.
 struct Problem {
   const Kernel& kernel;
   std::int64_t m, n, k;
@@ -75,18 +77,24 @@ struct Problem {
     Out(std::int64_t rows, std::int64_t n) : acc(static_cast<size_t>(rows * n), kUntouched), n(n) {}
   };
 
-  // What both forms need.
-  Blocked blocked(Out& out, const Weight& weight, const rows::Kernels& rows,
-                  std::int64_t rows_wanted) const {
-    Blocked gemm{};
+  const void* bias() const {
+    return kernel.acc == DType::kInt32 ? static_cast<const void*>(bias_s32.data())
+                                       : bias_f32.data();
+  }
+
+  // What both forms need, but for scratch.
+  Batch batch(Out& out, const Blocking& blocking, const rows::Kernels& rows,
+              std::span<Product> products) const {
+    const std::int64_t dims[] = {m, k};
+    Batch gemm{};
     gemm.kernel = &kernel;
     gemm.rows = &rows;
-    gemm.m = rows_wanted;
+    gemm.blocking = blocking;
     gemm.n = n;
     gemm.k = k;
-    gemm.weight = weight;
-    gemm.bias =
-        kernel.acc == DType::kInt32 ? static_cast<const void*>(bias_s32.data()) : bias_f32.data();
+    gemm.a = {static_cast<const std::byte*>(a_data()),
+              RowOffsets(ConstTensorRef(a_data(), kernel.a, dims), 1), 1};
+    gemm.products = products;
     gemm.epilogue = {&out, [](void* object, const FinishedTile& tile) {
                        Out& to = *static_cast<Out*>(object);
                        for (int i = 0; i < tile.m; ++i)
@@ -101,66 +109,51 @@ struct Problem {
     return gemm;
   }
 
-  PackRows pack_arguments(std::int64_t rows_wanted, std::array<RowRun, 2>& runs) const {
-    PackRows pack{};
-    pack.kernel = &kernel;
-    pack.m = rows_wanted;
-    // In two runs whose seam is inside of a panel: what operators do with rotated tiles.
-    runs = {{{0, rows_wanted / 3}, {rows_wanted / 3, rows_wanted}}};
-    pack.runs = runs;
-    pack.k = k;
-    pack.src = static_cast<const std::byte*>(a_data());
-    pack.rows_per_batch = m;
-    pack.row_stride = k;
-    pack.k_stride = 1;
-    pack.gather_bytes = gather_bytes(kernel, k);
-    return pack;
+  // In two runs whose seam is inside of a panel: what operators do with rotated tiles.
+  static std::array<RowRun, 2> two_runs(std::int64_t rows) {
+    return {{{0, rows / 3}, {rows / 3, rows}}};
   }
 
-  // run_narrow's bits, or nothing if it refuses.
+  // The bits of the narrow form, or nothing if it refuses.
   std::vector<std::uint32_t> run_narrow_form(int threads, std::int64_t rows_wanted) const {
     return run_narrow_form(threads, rows_wanted, weight(), 0);
   }
   std::vector<std::uint32_t> run_narrow_form(int threads, std::int64_t rows_wanted,
                                              const Weight& weight,
                                              std::int64_t scratch_for_scales) const {
-    ThreadPool pool(threads, false);
-    Buffer x = Buffer::allocate(kernel.x_panel_bytes(k), "x").value();
-    std::array<RowRun, 2> runs;
-    PackRows pack = pack_arguments(rows_wanted, runs);
-    Buffer gather = Buffer::allocate(pack.gather_bytes, "gather").value();
-    pack.gather = gather.data();
-    pack_few_rows(pack, x.data());
+    const auto runs = two_runs(rows_wanted);
+    Product product{.runs = runs, .weight = weight, .bias = bias()};
     Out out(rows_wanted, n);
-    Blocked gemm =
-        blocked(out, weight, rows::select(DType::kFloat16, isa::available()), rows_wanted);
-    gemm.scratch_bytes = 4 * kernel.narrow.rows * kernel.nr + scratch_for_scales;
-    Buffer scratch = Buffer::allocate(threads * gemm.scratch_bytes, "scratch").value();
-    gemm.scratch = scratch.data();
-    if (!run_narrow(pool, gemm, x.data())) return {};
+    const Blocking blocking{kernel.k_step, kernel.k_step, kernel.nr};
+    Batch gemm =
+        batch(out, blocking, rows::select(DType::kFloat16, isa::available()), {&product, 1});
+    gemm.scratch_bytes = std::max(gather_bytes(kernel, k), narrow_scratch_bytes(kernel, 1)) +
+                         round_up(scratch_for_scales, kCacheLine);
+    product.narrow = true;
+    product.m = rows_wanted;
+    Buffer x = Buffer::allocate(kernel.x_panel_bytes(k), "x").value();
+    Buffer scratch = Buffer::allocate(gemm.scratch_bytes, "scratch").value();
+    product.packed = x.data();
+    pack_rows(gemm, product, 0, scratch.data());
+    const std::int64_t turn = round_up(ceil_div(n, threads), kernel.nr);
+    for (std::int64_t begin = 0; begin < n; begin += turn)
+      if (!multiply_narrow(gemm, {0, begin, std::min(n, begin + turn)}, scratch.data())) return {};
     return out.acc;
   }
 
   std::vector<std::uint32_t> run(const Blocking& blocking, int threads, const Weight& weight,
                                  const rows::Kernels& rows, std::int64_t rows_wanted) const {
     ThreadPool pool(threads, false);
-    const std::int64_t a_bytes = ceil_div(rows_wanted, kernel.mr) * kernel.a_panel_bytes(k);
-    Buffer packed = Buffer::allocate(a_bytes, "a").value();
-    Buffer gather = Buffer::allocate(threads * gather_bytes(kernel, k), "gather").value();
-    std::array<RowRun, 2> runs;
-    PackRows pack = pack_arguments(rows_wanted, runs);
-    pack.packed_a = packed.data();
-    pack.gather = gather.data();
-    pack_rows(pool, pack);
-
+    const auto runs = two_runs(rows_wanted);
+    Product product{.runs = runs, .weight = weight, .bias = bias()};
     Out out(rows_wanted, n);
-    Blocked gemm = blocked(out, weight, rows, rows_wanted);
-    gemm.blocking = blocking;
+    Batch gemm = batch(out, blocking, rows, {&product, 1});
+    Buffer packed = Buffer::allocate(packed_a_bytes(kernel, k, rows_wanted, 1), "a").value();
     gemm.packed_a = packed.data();
-    gemm.scratch_bytes = blocked_scratch_bytes(kernel, weight, blocking, rows_wanted, k);
+    gemm.scratch_bytes = batch_scratch_bytes(kernel, weight, blocking, rows_wanted, k);
     Buffer scratch = Buffer::allocate(threads * gemm.scratch_bytes, "scratch").value();
     gemm.scratch = scratch.data();
-    run_blocked(pool, gemm);
+    gemm::run(pool, gemm);
     return out.acc;
   }
 

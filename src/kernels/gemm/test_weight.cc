@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/fractal_nz.h"
-#include "kernels/gemm/blocked.h"
+#include "kernels/gemm/narrow.h"
 #include "kernels/gemm/test_support.h"
 
 namespace weft::gemm {

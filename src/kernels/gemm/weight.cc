@@ -57,6 +57,39 @@ const std::byte* gather(const Weight& weight, Range rows, Range columns, std::by
   return scratch + (columns.begin - first * c0) * size;
 }
 
+// Dense rows of a part of a weight whose elements lie anywhere, made in `scratch`.
+const std::byte* gather_scattered(const Weight& weight, Range rows, Range columns,
+                                  std::byte* scratch, std::int64_t stride) {
+  const std::int64_t size = info(weight.stored).bits / 8;
+  for (std::int64_t i = 0; i < rows.count; ++i) {
+    const std::byte* from =
+        element(weight.data, weight.stored,
+                (rows.begin + i) * weight.k_stride + columns.begin * weight.n_stride);
+    std::byte* to = scratch + i * stride;
+    for (std::int64_t j = 0; j < columns.count; ++j, to += size)
+      std::memcpy(to, from + j * weight.n_stride * size, static_cast<size_t>(size));
+  }
+  return scratch;
+}
+
+// Bytes between the dense rows of `count` elements that are gathered in strips.
+std::int64_t gathered_stride(const Weight& weight, std::int64_t count) {
+  const std::int64_t padding = weight.nz_rows ? 2 * kChunk : 0;
+  return round_up(count * info(weight.stored).bits / 8 + padding, kCacheLine);
+}
+bool is_gathered(const Weight& weight) { return weight.nz_rows != 0 || weight.is_scattered(); }
+
+void gather_and_pack_scattered(const Kernel& kernel, const Weight& weight, const BlockRange& range,
+                               std::byte* dst, std::int64_t panel_stride_bytes,
+                               std::byte* scratch) {
+  const std::int64_t stride = gathered_stride(weight, range.nc);
+  for (std::int64_t begin = 0; begin < range.kc; begin += kStripRows) {
+    const std::int64_t count = std::min(kStripRows, range.kc - begin);
+    gather_scattered(weight, {range.k0 + begin, count}, {range.n0, range.nc}, scratch, stride);
+    kernel.pack_b({scratch, stride, count, range.nc, dst, panel_stride_bytes, begin});
+  }
+}
+
 // Chunks along n.
 void gather_and_pack_rows(const Kernel& kernel, const Weight& weight, const BlockRange& range,
                           std::byte* dst, std::int64_t panel_stride_bytes, std::byte* scratch) {
@@ -119,23 +152,21 @@ std::int64_t scale_row(const Weight& weight, std::int64_t p) {
   return weight.group_size ? p / weight.group_size * weight.n : 0;
 }
 
-// Bytes between restored rows of `count` values, and between the int8 rows they are made from.
+// Bytes between restored rows of `count` values.
 std::int64_t restored_stride(std::int64_t count) { return round_up(count * 2, kCacheLine); }
-std::int64_t gathered_stride(std::int64_t count) {
-  return round_up(count + 2 * kChunk, kCacheLine);
-}
 
 // Adjacent n: strips of kStripRows rows across the whole block.
 void restore_and_pack_rows(const Kernel& kernel, const rows::Kernels& rows, const Weight& weight,
                            const BlockRange& range, std::byte* dst, std::int64_t panel_stride_bytes,
                            std::byte* scratch) {
-  const std::int64_t stride = restored_stride(range.nc), from = gathered_stride(range.nc);
+  const std::int64_t stride = restored_stride(range.nc), from = gathered_stride(weight, range.nc);
   const int step = weight.per_tensor ? 0 : 1;
   for (std::int64_t begin = 0; begin < range.kc; begin += kStripRows) {
     const std::int64_t count = std::min(kStripRows, range.kc - begin), k0 = range.k0 + begin;
-    const std::byte* gathered = weight.nz_rows ? gather(weight, {k0, count}, {range.n0, range.nc},
-                                                        scratch + kStripRows * stride, from)
-                                               : nullptr;
+    const std::byte* gathered = is_gathered(weight) ? (weight.nz_rows ? gather : gather_scattered)(
+                                                          weight, {k0, count}, {range.n0, range.nc},
+                                                          scratch + kStripRows * stride, from)
+                                                    : nullptr;
     for (std::int64_t i = 0; i < count; ++i) {
       const Run run = gathered ? Run{gathered + i * from}
                                : run_at(weight, (k0 + i) * weight.k_stride + range.n0);
@@ -150,7 +181,7 @@ void restore_and_pack_rows(const Kernel& kernel, const rows::Kernels& rows, cons
 void restore_and_pack_columns(const Kernel& kernel, const rows::Kernels& rows, const Weight& weight,
                               const BlockRange& range, std::byte* dst,
                               std::int64_t panel_stride_bytes, std::byte* scratch) {
-  const std::int64_t stride = restored_stride(range.kc), from = gathered_stride(range.kc);
+  const std::int64_t stride = restored_stride(range.kc), from = gathered_stride(weight, range.kc);
   const std::int64_t k_end = range.k0 + range.kc;
   for (std::int64_t j0 = 0; j0 < range.nc; j0 += kernel.nr) {
     const std::int64_t columns = std::min<std::int64_t>(kernel.nr, range.nc - j0);
@@ -184,6 +215,7 @@ bool along_k(const Weight& weight) {
 }  // namespace
 
 Weight weight_of(const ConstTensorRef& x2) {
+  const int k = x2.rank() - 2, n = x2.rank() - 1;
   Weight weight;
   weight.stored = x2.dtype();
   weight.data = x2.data();
@@ -193,8 +225,8 @@ Weight weight_of(const ConstTensorRef& x2) {
     return weight;
   }
   // An axis of extent 1 gets the stride that keeps "adjacent" unambiguous.
-  weight.n_stride = x2.dim(1) == 1 && x2.stride(0) != 1 ? 1 : x2.stride(1);
-  weight.k_stride = x2.dim(0) == 1 && x2.stride(1) != 1 ? 1 : x2.stride(0);
+  weight.n_stride = x2.dim(n) == 1 && x2.stride(k) != 1 ? 1 : x2.stride(n);
+  weight.k_stride = x2.dim(k) == 1 && x2.stride(n) != 1 ? 1 : x2.stride(k);
   return weight;
 }
 
@@ -203,11 +235,13 @@ std::int64_t pack_scratch_bytes(const Kernel& kernel, const Weight& weight, std:
   if (weight.packed) return 0;
   const bool columns = along_k(weight);
   if (weight.stored == kernel.b) {
+    if (weight.is_scattered()) return kStripRows * gathered_stride(weight, nc);
     if (!weight.nz_rows) return 0;
     return columns ? kernel.nr * kNzColumnStride : kNzRows * kNzRowBytes;
   }
   const std::int64_t rows = columns ? kernel.nr : kStripRows, length = columns ? kc : nc;
-  return rows * (restored_stride(length) + (weight.nz_rows ? gathered_stride(length) : 0));
+  return rows *
+         (restored_stride(length) + (is_gathered(weight) ? gathered_stride(weight, length) : 0));
 }
 
 void pack_block(const Kernel& kernel, const rows::Kernels& rows, const Weight& weight,
@@ -220,6 +254,8 @@ void pack_block(const Kernel& kernel, const rows::Kernels& rows, const Weight& w
   if (weight.nz_rows)
     return (columns ? gather_and_pack_columns : gather_and_pack_rows)(kernel, weight, range, dst,
                                                                       panel_stride_bytes, scratch);
+  if (weight.is_scattered())
+    return gather_and_pack_scattered(kernel, weight, range, dst, panel_stride_bytes, scratch);
   const std::int64_t size = info(kernel.b).bits / 8;
   const std::int64_t first = range.k0 * weight.k_stride + range.n0 * weight.n_stride;
   const std::int64_t stride = columns ? weight.n_stride : weight.k_stride;

@@ -12,8 +12,8 @@
 
 namespace weft::gemm {
 
-/// A (k, n) weight in the caller's memory. By strides exactly one of them is 1 (or its extent is
-/// 1).
+/// A (k, n) weight in the caller's memory. If neither stride is 1 (int4: one always is), its
+/// elements are brought together one by one while it is packed.
 struct Weight {
   DType stored = DType::kFloat16;  ///< the kernel's type, or int8 / int4 to be restored to it
   const void* data = nullptr;
@@ -39,10 +39,13 @@ struct Weight {
 
   /// By strides, and k is the adjacent axis: a column can be read in place. Never for FRACTAL_NZ.
   bool k_is_adjacent() const { return !nz_rows && k_stride == 1 && n_stride != 1; }
+  /// By strides, and neither axis is.
+  bool is_scattered() const { return !nz_rows && k_stride != 1 && n_stride != 1; }
 };
 
-/// How and where a (k, n) view lies: stored, data and strides or the FRACTAL_NZ fields, the rest as
-/// by default. An axis of extent 1 may have any stride.
+/// How and where a (k, n) view lies, of more axes the last two at their first place: stored, data
+/// and strides or the FRACTAL_NZ fields, the rest as by default. An axis of extent 1 may have any
+/// stride.
 Weight weight_of(const ConstTensorRef& x2);
 
 /// Bytes of scratch that pack_block needs for a block of kc x nc.
@@ -50,7 +53,7 @@ std::int64_t pack_scratch_bytes(const Kernel& kernel, const Weight& weight, std:
                                 std::int64_t nc);
 
 /// Packs rows [k0, k0 + kc) and columns [n0, n0 + nc) into consecutive panels at dst,
-/// panel_stride_bytes apart. n0 is a multiple of nr, k0 of k_step.
+/// panel_stride_bytes apart. k0 is a multiple of k_step, n0 of nr if the weight is FRACTAL_NZ.
 struct BlockRange {
   std::int64_t k0, kc, n0, nc;
 };

@@ -6,22 +6,6 @@
 #include <algorithm>
 
 namespace weft {
-namespace ops {
-
-RowOffsets::RowOffsets(const ConstTensorRef& tensor, int leading) {
-  for (int i = 0; i < leading; ++i) {
-    if (tensor.dim(i) == 1) continue;
-    const Axis axis = {tensor.dim(i), tensor.stride(i) * bytes_of(tensor.dtype(), 1)};
-    Axis* const outer = axes_ > 0 ? &axis_[static_cast<size_t>(axes_ - 1)] : nullptr;
-    if (outer && outer->stride_bytes == axis.extent * axis.stride_bytes)
-      *outer = {outer->extent * axis.extent, axis.stride_bytes};
-    else
-      axis_[static_cast<size_t>(axes_++)] = axis;
-  }
-}
-
-}  // namespace ops
-
 namespace {
 
 // Outputs of more than this go past the cache. Where they are cold, stores that pass by take two
@@ -61,11 +45,11 @@ Result<AddRmsNorm> AddRmsNorm::plan(Context& context, const AddRmsNormArgs& args
       .n = n,
       .batch = choose_batch(rows, row_bytes, threads),
       .store = 2 * rows * row_bytes > kStreamBytes ? rows::Store::kStream : rows::Store::kPlain,
-      .x1 = ops::RowOffsets(args.x1, leading),
-      .x2 = ops::RowOffsets(args.x2, leading),
-      .y = ops::RowOffsets(args.y, leading),
-      .rstd = args.rstd.given() ? ops::RowOffsets(args.rstd, leading) : ops::RowOffsets(),
-      .x = ops::RowOffsets(args.x, leading),
+      .x1 = RowOffsets(args.x1, leading),
+      .x2 = RowOffsets(args.x2, leading),
+      .y = RowOffsets(args.y, leading),
+      .rstd = args.rstd.given() ? RowOffsets(args.rstd, leading) : RowOffsets(),
+      .x = RowOffsets(args.x, leading),
       .scratch = {},
       .scratch_row_bytes = round_up(bytes_of(type, round_up(n, 32)), kCacheLine),
       .gamma = {}});

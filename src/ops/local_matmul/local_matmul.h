@@ -11,8 +11,8 @@
 
 #include "base/context_state.h"
 #include "base/memory.h"
-#include "kernels/gemm/blocked.h"
 #include "kernels/rows/rows.h"
+#include "ops/grouped_matmul/grouped_matmul.h"
 #include "ops/local_matmul/operands.h"
 #include "ops/row_tensor.h"
 #include "weft/status.h"
@@ -45,42 +45,24 @@ class LocalMatmul {
   };
   void compute(const Output& output);
 
-  const gemm::Kernel& kernel() const { return *kernel_; }
-  const gemm::Blocking& blocking() const { return blocking_; }
-  const rows::Kernels& row_kernels() const { return *rows_; }
+  const rows::Kernels& row_kernels() const { return grouped_.row_kernels(); }
   std::int64_t m() const { return m_; }
-  std::int64_t n() const { return n_; }
-  std::int64_t k() const { return k_; }
-  std::int64_t scratch_bytes() const;
+  std::int64_t n() const { return grouped_.n(); }
+  std::int64_t k() const { return grouped_.k(); }
+  std::int64_t scratch_bytes() const { return grouped_.scratch_bytes() + row_scale_.bytes(); }
   /// Kernel, blocks, scratch: one fact a line.
   std::string describe() const;
 
  private:
-  Status allocate(std::int64_t max_rows, const ConstTensorRef& pertoken_scale);
-  /// Where the weight and the dense copies of its scales lie; reads none of them.
-  void bind_weight(const MatmulOperands& operands);
-  void bind_antiquant(const MatmulOperands& operands);
-  void bind_bias(const ConstTensorRef& bias);
-  void bind_dequant_scale(const ConstTensorRef& scale);
-  void bind_pertoken_scale(const ConstTensorRef& scale);
   void store_tile(const gemm::FinishedTile& tile);
   /// Rows [begin, end) of the tile: rows [row, …) of the product, at dst.
   void store_rows(const gemm::FinishedTile& tile, int begin, int end, std::int64_t row,
                   std::byte* dst);
 
-  internal::ContextState* context_ = nullptr;
-  const gemm::Kernel* kernel_ = nullptr;
-  const rows::Kernels* rows_ = nullptr;  // of T
-  gemm::Blocking blocking_{};
-  std::int64_t m_ = 0, n_ = 0, k_ = 0;
-  gemm::Weight weight_;
-  gemm::PackRows x1_{};
-  bool has_bias_ = false;
-  int scale_step_ = 0;
-
-  // Owned: packed rows of x1, per-thread scratch, gathered small operands.
-  Buffer packed_a_, scratch_, gather_, bias_, scale_, row_scale_, antiquant_;
-  std::int64_t scratch_bytes_ = 0;
+  std::int64_t m_ = 0;
+  GroupedMatmul grouped_;  // one group: the rows of a compute()
+  gemm::RowSource x1_;
+  Buffer row_scale_;
   std::vector<gemm::RowRun> runs_;  // of the compute() at hand
 
   bool has_x3_ = false;

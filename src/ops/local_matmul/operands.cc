@@ -190,6 +190,9 @@ void check_operands_given(Contract& c, const MatmulOperands& o) {
   c.rule(Rule::kMissing, o.weight_given(), "x2 is missing");
   c.rule(!(o.x2.given() && o.packed_x2), "x2 and packed_x2 are both given; give one of them");
   if (!c.ok()) return;
+  c.rule(!o.packed_x2 || o.packed_x2->experts() == 0,
+         "packed_x2 has {} experts but must be one (k, n) weight; pack one expert",
+         o.packed_x2 ? o.packed_x2->experts() : 0);
   const Scenario scenario = scenario_of(o.x1.dtype(), o.weight_dtype());
   c.rule(Rule::kMissing, scenario != Scenario::kQuant || o.dequant_scale.given(),
          "{} is missing; int8 x1 and x2 need one", o.dequant_name);

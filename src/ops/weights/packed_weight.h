@@ -20,10 +20,13 @@ struct PackedWeightState {
   std::int64_t panel_bytes = 0;  ///< of all chunks; the buffer may be larger
   Buffer panels;
   std::string source;
+
+  std::int64_t expert_bytes() const { return experts > 0 ? panel_bytes / experts : panel_bytes; }
 };
 
-/// Bytes of the chunks of a (k, n) weight; nullopt if that is more than 2^63 - 1.
-std::optional<std::int64_t> packed_bytes(const gemm::Kernel& kernel, std::int64_t k, std::int64_t n,
-                                         std::int64_t kc);
+/// Bytes of the chunks of a (k, n) weight, or of `experts` of them; nullopt if that is more than
+/// 2^63 - 1.
+std::optional<std::int64_t> packed_bytes(const gemm::Kernel& kernel, std::int64_t experts,
+                                         std::int64_t k, std::int64_t n, std::int64_t kc);
 
 }  // namespace weft::internal

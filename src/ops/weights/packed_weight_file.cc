@@ -106,6 +106,7 @@ PackedWeightHeader header_of(const PackedWeightState& state) {
   header.format = internal::kPackedWeightFormat;
   header.header_bytes = kHeaderBytes;
   put_text(state.kernel->name, header.kernel);
+  header.experts = state.experts;
   header.k = state.k;
   header.n = state.n;
   header.kc = state.kc;
@@ -150,6 +151,7 @@ class Loader {
     WEFT_RETURN_IF_ERROR(check_sizes());
     auto state = std::make_unique<PackedWeightState>();
     state->kernel = kernel_;
+    state->experts = header_.experts;
     state->k = header_.k;
     state->n = header_.n;
     state->kc = header_.kc;
@@ -221,7 +223,11 @@ class Loader {
 
   Status check_sizes() {
     constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
-    const auto [k, n, kc] = std::tuple{header_.k, header_.n, header_.kc};
+    const auto [experts, k, n, kc] = std::tuple{header_.experts, header_.k, header_.n, header_.kc};
+    if (experts < 0 || experts > kMost)
+      return error(
+          "contradicts itself: it has {} experts but must have 0 to {}; save the weight again",
+          experts, kMost);
     if (k < 1 || k > kMost || n < 1 || n > kMost)
       return error(
           "contradicts itself: k and n are {} and {} but must be 1 to {}; save the weight "
@@ -232,7 +238,7 @@ class Loader {
           "contradicts itself: its chunks have {} rows but must have a multiple of {}, at "
           "most {}; save the weight again",
           kc, kernel_->k_step, kernel_->padded_k(k));
-    const auto bytes = internal::packed_bytes(*kernel_, k, n, kc);
+    const auto bytes = internal::packed_bytes(*kernel_, experts, k, n, kc);
     if (!bytes || *bytes != header_.panel_bytes)
       return error(
           "contradicts itself: {} by {} takes {} bytes of panels but its header says {}; "

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/gemm/narrow.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/memory.h"
+#include "kernels/gemm/batch.h"
+
+namespace weft::gemm {
+namespace {
+
+constexpr std::int64_t kAccBytes = 4;  // f32 and s32
+constexpr int kMostSides = 2;
+
+std::int64_t bytes(DType type, std::int64_t count) { return count * info(type).bits / 8; }
+
+const std::byte* at(const void* base, std::int64_t bytes) {
+  return base ? static_cast<const std::byte*>(base) + bytes : nullptr;
+}
+
+std::int64_t acc_bytes(const Kernel& kernel) { return kAccBytes * kernel.narrow.rows * kernel.nr; }
+
+// The panels of one side: where a call of the kernel finds what belongs to its columns.
+class SidePanels {
+ public:
+  // `scales`: room for those of some panels.
+  SidePanels(const Batch& g, const Product& product, std::int64_t column, std::byte* acc,
+             std::span<std::byte> scales)
+      : g_(g), weight_(product.weight), column_(column), bias_(product.bias), scales_(scales) {
+    narrow_.m = static_cast<int>(product.m);
+    narrow_.k = g.k;
+    narrow_.x = product.packed;
+    narrow_.stride_bytes = bytes(weight_.stored, weight_.n_stride);
+    narrow_.acc = acc;
+    narrow_.acc_stride_bytes = kAccBytes * g.kernel->nr;
+    narrow_.scale_step = weight_.per_tensor ? 0 : 1;
+    narrow_.group_size = weight_.group_size ? weight_.group_size : g.k;
+    narrow_.group_stride = weight_.per_tensor ? 0 : weight_.n;
+    choose_strip();
+  }
+
+  // Columns [col, col + n) of the side, a panel within [begin, end).
+  const Narrow& panel(std::int64_t col, int n, std::int64_t begin, std::int64_t end) {
+    narrow_.n = n;
+    narrow_.first = col == begin;
+    narrow_.last = col + g_.kernel->nr >= end;
+    narrow_.w = at(weight_.data, (column_ + col) * narrow_.stride_bytes);
+    narrow_.bias = at(bias_, (column_ + col) * kAccBytes);
+    point_at_scales(begin, end, col);
+    return narrow_;
+  }
+
+ private:
+  // The scales of a panel are a line or two of every row of groups, each in a page of its own, and
+  // few of those pages are in the TLB: 60 ns a row. So they are copied for some panels at a time.
+  void choose_strip() {
+    const std::int64_t groups = ceil_div(g_.k, narrow_.group_size);
+    if (narrow_.group_stride == 0 || groups == 1) return;
+    const std::int64_t rows = groups * (weight_.offset ? 2 : 1);
+    const auto room = static_cast<std::int64_t>(scales_.size());
+    constexpr std::int64_t kPanels = 32, kMostBytes = 128 << 10;  // more gain little
+    const std::int64_t panel = rows * bytes(g_.kernel->b, g_.kernel->nr);
+    strip_ = std::min({kPanels, room / panel, kMostBytes / panel}) * g_.kernel->nr;
+    if (strip_) narrow_.group_stride = strip_;
+  }
+
+  void point_at_scales(std::int64_t begin, std::int64_t end, std::int64_t col) {
+    const DType type = g_.kernel->b;
+    if (strip_ == 0) {
+      const std::int64_t offset = bytes(type, (column_ + col) * narrow_.scale_step);
+      narrow_.scale = at(weight_.scale, offset);
+      narrow_.offset = at(weight_.offset, offset);
+      return;
+    }
+    const std::int64_t in_strip = (col - begin) % strip_;
+    const std::int64_t rows = ceil_div(g_.k, narrow_.group_size), row = bytes(type, strip_);
+    if (in_strip == 0) {
+      const std::int64_t columns = std::min({strip_, end - col, g_.n - col});
+      copy_strip(weight_.scale, col, columns, rows, scales_.data());
+      if (weight_.offset)
+        copy_strip(weight_.offset, col, columns, rows, scales_.data() + rows * row);
+    }
+    narrow_.scale = scales_.data() + bytes(type, in_strip);
+    narrow_.offset = weight_.offset ? scales_.data() + rows * row + bytes(type, in_strip) : nullptr;
+  }
+
+  void copy_strip(const void* from, std::int64_t col, std::int64_t columns, std::int64_t rows,
+                  std::byte* to) const {
+    const DType type = g_.kernel->b;
+    for (std::int64_t r = 0; r < rows; ++r)
+      std::memcpy(to + bytes(type, r * strip_),
+                  at(from, bytes(type, r * weight_.n + column_ + col)),
+                  static_cast<size_t>(bytes(type, columns)));
+  }
+
+  const Batch& g_;
+  const Weight& weight_;
+  const std::int64_t column_;  // of the weight, where the side begins
+  const void* const bias_;
+  const std::span<std::byte> scales_;
+  std::int64_t strip_ = 0;  // columns; 0: scales are used where they are
+  Narrow narrow_{};
+};
+
+}  // namespace
+
+bool narrow_applies(const Kernel& kernel, const Weight& weight, std::int64_t m) {
+  if (m > kernel.narrow.rows || weight.packed || !weight.k_is_adjacent()) return false;
+  if (!kernel.narrow_for(weight.stored)) return false;
+  // Columns of int4 that start inside a byte, and groups that end inside a step, are left to the
+  // packing.
+  return (weight.stored != DType::kInt4 || weight.n_stride % 2 == 0) &&
+         weight.group_size % kGroupUnit == 0;
+}
+
+std::int64_t narrow_scratch_bytes(const Kernel& kernel, int sides) {
+  return sides * round_up(acc_bytes(kernel), kCacheLine);
+}
+
+bool multiply_narrow(const Batch& g, const ColumnsOf& columns, std::byte* scratch) {
+  const Product& product = g.products[static_cast<size_t>(columns.product)];
+  const std::int64_t nr = g.kernel->nr;
+  const int sides = g.blocking.sides;
+  const std::int64_t acc = round_up(acc_bytes(*g.kernel), kCacheLine);
+  const std::int64_t room = (g.scratch_bytes - sides * acc) / sides / kCacheLine * kCacheLine;
+  const auto side = [&](int i) {
+    return SidePanels(g, product, i * g.n, scratch + i * acc,
+                      {scratch + sides * acc + i * room, static_cast<size_t>(room)});
+  };
+  static_assert(kMostSides == 2);
+  SidePanels first = side(0), second = side(sides - 1);
+  const NarrowFn multiply = g.kernel->narrow_for(product.weight.stored);
+  FinishedTile tile{};
+  tile.product = columns.product;
+  tile.m = static_cast<int>(product.m);
+  tile.acc = scratch;
+  tile.acc_stride_bytes = kAccBytes * nr;
+  tile.panel_columns = g.kernel->nr;
+  tile.twin = sides > 1 ? scratch + acc : nullptr;
+  bool done = true;
+  for (tile.col = columns.begin; tile.col < columns.end; tile.col += nr) {
+    tile.n = static_cast<int>(std::min(nr, g.n - tile.col));
+    bool all = multiply(first.panel(tile.col, tile.n, columns.begin, columns.end));
+    if (sides > 1)
+      all = multiply(second.panel(tile.col, tile.n, columns.begin, columns.end)) && all;
+    if (all)
+      g.epilogue.finish(g.epilogue.object, tile);
+    else
+      done = false;
+  }
+  return done;
+}
+
+}  // namespace weft::gemm
