@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The row algorithms, once, over a vector wrapper V. Included by exactly one file per instruction
-// set; everything is in an anonymous namespace, so that code compiled for one instruction set can
-// never be linked into the path of another.
+// The row algorithms, once, over a vector wrapper V (scalar.h, x86_avx2.h, x86_avx512.h). Included
+// by files for one instruction set only; everything is in an anonymous namespace, so that code
+// compiled for one instruction set can never be linked into the path of another.
 //
 // Everything goes in lines of 32 elements: 64 bytes of T, one cache line, and one step of the 32
 // lanes that the RMSNorm sum is defined over. A line that is not whole has a count of 1..31.
