@@ -206,8 +206,8 @@ TEST_F(DamagedFile, ContradictionsAreSeen) {
     return refusal_of_header([&](PackedWeightHeader& h) { h.*member = value; });
   };
   constexpr std::int64_t kHuge = std::int64_t{1} << 62, kMost = (std::int64_t{1} << 31) - 1;
-  EXPECT_THAT(with(&PackedWeightHeader::header_bytes, 321u),
-              HasSubstr("its header says it takes 321 bytes but it takes 320"));
+  EXPECT_THAT(with(&PackedWeightHeader::header_bytes, 329u),
+              HasSubstr("its header says it takes 329 bytes but it takes 328"));
   for (const std::int64_t value : {std::int64_t{0}, std::int64_t{-1}, kMost + 1, kHuge}) {
     const std::string text = std::to_string(value);
     EXPECT_THAT(with(&PackedWeightHeader::k, value), HasSubstr("k and n are " + text + " and 33"));
@@ -218,6 +218,11 @@ TEST_F(DamagedFile, ContradictionsAreSeen) {
   }
   EXPECT_THAT(with(&PackedWeightHeader::k, kMost), HasSubstr("bytes of panels but its header"));
   EXPECT_THAT(with(&PackedWeightHeader::n, kMost), HasSubstr("bytes of panels but its header"));
+  for (const std::int64_t value : {std::int64_t{-1}, kMost + 1})
+    EXPECT_THAT(with(&PackedWeightHeader::experts, value),
+                HasSubstr("it has " + std::to_string(value) + " experts but must have"));
+  EXPECT_THAT(with(&PackedWeightHeader::experts, std::int64_t{2}),
+              HasSubstr("bytes of panels but its header"));
   // Sizes that agree with each other and not with the file.
   const gemm::Kernel& kernel = *gemm::select(DType::kBFloat16, context_.state().isa);
   const auto larger = [&](PackedWeightHeader& h) {
