@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <numeric>
 
 namespace weft {
 namespace ops {
@@ -141,22 +142,21 @@ Status plan_products(internal::FfnPlan& plan) {
   return {};
 }
 
-// Where the rows of each expert end.
+// Where the rows of each expert end. The values are read once: what is checked is what is used,
+// whatever another thread does to them.
 Status set_ends(internal::FfnPlan& plan, const FfnArgs& args) {
-  plan.ends.clear();
+  std::vector<std::int64_t>& ends = plan.ends;
+  ends.clear();
   if (!plan.shape.has_experts()) {
-    plan.ends.push_back(plan.shape.m);
+    ends.push_back(plan.shape.m);
     return {};
   }
   const auto* tokens = static_cast<const std::int64_t*>(args.expert_tokens.data());
   const std::int64_t stride = args.expert_tokens.stride(0);
+  for (std::int64_t e = 0; e < plan.shape.experts; ++e) ends.push_back(tokens[e * stride]);
   WEFT_RETURN_IF_ERROR(
-      check_expert_tokens(tokens, plan.shape.experts, stride, args.tokens_are_ends, plan.shape.m));
-  std::int64_t end = 0;
-  for (std::int64_t e = 0; e < plan.shape.experts; ++e) {
-    end = args.tokens_are_ends ? tokens[e * stride] : end + tokens[e * stride];
-    plan.ends.push_back(end);
-  }
+      check_expert_tokens(ends.data(), plan.shape.experts, 1, args.tokens_are_ends, plan.shape.m));
+  if (!args.tokens_are_ends) std::partial_sum(ends.begin(), ends.end(), ends.begin());
   return {};
 }
 
