@@ -27,7 +27,8 @@ class Run {
       product.m = 0;
       for (const RowRun& run : product.runs) product.m += run.count();
       product.narrow =
-          product.m > 0 && g_.k > 0 && narrow_applies(kernel_, product.weight, product.m);
+          product.m > 0 && g_.k > 0 &&
+          narrow_applies(kernel_, product.weight, product.m, g_.blocking.sides > 1 ? g_.n : 0);
       product.refused = false;
     }
     once();
@@ -63,23 +64,26 @@ class Run {
          });
   }
 
-  // How wide and how long items are.
+  // How wide and how long items are. All weights lie alike.
   void cut() {
-    const std::int64_t threads = pool_.threads(), nr = kernel_.nr;
-    constexpr std::int64_t kTurns = 4;  // of a thread, if it is not alone: so that all end together
+    const std::int64_t threads = pool_.threads();
     std::int64_t blocks = 0, narrow = 0, rows = 0;
+    const Weight* weight = nullptr;
     for (const Product& product : g_.products) {
       if (product.m == 0) continue;
       if (product.narrow) {
-        narrow += ceil_div(g_.n, nr);
+        ++narrow;
+        weight = &product.weight;
       } else {
         blocks += column_blocks();
         rows = std::max(rows, product.m);
       }
     }
-    turn_columns_ =
-        nr * (threads == 1 ? ceil_div(g_.n, nr)
-                           : std::max<std::int64_t>(1, ceil_div(narrow, kTurns * threads)));
+    if (weight) {
+      const std::int64_t turns = threads == 1 ? 1 : narrow_turns(*weight) * threads;
+      const std::int64_t unit = narrow_unit(kernel_, *weight);
+      turn_columns_ = round_up(ceil_div(g_.n, ceil_div(turns, narrow)), unit);
+    }
     // Every part of the rows packs the weight again: only where a thread would have nothing to do.
     constexpr std::int64_t kLeastPanels = 8;
     const std::int64_t parts = blocks > 0 ? ceil_div(threads, blocks) : 1;

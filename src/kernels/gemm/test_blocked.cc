@@ -127,14 +127,17 @@ struct Problem {
     const Blocking blocking{kernel.k_step, kernel.k_step, kernel.nr};
     Batch gemm =
         batch(out, blocking, rows::select(DType::kFloat16, isa::available()), {&product, 1});
-    gemm.scratch_bytes = std::max(gather_bytes(kernel, k), narrow_scratch_bytes(kernel, 1)) +
-                         round_up(scratch_for_scales, kCacheLine);
+    // A panel needs no more than its sums, a strip what is asked for.
+    gemm.scratch_bytes = weight.k_is_adjacent() ? 4 * kernel.narrow.rows * kernel.nr
+                                                : narrow_scratch_bytes(kernel, 1);
+    gemm.scratch_bytes += scratch_for_scales;
     product.narrow = true;
     product.m = rows_wanted;
     Buffer x = Buffer::allocate(kernel.x_panel_bytes(k), "x").value();
+    Buffer gather = Buffer::allocate(gather_bytes(kernel, k), "gather").value();
     Buffer scratch = Buffer::allocate(gemm.scratch_bytes, "scratch").value();
     product.packed = x.data();
-    pack_rows(gemm, product, 0, scratch.data());
+    pack_rows(gemm, product, 0, gather.data());
     const std::int64_t turn = round_up(ceil_div(n, threads), kernel.nr);
     for (std::int64_t begin = 0; begin < n; begin += turn)
       if (!multiply_narrow(gemm, {0, begin, std::min(n, begin + turn)}, scratch.data())) return {};
@@ -227,18 +230,24 @@ TEST_P(BlockedTest, RowsDoNotDependOnHowManyThereAre) {
 TEST_P(BlockedTest, NarrowGivesTheBitsOfBlocked) {
   const Kernel& g = kernel();
   if (g.narrow.rows == 0) GTEST_SKIP() << g.name << " has no narrow form";
-  for (const int rows_wanted : {1, 7, g.narrow.rows})
-    for (const int threads : {1, 3}) {
-      Problem problem(g, g.narrow.rows, 11 * g.nr + 5, 3 * g.k_step + 7, Order::kTransposed, 13);
-      const Weight weight = problem.weight();
-      ASSERT_TRUE(narrow_applies(g, weight, rows_wanted));
-      EXPECT_FALSE(narrow_applies(g, weight, g.narrow.rows + 1));
-      const rows::Kernels& rows = rows::select(DType::kFloat16, isa::available());
-      const Blocking blocking{g.k_step, 2 * g.k_step, g.nr};
-      EXPECT_EQ(problem.run_narrow_form(threads, rows_wanted),
-                problem.run(blocking, threads, weight, rows, rows_wanted))
-          << g.name << " rows " << rows_wanted << " threads " << threads;
-    }
+  for (const Order order : {Order::kTransposed, Order::kRowMajor})
+    for (const int rows_wanted : {1, 7, g.narrow.rows})
+      for (const int threads : {1, 3}) {
+        Problem problem(g, g.narrow.rows, 37 * g.nr + 5, 3 * g.k_step + 7, order, 13);
+        const Weight weight = problem.weight();
+        if (order == Order::kRowMajor && !g.narrow_for(g.b, true)) {
+          EXPECT_FALSE(narrow_applies(g, weight, rows_wanted));
+          continue;
+        }
+        ASSERT_TRUE(narrow_applies(g, weight, rows_wanted));
+        EXPECT_FALSE(narrow_applies(g, weight, g.narrow.rows + 1));
+        const rows::Kernels& rows = rows::select(DType::kFloat16, isa::available());
+        const Blocking blocking{g.k_step, 2 * g.k_step, g.nr};
+        EXPECT_EQ(problem.run_narrow_form(threads, rows_wanted),
+                  problem.run(blocking, threads, weight, rows, rows_wanted))
+            << g.name << " rows " << rows_wanted << " threads " << threads << " order "
+            << static_cast<int>(order);
+      }
   if (g.a != DType::kFloat16) return;
   Problem problem(g, 2, 3 * g.nr, 2 * g.k_step, Order::kTransposed, 13);
   problem.b[5] = 0x7c00;  // an infinity in the first panel: refused, or multiplied
