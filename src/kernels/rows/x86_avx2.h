@@ -221,12 +221,12 @@ struct WholeBf16 : WholeBf16Bits {
   static F widened(__m128i x) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
   }
-  static __m256i pack_two(F a, F b) {
+  static __m256i upper_halves(__m256i a, __m256i b) {
     // The pack works within 128-bit halves: put its four quarters in order.
-    const __m256i mixed = _mm256_packus_epi32(_mm256_srli_epi32(round_bf16(a), 16),
-                                              _mm256_srli_epi32(round_bf16(b), 16));
+    const __m256i mixed = _mm256_packus_epi32(_mm256_srli_epi32(a, 16), _mm256_srli_epi32(b, 16));
     return _mm256_permute4x64_epi64(mixed, 0xd8);
   }
+  static __m256i pack_two(F a, F b) { return upper_halves(round_bf16(a), round_bf16(b)); }
   static Packed pack(const Line& x) { return {pack_two(x.v[0], x.v[1]), pack_two(x.v[2], x.v[3])}; }
   static Line unpack(const Packed& x) {
     return {widened(_mm256_castsi256_si128(x.v[0])), widened(_mm256_extracti128_si256(x.v[0], 1)),

@@ -177,12 +177,13 @@ struct Bf16 : InOrder {
   static __m512 widened(__m256i x) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
   }
-  static Packed pack(const Line& x) {
+  static Packed pack(const Line& x) { return upper_halves(round_bf16(x.v[0]), round_bf16(x.v[1])); }
+  static Packed upper_halves(__m512i a, __m512i b) {
     // The odd 16-bit elements of both, one after the other.
     const __m512i index =
         _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
                          25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-    return {_mm512_permutex2var_epi16(round_bf16(x.v[0]), index, round_bf16(x.v[1]))};
+    return {_mm512_permutex2var_epi16(a, index, b)};
   }
   static Line unpack(const Packed& x) {
     return {widened(_mm512_castsi512_si256(x.bits)), widened(upper(x.bits))};
