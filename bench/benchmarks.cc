@@ -150,6 +150,15 @@ void add_add_rmsnorm(Registrar& r) {
   }
 }
 
+void add_activation(Registrar& r) {
+  for (const ActivationCase& c : activation_cases()) {
+    ActivationJob* job = r.activation(c);
+    r.add(fmt::format("activation/{}/{}/1024x4096/{}", c.function_name, c.form_name,
+                      c.gated ? "gated" : "alone"),
+          job, 0, 0, &ActivationJob::run);
+  }
+}
+
 // KiB, and how many calls follow each other, as those of a model do: gloo is measured like this.
 constexpr std::pair<std::int64_t, int> kSizes[] = {
     {64, 20}, {1 << 10, 10}, {16 << 10, 8}, {64 << 10, 4}};
@@ -216,6 +225,7 @@ const std::vector<Section>& sections() {
                                            {"decode", 4, add_decode},
                                            {"decode weights", 6, add_decode_weights},
                                            {"add_rmsnorm", 2, add_add_rmsnorm},
+                                           {"activation", 1, add_activation},
                                            {"collectives", 2, add_collectives},
 #ifdef WEFT_BENCH_CANN
                                            {"c door", 1, add_c_door},

@@ -57,6 +57,11 @@ CollectiveJob* Registrar::collective(Team& team, const char* what, DType dtype,
   return keep(collectives_, std::make_unique<CollectiveJob>(team, what, dtype, bytes));
 }
 
+ActivationJob* Registrar::activation(const ActivationCase& c) {
+  if (!time_for_another()) return nullptr;
+  return keep(activations_, std::make_unique<ActivationJob>(c));
+}
+
 #ifdef WEFT_BENCH_CANN
 CDoor* Registrar::c_door(const Type& type, const char* shape) {
   if (!time_for_another()) return nullptr;

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "activation_job.h"
 #include "budget.h"
 #include "collective_job.h"
 #ifdef WEFT_BENCH_CANN
@@ -48,6 +49,7 @@ class Registrar {
   /// What measurements need. nullptr once the time would not suffice for kFewestCalls of all of
   /// them; add() then notes them as skipped.
   Job* job(Team& team, const Type& type, const char* shape, bool transposed, Job::Options options);
+  ActivationJob* activation(const ActivationCase& c);
   CollectiveJob* collective(Team& team, const char* what, DType dtype, std::int64_t bytes);
 #ifdef WEFT_BENCH_CANN
   CDoor* c_door(const Type& type, const char* shape);
@@ -97,6 +99,7 @@ class Registrar {
   std::vector<std::unique_ptr<Team>> teams_;  // outlive what runs on them
   std::vector<std::unique_ptr<Job>> jobs_;
   std::vector<std::unique_ptr<CollectiveJob>> collectives_;
+  std::vector<std::unique_ptr<ActivationJob>> activations_;
 #ifdef WEFT_BENCH_CANN
   std::unique_ptr<CDoor> c_door_;
   std::unique_ptr<HcclJob> hccl_;

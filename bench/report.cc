@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "activation_job.h"
 #include "base/topology.h"
 #include "benchmarks.h"
 #include "gates.h"
@@ -58,6 +59,7 @@ class Table {
   void entry(const Name& name, const Times& times) {
     if (name.section == "gemm") return gemm(name, times);
     if (name.section == "add_rmsnorm") return add_rmsnorm(name, times);
+    if (name.section == "activation") return activation(name, times);
     if (name.section == "int8 communication") {
       if (name.what == "conversions") conversions(name, times);
       if (name.what == "int8") int8_communication(name, times);
@@ -202,6 +204,10 @@ class Table {
     const double share = times.bytes / seconds / copy;
     head(name, times, "{:8.2f} ms  {:6.1f} GB/s  {:.2f} of copying  {}", seconds * 1e3,
          times.bytes / seconds * 1e-9, share, verdict(share, gate("add_rmsnorm")));
+  }
+
+  void activation(const Name& name, const Times& times) {
+    head(name, times, "{:8.3f} ns per element", times.median() * 1e9 / kActivationElements);
   }
 
   // name.dtype is the link here.

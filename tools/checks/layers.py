@@ -15,8 +15,9 @@ BELOW = {
     "tile": ["base", "kernels", "comm"],
     "ops": ["base", "kernels", "comm", "tile"],
 }
-# Kernel families that may use another: gemm restores quantised weights while it packs them.
-FAMILIES = {"gemm": ["rows"]}
+# Kernel families that may use another: gemm restores quantised weights while it packs them,
+# activation works on the vectors of rows.
+FAMILIES = {"gemm": ["rows"], "activation": ["rows"]}
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)
 FRONT_ENDS = ("cann", "python", "examples")
 # Of the internals, cann uses base (environment, clocks, memory), comm (how ranks meet) and the

@@ -18,6 +18,10 @@
 #include "kernels/activation/activation.h"
 #include "kernels/rows/generic.h"
 
+#ifndef WEFT_ACTIVATION_FLATTEN
+#define WEFT_ACTIVATION_FLATTEN [[gnu::flatten]]
+#endif
+
 namespace weft::activation {
 namespace {
 
@@ -27,10 +31,10 @@ using U16 = rows::U16;
 // x = n · ln 2 + r with |r| <= ln 2 / 2, exp(x) = 2^n · (1 + r + r² · (c2 + c3 · r + ... c6 · r⁴)).
 //
 // n comes from an addition whose sum has 1 as its last place. n · kLn2 is exact within the
-// multiply-add, and so is its sum: a multiple of the last place of x or of 2^-24 below 0.35. So r
-// has one rounding error, of at most 2^-26: 0.19 ulp of the result where it weighs most, at r =
-// -0.35. The polynomial is the minimax one for the relative error, 3.1e-9 or 0.05 ulp; its last two
-// steps round by 0.17 and 0.5 ulp. Together 0.91; a sweep of all floats found NNN.
+// multiply-add, and so is its sum: a multiple of the last place of x or of 2^-24, and below 0.35.
+// So r has one rounding error, of at most 2^-26: 0.18 ulp of the result where it weighs most, at
+// r = -0.35. The polynomial is the minimax one for the relative error, 3.1e-9 or 0.05 ulp; its last
+// three steps round by 0.03, 0.17 and 0.5 ulp. Together 0.93; among all floats the worst has 0.892.
 constexpr float kLeast = -104.0f;  // exp is below half of the least subnormal
 constexpr float kMost = 89.0f;     // exp overflows
 constexpr float kLog2E = 0x1.715476p+0f;
@@ -40,8 +44,7 @@ constexpr float kC2 = 0x1.fffffcp-2f, kC3 = 0x1.555492p-3f, kC4 = 0x1.5558f2p-5f
                 kC5 = 0x1.123a2p-7f, kC6 = 0x1.6a23ep-10f;
 
 // x[i] = f(x[i]). Everything below goes through several registers step by step, so that their long
-// chains of steps are worked on together: left to the CPU's queues, which hold few chains at a
-// time, a tile takes NNN times as long.
+// chains of steps are worked on together: the CPU's queues hold few chains at a time.
 template <class F, int kCount, class Fn>
 inline void each(F (&x)[kCount], const Fn& fn) {
   for (int i = 0; i < kCount; ++i) x[i] = fn(i);
@@ -96,101 +99,180 @@ constexpr bool in_steps(Form form) {
   return form == Form::kFloat16Steps || form == Form::kInt8Steps;
 }
 
-// h or g of kLines lines of a piece of a row, a piece being what lies in one panel: from j on,
-// which is element `column` of the row.
-template <class V, Form kForm, int kLines, class Count>
-inline void load(const char* acc, const float* scale, std::int64_t j, std::int64_t column,
-                 Count count, typename V::F (&h)[kLines * V::kRegs]) {
-  const auto* p = static_cast<const void*>(acc);
-  for (int line = 0; line < kLines; ++line, j += rows::kLine, column += rows::kLine) {
-    typename V::Line x;
-    if constexpr (to_int8(kForm))
-      x = rows::mul<V>(V::load_s32(static_cast<const std::int32_t*>(p) + j, count),
-                       V::load_f32(scale + column, count));
-    else
-      x = V::load_f32(static_cast<const float*>(p) + j, count);
-    if constexpr (in_steps(kForm)) x = V::unpack(V::pack(x));
-    for (int i = 0; i < V::kRegs; ++i) h[line * V::kRegs + i] = x.v[i];
+// The registers of `line` as a Line, which conversions take and give.
+template <class V, int kCount>
+inline typename V::Line line_of(const typename V::F (&x)[kCount], int line) {
+  typename V::Line r;
+  for (int i = 0; i < V::kRegs; ++i) r.v[i] = x[line * V::kRegs + i];
+  return r;
+}
+template <class V, int kCount>
+inline void set_line(typename V::F (&x)[kCount], int line, const typename V::Line& values) {
+  for (int i = 0; i < V::kRegs; ++i) x[line * V::kRegs + i] = values.v[i];
+}
+
+template <class V, int kCount>
+inline void round_to_t(typename V::F (&x)[kCount]) {
+  for (int line = 0; line < kCount / V::kRegs; ++line)
+    set_line<V>(x, line, V::unpack(V::pack(line_of<V>(x, line))));
+}
+
+// Where the lines of a row lie, one after the other: bytes from where the row starts.
+class Lines {
+ public:
+  // A panel is whole lines.
+  explicit Lines(const ActivateTile& t)
+      : per_panel_((t.panel_columns != 0 ? t.panel_columns : t.n + rows::kLine - 1) / rows::kLine),
+        panel_stride_bytes_(t.panel_stride_bytes) {}
+  std::int64_t next() {
+    const std::int64_t at = panel_at_ + line_ * rows::kLine * 4;
+    if (++line_ == per_panel_) {
+      line_ = 0;
+      panel_at_ += panel_stride_bytes_;
+    }
+    return at;
   }
+
+ private:
+  const std::int64_t per_panel_, panel_stride_bytes_;
+  std::int64_t line_ = 0, panel_at_ = 0;
+};
+
+// h or g from the element `column` of the row on; its lines are at at[0], at[1] ...
+template <class V, Form kForm, class Count, int kCount>
+inline void load(const char* acc, const std::int64_t* at, const float* scale, std::int64_t column,
+                 Count count, typename V::F (&h)[kCount]) {
+  for (int line = 0; line < kCount / V::kRegs; ++line, column += rows::kLine) {
+    const auto* p = static_cast<const void*>(acc + at[line]);
+    if constexpr (to_int8(kForm))
+      set_line<V>(h, line,
+                  rows::mul<V>(V::load_s32(static_cast<const std::int32_t*>(p), count),
+                               V::load_f32(scale + column, count)));
+    else
+      set_line<V>(h, line, V::load_f32(static_cast<const float*>(p), count));
+  }
+  if constexpr (in_steps(kForm)) round_to_t<V>(h);
 }
 
-// fp32 holds the product of two values of fp16, and rounds their sum so that rounding it again to
-// fp16 changes nothing (24 >= 2 · 11 + 2 bits).
-template <class V, class Count>
-inline auto quantised(const typename V::Line& a, const ActivateTile& tile, std::int64_t column,
-                      Count count) {
-  auto x = V::unpack(V::pack(a));
-  x = tile.quant_step != 0 ? rows::mul<V>(x, V::load_f32(tile.quant_scale + column, count))
-                           : rows::mul<V>(x, V::broadcast(*tile.quant_scale));
-  x = V::unpack(V::pack(x));
-  for (auto& v : x.v) v = V::add(v, V::broadcast(tile.quant_offset));
-  return V::to_bytes(x);
+// What q() makes of a before its last conversion. fp32 holds the product of two values of fp16, and
+// rounds their sum so that rounding it again to fp16 changes nothing (24 >= 2 · 11 + 2 bits).
+template <class V, class Count, int kCount>
+inline void scale_and_offset(typename V::F (&a)[kCount], const ActivateTile& t, std::int64_t column,
+                             Count count) {
+  round_to_t<V>(a);
+  if (t.quant_step != 0) {
+    for (int line = 0; line < kCount / V::kRegs; ++line)
+      set_line<V>(a, line,
+                  rows::mul<V>(line_of<V>(a, line),
+                               V::load_f32(t.quant_scale + column + line * rows::kLine, count)));
+  } else {
+    each(a, [&](int i) { return V::mul(a[i], V::broadcast(*t.quant_scale)); });
+  }
+  round_to_t<V>(a);
+  each(a, [&](int i) { return V::add(a[i], V::broadcast(t.quant_offset)); });
 }
 
-// The piece of a row whose first element is `first` of the row.
-struct Piece {
+struct Row {
   const char* acc;
   const char* gate;
-  int first;
+  void* dst;
 };
 
 template <class V, Form kForm, Function kFunction, bool kGated, int kLines, class Count>
-inline void activate_lines(const ActivateTile& t, const Piece& piece, char* dst, std::int64_t j,
+inline void activate_lines(const ActivateTile& t, const Row& row, Lines& lines, std::int64_t column,
                            Count count) {
+  std::int64_t at[kLines];
+  for (auto& line : at) line = lines.next();
   typename V::F a[kLines * V::kRegs];
-  const std::int64_t column = piece.first + j;
   if constexpr (kGated) {
-    typename V::F h[kLines * V::kRegs];
-    load<V, kForm, kLines>(piece.gate, t.gate_scale, j, column, count, a);
+    load<V, kForm>(row.gate, at, t.gate_scale, column, count, a);
     activate<V, kFunction>(a);
-    load<V, kForm, kLines>(piece.acc, t.scale, j, column, count, h);
+    typename V::F h[kLines * V::kRegs];
+    load<V, kForm>(row.acc, at, t.scale, column, count, h);
     each(a, [&](int i) { return V::mul(h[i], a[i]); });
   } else {
-    load<V, kForm, kLines>(piece.acc, t.scale, j, column, count, a);
+    load<V, kForm>(row.acc, at, t.scale, column, count, a);
     activate<V, kFunction>(a);
   }
-  for (int line = 0; line < kLines; ++line) {
-    const std::int64_t at = column + line * rows::kLine;
-    typename V::Line x;
-    for (int i = 0; i < V::kRegs; ++i) x.v[i] = a[line * V::kRegs + i];
+  if constexpr (to_int8(kForm)) scale_and_offset<V>(a, t, column, count);
+  for (int line = 0; line < kLines; ++line, column += rows::kLine) {
+    const auto x = line_of<V>(a, line);
     if constexpr (to_int8(kForm))
-      V::store(rows::row_of<std::int8_t>(dst, 0, 0) + at, quantised<V>(x, t, at, count), count);
+      V::store(static_cast<std::int8_t*>(row.dst) + column, V::to_bytes(x), count);
     else if constexpr (in_steps(kForm))
-      V::store(rows::row_of<U16>(dst, 0, 0) + at, V::pack(x), count);
+      V::store(static_cast<U16*>(row.dst) + column, V::pack(x), count);
     else
-      V::store(rows::row_of<U16>(dst, 0, 0) + at, V::pack_away(x), count);
+      V::store(static_cast<U16*>(row.dst) + column, V::pack_away(x), count);
   }
 }
 
-// The tile comes by value, because no store can change a copy.
+// Panels are whole lines. The tile comes by value, because no store can change a copy.
 template <class V, Form kForm, Function kFunction, bool kGated>
 inline void activate_rows(const ActivateTile t) {
-  const int panel = t.panel_columns != 0 ? t.panel_columns : t.n;
+  constexpr int kLines = V::kLinesAtOnce * (to_int8(kForm) ? 2 : 1);
   for (int i = 0; i < t.m; ++i) {
-    Piece piece = {rows::row_of<char>(t.acc, t.acc_stride_bytes, i),
-                   kGated ? rows::row_of<char>(t.gate, t.acc_stride_bytes, i) : nullptr, 0};
-    char* dst = rows::row_of<char>(t.dst, t.dst_stride_bytes, i);
-    for (; piece.first < t.n; piece.first += panel) {
-      const std::int64_t n = t.n - piece.first < panel ? t.n - piece.first : panel;
-      constexpr int kLines = V::kLinesAtOnce;
-      std::int64_t j = 0;
-      for (; j + kLines * rows::kLine <= n; j += kLines * rows::kLine)
-        activate_lines<V, kForm, kFunction, kGated, kLines>(t, piece, dst, j, Whole{});
-      if constexpr (kLines > 1)
-        for (; j + rows::kLine <= n; j += rows::kLine)
-          activate_lines<V, kForm, kFunction, kGated, 1>(t, piece, dst, j, Whole{});
-      if (j < n)
-        activate_lines<V, kForm, kFunction, kGated, 1>(t, piece, dst, j, static_cast<int>(n - j));
-      piece.acc += t.panel_stride_bytes;
-      if (kGated) piece.gate += t.panel_stride_bytes;
+    const Row row = {rows::row_of<char>(t.acc, t.acc_stride_bytes, i),
+                     kGated ? rows::row_of<char>(t.gate, t.acc_stride_bytes, i) : nullptr,
+                     rows::row_of<char>(t.dst, t.dst_stride_bytes, i)};
+    Lines lines(t);
+    std::int64_t j = 0;
+    for (; j + kLines * rows::kLine <= t.n; j += kLines * rows::kLine)
+      activate_lines<V, kForm, kFunction, kGated, kLines>(t, row, lines, j, Whole{});
+    if constexpr (kLines > 1)
+      for (; j + rows::kLine <= t.n; j += rows::kLine)
+        activate_lines<V, kForm, kFunction, kGated, 1>(t, row, lines, j, Whole{});
+    if (j < t.n)
+      activate_lines<V, kForm, kFunction, kGated, 1>(t, row, lines, j, static_cast<int>(t.n - j));
+  }
+}
+
+// n numbers of a row from `column` on, from panels of any width to where they lie together.
+inline void gather(const ActivateTile& t, const void* acc, int i, int column, int n, char* to) {
+  const int width = t.panel_columns;
+  int past = column % width;
+  const char* panel = rows::row_of<char>(acc, t.acc_stride_bytes, i);
+  panel += column / width * t.panel_stride_bytes;
+  for (; n > 0; panel += t.panel_stride_bytes, past = 0) {
+    const char* from = panel + past * 4;
+    int count = width - past < n ? width - past : n;
+    n -= count;
+    for (; count >= 16; count -= 16, from += 64, to += 64) __builtin_memcpy(to, from, 64);
+    for (; count > 0; --count, from += 4, to += 4) __builtin_memcpy(to, from, 4);
+  }
+}
+
+// Panels of 16 columns and others that are no whole lines: each row goes to `whole` by way of a
+// buffer. dst has elements of element_bytes.
+[[gnu::noinline]] void activate_narrow_panels(const ActivateTile& t, int element_bytes,
+                                              ActivateTileFn whole) {
+  constexpr int kColumns = 8 * rows::kLine;
+  alignas(64) char acc[kColumns * 4], gate[kColumns * 4];
+  ActivateTile part = t;
+  part.m = 1;
+  part.acc = acc;
+  part.gate = gate;
+  part.panel_columns = 0;
+  for (int column = 0; column < t.n; column += kColumns) {
+    part.n = t.n - column < kColumns ? t.n - column : kColumns;
+    if (t.scale) part.scale = t.scale + column;
+    if (t.gate_scale) part.gate_scale = t.gate_scale + column;
+    if (t.quant_scale) part.quant_scale = t.quant_scale + column * t.quant_step;
+    for (int i = 0; i < t.m; ++i) {
+      gather(t, t.acc, i, column, part.n, acc);
+      if (t.gate) gather(t, t.gate, i, column, part.n, gate);
+      part.dst = rows::row_of<char>(t.dst, t.dst_stride_bytes, i) + column * element_bytes;
+      whole(part);
     }
   }
 }
 
 // Flattened as the functions of the rows family are, and for the same reason.
 template <class V, Form kForm, Function kFunction, bool kGated>
-[[gnu::flatten]] void activate_tile(const ActivateTile& t) {
-  activate_rows<V, kForm, kFunction, kGated>(t);
+WEFT_ACTIVATION_FLATTEN void activate_tile(const ActivateTile& t) {
+  if (t.panel_columns % rows::kLine != 0)
+    activate_narrow_panels(t, to_int8(kForm) ? 1 : 2, activate_tile<V, kForm, kFunction, kGated>);
+  else
+    activate_rows<V, kForm, kFunction, kGated>(t);
 }
 
 template <class V, Form kForm>
@@ -223,7 +305,7 @@ inline ActivateTileFn tile(Form form, Function function, bool gated) {
 }
 
 template <class V>
-[[gnu::flatten]] void exp_row(const float* src, float* dst, std::int64_t n) {
+WEFT_ACTIVATION_FLATTEN void exp_row(const float* src, float* dst, std::int64_t n) {
   const auto line = [&](std::int64_t j, auto count) {
     auto x = V::load_f32(src + j, count);
     exp<V>(x.v);

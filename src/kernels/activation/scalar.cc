@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/rows/scalar.h"
 
+#define WEFT_ACTIVATION_FLATTEN  // 400 KiB for nothing here
 #include "kernels/activation/generic.h"
 
 namespace weft::activation {
