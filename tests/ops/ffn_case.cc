@@ -58,7 +58,7 @@ Dims weight_strides(bool has_experts, std::int64_t experts, std::int64_t k, std:
       strides = {n * (k + 2) + 4, 1, k + 2};
       break;
     case WeightLayout::kInterleaved:
-      strides = {n, experts * n, 1};
+      strides = {n, std::max<std::int64_t>(experts, 1) * n, 1};
       break;
     case WeightLayout::kScattered:
       strides = {k * (2 * n + 3) + 1, 2 * n + 3, 2};

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <ostream>
 #include <random>
 #include <string>
 #include <vector>
@@ -27,6 +28,7 @@ struct FfnRow {
   bool quant() const { return x == DType::kInt8; }
   bool restored() const { return x != weight; }
 };
+inline void PrintTo(const FfnRow& row, std::ostream* out) { *out << row.name; }
 inline constexpr FfnRow kFfnRows[] = {
     {"F16", DType::kFloat16, DType::kFloat16, DType::kFloat16, DType::kFloat16},
     {"BF16", DType::kBFloat16, DType::kBFloat16, DType::kBFloat16, DType::kFloat32},
