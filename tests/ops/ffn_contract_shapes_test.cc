@@ -175,6 +175,15 @@ const std::vector<FfnRule>& shape_rules() {
        },
        Rule::kLimit,
        "M, K1, N1, K2, N2 are 2147483648, 8, 12, 12, 10 but each must be at most 2147483647"},
+      {"too_many_experts", with_experts,
+       [](Args& a) {
+         constexpr std::int64_t kExperts = 65537;
+         a.weight1 = strided(kF16, {kExperts, 8, 12}, {0, 12, 1});
+         a.weight2 = strided(kF16, {kExperts, 12, 10}, {0, 10, 1});
+         a.expert_tokens = strided(kI64, {kExperts}, {1});
+         a.bias1 = a.bias2 = {};
+       },
+       Rule::kLimit, "expert_tokens has 65537 values but must have at most 65536"},
       {"int8_too_deep", quant,
        [](Args& a) {
          a.x = {nullptr, kI8, {2, 3, 65536}};
