@@ -67,14 +67,16 @@ TEST(FfnGoldenQuant, ProductSumAndScaleAreRoundedToFloat16) {
   EXPECT_EQ(quantised(546, 0.6779687, 8.25), 54);
 }
 
-// 2049 is no float16, and neither is what the scale 5 · 2^-12 would make of it: 2.5012, rounded
-// to 3.
-TEST(FfnGoldenQuant, TheDequantisedProductIsRoundedToFloat16) {
+// 2049 is no float16. Times a gate of 1.5 it is 3073.5, as float16 3074, where it was not rounded
+// before; 2^-7 and the offset make of that 24.516, and of 3072 24.5.
+TEST(FfnGoldenQuant, WithFloat16TheFirstProductIsRounded) {
   for (const char* row : kQuantRows) {
-    FfnGolden golden(row, 1, 1, 1, 1);
-    golden.data.bias1.set({2049});
-    golden.data.scale.set({5 * 0x1p-12});
-    EXPECT_THAT(golden.run(), ElementsAre(2)) << row;
+    FfnGolden golden(row, 1, 1, 1, 1, kReglu);
+    golden.data.bias1.set({2049, 3});
+    golden.data.deq_scale1.set({1, .5});
+    golden.data.scale.set({0x1p-7});
+    golden.data.offset.set({.5});
+    EXPECT_THAT(golden.run(), ElementsAre(row == std::string("QBF16") ? 25 : 24)) << row;
   }
 }
 
