@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -100,6 +101,48 @@ TEST_P(FfnBitsTest, DoNotDependOnTheOtherRows) {
           EXPECT_EQ(std::ranges::count(got, 0xffff), (40 - count) * c.n2)
               << "rows beside were written";
         }
+      }
+    }
+  }
+}
+
+Bits with_one_nan(Bits bits, DType type) {
+  const int infinity = type == DType::kFloat16 ? 0x7c00 : 0x7f80;
+  for (std::uint16_t& element : bits)
+    if ((element & 0x7fff) > infinity) element = 0xffff;
+  return bits;
+}
+
+// Kernels that know such values in their own ways.
+TEST_P(FfnBitsTest, OfSpecialValuesDoNotEither) {
+  if (GetParam().quant()) GTEST_SKIP() << "integers have none";
+  FfnCase c = make(40, 70, 66, 50);
+  c.activation = Activation::kReglu;
+  c.gate_is_left = true;
+  for (const isa::Row& isa : isa::rows()) {
+    if (!isa.available) continue;
+    Bits want;
+    for (const WeightLayout layout : {WeightLayout::kRowMajor, WeightLayout::kTransposed}) {
+      c.weight1 = c.weight2 = layout;
+      SCOPED_TRACE(c.text() + " " + std::string(isa.name));
+      FfnData data(c);
+      std::vector<double> x = data.x.values();
+      constexpr double kSpecial[] = {HUGE_VAL, -HUGE_VAL, NAN, -0.0, 0x1p-24, -0x1p-25,
+                                     0x1p-130, 0x1p-126,  6e4, -6e4, 3e38,    0x1p-14};
+      // One in each third row, many in the last one.
+      for (std::size_t i = 0; i < 12; ++i) x[(3 * i + 1) * 70 + 5 * i] = kSpecial[i];
+      for (std::size_t i = 0; i < 70; ++i) x[39 * 70 + i] = kSpecial[3 + i % 4];
+      data.x.set(x);
+      Context& context = context_of(1, std::string(isa.name));
+      if (want.empty()) want = with_one_nan(run(context, data), c.row.y);
+      EXPECT_EQ(with_one_nan(run(context, data), c.row.y), want);
+      expect_correct(data);
+      for (const auto& [begin, count] : {std::pair{1, 1}, {3, 3}, {20, 16}, {25, 15}, {39, 1}}) {
+        const Bits got =
+            with_one_nan(run(context, data, rows_of(data.args(), begin, count)), c.row.y);
+        const auto at = [&](const Bits& bits, int row) { return bits.begin() + row * c.n2; };
+        EXPECT_TRUE(std::equal(at(got, begin), at(got, begin + count), at(want, begin)))
+            << count << " rows from " << begin;
       }
     }
   }
