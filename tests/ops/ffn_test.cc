@@ -107,6 +107,17 @@ TEST_P(FfnTest, Experts) {
     }
 }
 
+TEST_P(FfnTest, DeepExperts) {
+  int i = 0;
+  for (const WeightLayout layout : {WeightLayout::kRowMajor, WeightLayout::kTransposed})
+    for (const auto& [k1, k2, n2] : {std::array{1300, 20, 30}, {30, 1300, 20}}) {
+      FfnCase c = make_experts({1, 0, 70, 16, 5}, k1, k2, n2);
+      c.activation = ++i % 2 ? kSwiglu : kGelu;
+      c.weight1 = c.weight2 = layout;
+      run_and_expect_correct(c, 1 + i % 3, 3e5);
+    }
+}
+
 TEST_P(FfnTest, NoExpertHasRows) {
   FfnCase c = make_experts({0, 0, 0}, 8, 8, 8);
   c.m = 5;
