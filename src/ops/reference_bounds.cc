@@ -74,9 +74,17 @@ std::int64_t matrix_index(const ConstTensorRef& m, std::int64_t i, std::int64_t 
                                    : FractalNz(m.dtype(), m.dim(0), m.dim(1)).index(i, j);
 }
 
+std::int64_t row_start(const ConstTensorRef& t, int axis, std::int64_t row) {
+  std::int64_t index = 0;
+  for (int i = axis - 1; i >= 0; --i) {
+    index += row % t.dim(i) * t.stride(i);
+    row /= t.dim(i);
+  }
+  return index;
+}
+
 std::int64_t row_index(const ConstTensorRef& t, std::int64_t row) {
-  if (t.rank() == 2) return row * t.stride(0);
-  return row / t.dim(1) * t.stride(0) + row % t.dim(1) * t.stride(1);
+  return row_start(t, t.rank() - 1, row);
 }
 
 double round_to(DType type, double value) {

@@ -32,7 +32,10 @@ double share_of_bound(double got, double want, double bound, double largest);
 double element_value(const ConstTensorRef& tensor, std::int64_t index);
 /// Element index of element (i, j) of a matrix, strided or FRACTAL_NZ.
 std::int64_t matrix_index(const ConstTensorRef& matrix, std::int64_t i, std::int64_t j);
-/// Element index of the first element of a row of an (m, n) or (b, s, n) tensor.
+/// Element index of the first element of a row, counted in row-major order of the axes before
+/// `axis`.
+std::int64_t row_start(const ConstTensorRef& tensor, int axis, std::int64_t row);
+/// The same where rows have one axis, the last.
 std::int64_t row_index(const ConstTensorRef& tensor, std::int64_t row);
 
 /// value rounded to T (float16 or bfloat16), once.

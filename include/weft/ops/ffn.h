@@ -44,8 +44,8 @@ enum class InnerPrecise : std::uint8_t {
 };
 
 /// Operands. T, the dtype of y, is float16 or bfloat16. M = rows of x (all axes but the last),
-/// E = experts; [E,] is an axis that all operands of a call have or all lack. Operands not given
-/// are left default-constructed.
+/// E = experts, at most 65536; [E,] is an axis that all operands of a call have or all lack.
+/// Operands not given are left default-constructed.
 ///
 ///   x     weights       bias          scale, offset  deq_scale                 antiquant
 ///   T     T             T or float32  none           none                      none

@@ -8,16 +8,6 @@
 namespace weft::ops {
 namespace {
 
-// Element index of the first element of row `row` of the axes before `axis`.
-std::int64_t row_start(const ConstTensorRef& t, int axis, std::int64_t row) {
-  std::int64_t index = 0;
-  for (int i = axis - 1; i >= 0; --i) {
-    index += row % t.dim(i) * t.stride(i);
-    row /= t.dim(i);
-  }
-  return index;
-}
-
 struct Rstd {
   double value, relative_error;
 };

@@ -14,6 +14,8 @@ namespace {
 using Args = FfnArgs;
 
 constexpr std::int64_t kMaxExtent = std::numeric_limits<std::int32_t>::max();
+// A plan keeps a number for each.
+constexpr std::int64_t kMaxExperts = 65536;
 
 // One of the two products, for rules that hold for both.
 struct Product {
@@ -204,6 +206,8 @@ void check_extents(Contract& c, const Args& a) {
   c.rule(Rule::kLimit, std::max({s.m, s.k1, s.n1, s.k2, s.n2}) <= kMaxExtent,
          "M, K1, N1, K2, N2 are {}, {}, {}, {}, {} but each must be at most {}", s.m, s.k1, s.n1,
          s.k2, s.n2, kMaxExtent);
+  c.rule(Rule::kLimit, s.experts <= kMaxExperts,
+         "expert_tokens has {} values but must have at most {}", s.experts, kMaxExperts);
   c.rule(Rule::kLimit, scenario_of(a) != Scenario::kQuant || std::max(s.k1, s.k2) <= kMaxInt8Depth,
          "K1 and K2 are {} and {} but must be at most {} with int8 x (the sums are int32)", s.k1,
          s.k2, kMaxInt8Depth);

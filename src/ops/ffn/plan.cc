@@ -136,7 +136,6 @@ Status plan_products(internal::FfnPlan& plan) {
   if (args.y.dim(last) > 1 && args.y.stride(last) != 1) {
     WEFT_ASSIGN_OR_RETURN(plan.dense_y, Buffer::allocate(plan.block_rows * s.n2 * 2, "rows of y"));
   }
-  plan.ends.reserve(static_cast<size_t>(experts));
   plan.parts.reserve(static_cast<size_t>(parts));
   plan.groups.reserve(static_cast<size_t>(parts));
   return {};
@@ -186,6 +185,7 @@ Result<Ffn> Ffn::plan(Context& context, const FfnArgs& args, const FfnOptions& o
                activation::select(form, function, has_gate(args.activation), context.state().isa),
            .store = 2 * shape.m * shape.n2 > ops::kStreamBytes ? rows::Store::kStream
                                                                : rows::Store::kPlain});
+  plan->ends.reserve(static_cast<size_t>(shape.has_experts() ? shape.experts : 1));
   if (shape.m > 0) WEFT_RETURN_IF_ERROR(ops::plan_products(*plan));
   return Ffn(std::move(plan));
 }

@@ -3,32 +3,16 @@
 
 #include <cmath>
 
-#include "base/float16.h"
 #include "ops/reference_bounds.h"
+#include "ops/reference_weight.h"
 
 namespace weft::ops {
 namespace {
 
-// Element of a (1), (n), (1, n) or (groups, n) scale.
-double scale_value(const ConstTensorRef& scale, std::int64_t group, std::int64_t column) {
+// Element of a (1), (n) or (1, n) scale.
+double scale_value(const ConstTensorRef& scale, std::int64_t column) {
   if (scale.elements() == 1) return element_value(scale, 0);
-  const std::int64_t index =
-      (scale.rank() == 2 ? group * scale.stride(0) : 0) + column * scale.stride(scale.rank() - 1);
-  return element_value(scale, index);
-}
-
-// One weight as the product sees it.
-double weight_value(const MatmulOperands& o, Scenario scenario, std::int64_t p, std::int64_t j) {
-  const double w = element_value(o.x2, matrix_index(o.x2, p, j));
-  if (scenario != Scenario::kWeightQuant) return w;
-  const DType type = o.x1.dtype();
-  const std::int64_t group = o.antiquant_group_size ? p / o.antiquant_group_size : 0;
-  const double scale = scale_value(o.antiquant_scale, group, j);
-  const double offset =
-      o.antiquant_offset.given() ? scale_value(o.antiquant_offset, group, j) : 0.0;
-  if (type == DType::kFloat16) return round_to(type, round_to(type, w + offset) * scale);
-  const float sum = static_cast<float>(w + offset);  // both exact in double: rounded to fp32 once
-  return bf16_to_f32(f32_to_bf16(static_cast<float>(static_cast<double>(sum) * scale)));
+  return element_value(scale, column * scale.stride(scale.rank() - 1));
 }
 
 // A row of x1 · x2 + bias, and the sum of the absolute values of its terms.
@@ -37,6 +21,9 @@ struct ProductRow {
 };
 ProductRow product_row(const MatmulOperands& o, Scenario scenario, std::int64_t row) {
   const std::int64_t k = o.weight_k(), n = o.weight_n();
+  ReferenceWeight weight{.weight = o.x2};
+  if (scenario == Scenario::kWeightQuant)
+    weight = {o.x2, o.antiquant_scale, o.antiquant_offset, o.antiquant_group_size, o.x1.dtype()};
   const std::int64_t x1_row = row_index(o.x1, row), x1_step = o.x1.stride(o.x1.rank() - 1);
   ProductRow product{std::vector<double>(static_cast<size_t>(n)),
                      std::vector<double>(static_cast<size_t>(n))};
@@ -46,7 +33,7 @@ ProductRow product_row(const MatmulOperands& o, Scenario scenario, std::int64_t 
   };
   for (std::int64_t p = 0; p < k; ++p) {
     const double a = element_value(o.x1, x1_row + p * x1_step);
-    for (std::int64_t j = 0; j < n; ++j) add(j, a * weight_value(o, scenario, p, j));
+    for (std::int64_t j = 0; j < n; ++j) add(j, a * weight.value(p, j));
   }
   if (o.bias.given())
     for (std::int64_t j = 0; j < n; ++j) add(j, element_value(o.bias, j * o.bias.stride(0)));
@@ -76,7 +63,7 @@ PartialRow reference_partial_row(const MatmulOperands& o, DType io, std::int64_t
     const auto j = static_cast<std::int64_t>(i);
     double value = product.sum[i], error = 0;
     if (scenario == Scenario::kQuant) {
-      value = wrapped(value) * scale_value(o.dequant_scale, 0, j) * pertoken_value(o, row);
+      value = wrapped(value) * scale_value(o.dequant_scale, j) * pertoken_value(o, row);
       error = 4 * 0x1p-24 * std::fabs(value);
     } else {
       error = static_cast<double>(o.weight_k() + 2) * 0x1p-24 * product.magnitude[i];
@@ -97,7 +84,7 @@ std::vector<float> exact_quant_row(const MatmulOperands& o, DType io, std::int64
   for (size_t i = 0; i < partial.size(); ++i) {
     const auto j = static_cast<std::int64_t>(i);
     float value = static_cast<float>(wrapped(product.sum[i])) *
-                  static_cast<float>(scale_value(o.dequant_scale, 0, j));
+                  static_cast<float>(scale_value(o.dequant_scale, j));
     if (o.pertoken_scale.given()) value *= per_token;
     partial[i] = static_cast<float>(round_to(io, value));
     if (o.x3.given())

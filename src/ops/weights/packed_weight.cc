@@ -19,7 +19,8 @@ Status check(const ConstTensorRef& x2, const gemm::Kernel* kernel, isa::Set isa)
     return Status(StatusCode::kInvalidArgument, "PackedWeight::pack: " + std::move(text));
   };
   if (!x2.given() || !x2.data()) return invalid("x2 is missing");
-  if ((x2.rank() != 2 && x2.rank() != 3) || x2.elements() < 1)
+  const bool empty = std::ranges::any_of(x2.dims(), [](std::int64_t extent) { return extent < 1; });
+  if ((x2.rank() != 2 && x2.rank() != 3) || empty)
     return invalid(
         fmt::format("x2 is {} but must be a non-empty (k, n) or (experts, k, n)", to_string(x2)));
   const int k = x2.rank() - 2, n = x2.rank() - 1;
