@@ -66,26 +66,33 @@ struct PackB {
 };
 using PackBFn = void (*)(const PackB&);
 
-/// The product of few rows with a panel of columns whose elements lie along k, and nothing is
-/// packed but the rows: as fast as the weight can be read. The bits are those of the tile kernel on
-/// the weight, which may be stored in fewer bits and restored to the kernel's type T on its way,
-/// rounded as rows::AntiquantRow says. Reads nothing but n rows of k of the weight and their
-/// scales.
+/// The product of few rows with some columns of a weight, and nothing is packed but the rows: as
+/// fast as the weight can be read. The bits are those of the tile kernel on the weight, which may
+/// be stored in fewer bits and restored to the kernel's type T on its way, rounded as
+/// rows::AntiquantRow says. Reads nothing of the weight but these columns, and their scales. Two
+/// forms:
+///
+///   along k   a panel: n is 1..nr, w[j, p] has adjacent p, as for pack_bt
+///             acc has room for m x nr and columns from n on may be written; bias has nr values
+///   along n   a strip of any n, a few hundred (whole rows of w are read, and m x n sums should
+///             stay in L1): w[p, j] has adjacent j, as for pack_b, and begins with a whole byte
+///             acc is m x n, dense rows acc_stride_bytes apart; bias has n values
 struct Narrow {
   int m;                      ///< 1..narrow.rows
-  int n;                      ///< 1..nr: rows of w, columns of acc
+  int n;                      ///< > 0: columns
   std::int64_t k;             ///< > 0
-  const void* x;              ///< what pack_x made of the m rows: all of k
-  const void* w;              ///< w[j, p] with adjacent p, as for pack_bt; any alignment
-  std::int64_t stride_bytes;  ///< between rows of w
-  void* acc;  ///< f32 or s32, room for m x nr; columns from n on may be written, any alignment
+  const void* x;              ///< what pack_x made of the m rows: all of k; the same for both forms
+  const void* w;              ///< any alignment
+  std::int64_t stride_bytes;  ///< between rows of w, which are columns along k
+  void* acc;                  ///< f32 or s32, any alignment
   std::int64_t acc_stride_bytes;
-  const void* bias;  ///< nr values of acc's type, or null
-  /// Panels are multiplied in their order; this one begins (ends) a run of neighbours on a thread.
+  const void* bias;  ///< of acc's type, or null
+  /// Panels (strips) are multiplied in their order; this one begins (ends) a run of neighbours on a
+  /// thread.
   bool first = true, last = true;
 
-  /// Restoring: w[j, p] uses scale[p / group_size * group_stride + j * scale_step], the same of
-  /// offset; both T.
+  /// Restoring: the weight at column j and p uses scale[p / group_size * group_stride + j *
+  /// scale_step], the same of offset; both T.
   const void* scale = nullptr;
   const void* offset = nullptr;   ///< or null
   int scale_step = 0;             ///< 0: one for all columns, 1: one per column
@@ -97,16 +104,21 @@ constexpr std::int64_t kGroupUnit = 32;
 /// needs the tile kernel.
 using NarrowFn = bool (*)(const Narrow&);
 
-/// The narrow form of a kernel, a row of narrow.inc; rows is 0 if there is none.
+/// One form, for each type that a weight is stored in; null where there is none.
+struct NarrowFns {
+  NarrowFn run = nullptr;       ///< the kernel's type
+  NarrowFn run_int8 = nullptr;  ///< int8 to be restored
+  NarrowFn run_int4 = nullptr;  ///< int4 to be restored, two in a byte, the even one lower
+};
+
+/// The narrow forms of a kernel, from narrow.inc; rows is 0 if there is none.
 struct NarrowForm {
   int rows = 0;                    ///< of x1 at most
   int x_bytes = 0;                 ///< per packed element of x1
   void (*enter)(int m) = nullptr;  ///< in place of the kernel's enter, for calls with this m; or
                                    ///< null if there is nothing to do; leave is the kernel's
   PackAFn pack_x = nullptr;        ///< m 1..rows; dst is 64-byte aligned and has x_panel_bytes(k)
-  NarrowFn run = nullptr;          ///< the weight is stored in the kernel's type
-  NarrowFn run_int8 = nullptr;     ///< int8 to be restored; or null
-  NarrowFn run_int4 = nullptr;     ///< int4 to be restored, two in a byte, even p lower; or null
+  NarrowFns along_k, along_n;
 };
 
 /// State that a thread's tile calls need and that costs something to hold (the shape of the AMX
@@ -140,10 +152,11 @@ struct Kernel {
     return padded_k(k) * narrow.rows * narrow.x_bytes;
   }
   /// The narrow form for a weight stored in this type, or null.
-  NarrowFn narrow_for(DType stored) const {
-    if (stored == b) return narrow.run;
-    if (stored == DType::kInt8) return narrow.run_int8;
-    return stored == DType::kInt4 ? narrow.run_int4 : nullptr;
+  NarrowFn narrow_for(DType stored, bool along_n = false) const {
+    const NarrowFns& form = along_n ? narrow.along_n : narrow.along_k;
+    if (stored == b) return form.run;
+    if (stored == DType::kInt8) return form.run_int8;
+    return stored == DType::kInt4 ? form.run_int4 : nullptr;
   }
 };
 

@@ -15,9 +15,11 @@ namespace weft::gemm {
   void pack_x(const PackA&);                                              \
   bool narrow(const Narrow&);
 #define WEFT_GEMM_NARROW_STORED(isa, type, stored, narrow) bool narrow(const Narrow&);
+#define WEFT_GEMM_NARROW_ROWS(isa, type, stored, narrow) bool narrow(const Narrow&);
 #include "kernels/gemm/narrow.inc"
 #undef WEFT_GEMM_NARROW
 #undef WEFT_GEMM_NARROW_STORED
+#undef WEFT_GEMM_NARROW_ROWS
 void enter_amx();
 void enter_narrow_amx(int m);
 void leave_amx();
@@ -41,6 +43,10 @@ consteval DType dtype_of(std::string_view name) {
   __builtin_unreachable();
 }
 
+consteval NarrowFn& stored_as(DType stored, DType type, NarrowFns& of) {
+  return stored == type ? of.run : stored == DType::kInt8 ? of.run_int8 : of.run_int4;
+}
+
 consteval NarrowForm narrow_form(isa::Set isa, DType type) {
   NarrowForm form;
 #define WEFT_GEMM_NARROW(row_isa, row_type, row_rows, row_x_bytes, row_enter, row_pack_x, narrow) \
@@ -49,14 +55,18 @@ consteval NarrowForm narrow_form(isa::Set isa, DType type) {
     form.x_bytes = row_x_bytes;                                                                   \
     form.enter = row_enter;                                                                       \
     form.pack_x = row_pack_x;                                                                     \
-    form.run = narrow;                                                                            \
+    form.along_k.run = narrow;                                                                    \
   }
 #define WEFT_GEMM_NARROW_STORED(row_isa, row_type, stored, narrow) \
   if (isa == isa_bit(#row_isa) && type == dtype_of(#row_type))     \
-    (dtype_of(#stored) == DType::kInt8 ? form.run_int8 : form.run_int4) = narrow;
+    stored_as(dtype_of(#stored), type, form.along_k) = narrow;
+#define WEFT_GEMM_NARROW_ROWS(row_isa, row_type, stored, narrow) \
+  if (isa == isa_bit(#row_isa) && type == dtype_of(#row_type))   \
+    stored_as(dtype_of(#stored), type, form.along_n) = narrow;
 #include "kernels/gemm/narrow.inc"
 #undef WEFT_GEMM_NARROW
 #undef WEFT_GEMM_NARROW_STORED
+#undef WEFT_GEMM_NARROW_ROWS
   return form;
 }
 

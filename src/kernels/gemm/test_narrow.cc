@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every row of narrow.inc against the tile kernel of the same row: the same bits, from the same
-// operands, or the promise to write nothing.
+// Every row of narrow.inc whose weight is in the kernel's type, in both forms, against the tile
+// kernel of the same row: the same bits, from the same operands, or the promise to write nothing.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,35 +14,45 @@
 namespace weft::gemm {
 namespace {
 
+struct Form {
+  const Kernel* kernel;
+  bool along_n;
+};
+
 struct Result {
   bool done;
   Words acc;  // m x n
 };
 
-/// One panel: x.n <= nr.
-Result multiply_narrow(const Kernel& kernel, const Operands& x, bool with_bias) {
+/// One panel (x.n <= nr) or strip.
+Result multiply_narrow(const Form& form, const Operands& x, bool with_bias) {
   constexpr std::int64_t kBefore = 20;  // acc need not be aligned
+  const Kernel& kernel = *form.kernel;
   Panels packed(1, kernel.x_panel_bytes(x.k));
   const int m = static_cast<int>(x.m), n = static_cast<int>(x.n);
   kernel.narrow.pack_x({x.a.data, bytes_of(x.type, x.a.stride), m, x.k, packed.first});
   EXPECT_TRUE(packed.intact()) << "pack_x wrote outside its panel";
-  const std::int64_t acc_stride = kernel.nr * 4 + 36;
+  const std::int64_t acc_row = (form.along_n ? n : kernel.nr) * 4, acc_stride = acc_row + 36;
   std::vector<std::byte> storage(64 + kBefore + m * acc_stride + 64, std::byte{kCanary});
   std::byte* acc = align(storage) + kBefore;
+  const View& w = form.along_n ? x.b : x.bt;
   if (kernel.narrow.enter) kernel.narrow.enter(m);
-  const bool done = kernel.narrow.run({.m = m,
-                                       .n = n,
-                                       .k = x.k,
-                                       .x = packed.first,
-                                       .w = x.bt.data,
-                                       .stride_bytes = bytes_of(x.type, x.bt.stride),
-                                       .acc = acc,
-                                       .acc_stride_bytes = acc_stride,
-                                       .bias = with_bias ? x.bias.data() : nullptr});
+  const NarrowFn narrow = kernel.narrow_for(kernel.b, form.along_n);
+  const bool done = narrow({.m = m,
+                            .n = n,
+                            .k = x.k,
+                            .x = packed.first,
+                            .w = w.data,
+                            .stride_bytes = bytes_of(x.type, w.stride),
+                            .acc = acc,
+                            .acc_stride_bytes = acc_stride,
+                            .bias = with_bias ? x.bias.data() : nullptr,
+                            .first = n % 2 == 0,
+                            .last = m % 2 == 0});
   if (kernel.enter) kernel.enter();
   bool ok = all_canary(acc - kBefore, kBefore) && all_canary(acc + m * acc_stride, 64);
-  for (int r = 0; r < m; ++r) ok = ok && all_canary(acc + r * acc_stride + kernel.nr * 4, 36);
-  EXPECT_TRUE(ok) << "the narrow kernel wrote outside m x nr";
+  for (int r = 0; r < m; ++r) ok = ok && all_canary(acc + r * acc_stride + acc_row, 36);
+  EXPECT_TRUE(ok) << "the narrow kernel wrote outside its sums";
   if (!done) {
     EXPECT_TRUE(all_canary(acc, m * acc_stride)) << "refused, but wrote";
   }
@@ -51,7 +61,7 @@ Result multiply_narrow(const Kernel& kernel, const Operands& x, bool with_bias) 
   return result;
 }
 
-class NarrowTest : public testing::TestWithParam<const Kernel*> {
+class NarrowTest : public testing::TestWithParam<Form> {
  protected:
   void SetUp() override {
     for (const isa::Row& row : isa::rows())
@@ -61,27 +71,36 @@ class NarrowTest : public testing::TestWithParam<const Kernel*> {
   void TearDown() override {
     if (!IsSkipped() && kernel.leave) kernel.leave();
   }
-  void expect_bits_of_tile(const Operands& x, bool with_bias) {
-    const Result got = multiply_narrow(kernel, x, with_bias);
-    ASSERT_TRUE(got.done);
-    ASSERT_EQ(got.acc, multiply(kernel, x, {.transposed = true, .with_bias = with_bias}));
+  Words of_tile(const Operands& x, bool with_bias, const std::vector<std::int64_t>& cuts = {}) {
+    return multiply(kernel, x, {.transposed = !form.along_n, .cuts = cuts, .with_bias = with_bias});
   }
-  const Kernel& kernel = *GetParam();
+  void expect_bits_of_tile(const Operands& x, bool with_bias) {
+    const Result got = multiply_narrow(form, x, with_bias);
+    ASSERT_TRUE(got.done);
+    ASSERT_EQ(got.acc, of_tile(x, with_bias));
+  }
+  /// 1..nr become as many columns of a panel, or other numbers of columns of a strip.
+  std::int64_t columns(std::int64_t n) const {
+    return form.along_n ? (n * n + 5 * n) % 139 + 1 : n;
+  }
+  const Form& form = GetParam();
+  const Kernel& kernel = *form.kernel;
 };
 
 // Operands end at (or start behind) a page that may not be touched; pads of odd elements make the
 // rows of the weight unaligned.
 TEST_P(NarrowTest, HasTheBitsOfTheTileKernel) {
   const std::int64_t step = kernel.k_step;
-  const std::int64_t depths[] = {1, 2, 3, 2 * step - 1, step, step + 1, 2 * step, 5 * step + 61};
+  const std::int64_t depths[] = {
+      1, 2, 3, 2 * step - 1, step, step + 1, 2 * step, 5 * step + 61, 67 * step - 1};
   unsigned seed = 100;
   for (std::int64_t m = 1; m <= kernel.narrow.rows; ++m)
     for (std::int64_t n = 1; n <= kernel.nr; ++n) {
       const std::int64_t k = depths[(m + n) % std::size(depths)];
       for (const Fill& fill : {Fill(ordinary), Fill(wide)}) {
-        const Shape shape{m, n, k, static_cast<int>((m + 3 * n) % 5), (m + n) % 3 != 0};
+        const Shape shape{m, columns(n), k, static_cast<int>((m + 3 * n) % 5), (m + n) % 3 != 0};
         std::mt19937 random(++seed);
-        SCOPED_TRACE(testing::Message() << "m " << m << " n " << n << " k " << k << " pad "
+        SCOPED_TRACE(testing::Message() << "m " << m << " n " << shape.n << " k " << k << " pad "
                                         << shape.pad << " seed " << seed);
         const Operands x = make(kernel, shape, fill, random);
         ASSERT_NO_FATAL_FAILURE(expect_bits_of_tile(x, seed % 2));
@@ -95,10 +114,24 @@ TEST_P(NarrowTest, EveryRemainderOfK) {
     for (const std::int64_t n : {std::int64_t{1}, std::int64_t{16}, std::int64_t{kernel.nr}}) {
       std::mt19937 random(++seed);
       SCOPED_TRACE(testing::Message() << "n " << n << " k " << k << " seed " << seed);
-      const Shape shape{1 + k % kernel.narrow.rows, n, k, static_cast<int>(k % 2)};
+      const Shape shape{1 + k % kernel.narrow.rows, columns(n), k, static_cast<int>(k % 2)};
       const Operands x = make(kernel, shape, ordinary, random);
       ASSERT_NO_FATAL_FAILURE(expect_bits_of_tile(x, k % 2));
     }
+}
+
+// Rows of a weight that share sets of L1.
+TEST_P(NarrowTest, RowsAreAPowerOfTwoApart) {
+  if (!form.along_n) GTEST_SKIP() << "of columns nothing depends on it";
+  unsigned seed = 7000;
+  for (std::int64_t m = 1; m <= kernel.narrow.rows; ++m) {
+    std::mt19937 random(++seed);
+    SCOPED_TRACE(testing::Message() << "m " << m << " seed " << seed);
+    const std::int64_t n = 64 + 8 * m, k = 40 * kernel.k_step + m % 3;
+    const Shape shape{m, n, k, static_cast<int>(1024 - n)};
+    const Operands x = make(kernel, shape, ordinary, random);
+    ASSERT_NO_FATAL_FAILURE(expect_bits_of_tile(x, m % 2));
+  }
 }
 
 // Long sums, where every rounding shows, also against a tile kernel that takes k in blocks.
@@ -106,16 +139,15 @@ TEST_P(NarrowTest, LongSumsDoNotDependOnRows) {
   std::mt19937 random(77);
   const std::int64_t k = 2048 + 5;
   Operands x = make(kernel, {kernel.narrow.rows, kernel.nr, k, 3}, ordinary, random);
-  const Result all = multiply_narrow(kernel, x, true);
+  const Result all = multiply_narrow(form, x, true);
   ASSERT_TRUE(all.done);
-  EXPECT_EQ(all.acc,
-            multiply(kernel, x, {.transposed = true, .cuts = {512, 1024}, .with_bias = true}));
+  EXPECT_EQ(all.acc, of_tile(x, true, {512, 1024}));
   const std::byte* first = x.a.data;
   const std::int64_t rows = x.m;
   for (std::int64_t row = 0; row < rows; ++row) {
     x.m = 1;
     x.a.data = first + row * bytes_of(x.type, x.a.stride);
-    const Result one = multiply_narrow(kernel, x, true);
+    const Result one = multiply_narrow(form, x, true);
     ASSERT_TRUE(one.done);
     EXPECT_TRUE(std::equal(one.acc.begin(), one.acc.end(), all.acc.begin() + row * x.n)) << row;
   }
@@ -148,9 +180,9 @@ TEST_P(NarrowTest, InfAndNan) {
             return ordinary(type, r);
           };
           const Operands x = make(kernel, {m, n, k}, fill, random);
-          const Result got = multiply_narrow(kernel, x, true);
+          const Result got = multiply_narrow(form, x, true);
           if (got.done)
-            EXPECT_EQ(got.acc, multiply(kernel, x, {.transposed = true, .with_bias = true}));
+            EXPECT_EQ(got.acc, of_tile(x, true));
           else
             EXPECT_NE(kernel.x_panel_bytes(k),
                       kernel.padded_k(k) * kernel.narrow.rows * bytes_of(kernel.a, 1))
@@ -158,25 +190,29 @@ TEST_P(NarrowTest, InfAndNan) {
         }
 }
 
-std::vector<const Kernel*> narrow_kernels() {
-  std::vector<const Kernel*> result;
+std::vector<Form> forms() {
+  std::vector<Form> result;
   for (const Kernel& kernel : kernels())
-    if (kernel.narrow.rows > 0) result.push_back(&kernel);
+    for (const bool along_n : {false, true})
+      if (kernel.narrow_for(kernel.b, along_n)) result.push_back({&kernel, along_n});
   return result;
 }
 
-INSTANTIATE_TEST_SUITE_P(Gemm, NarrowTest, testing::ValuesIn(narrow_kernels()),
-                         [](const auto& info) { return std::string(info.param->name); });
+INSTANTIATE_TEST_SUITE_P(Gemm, NarrowTest, testing::ValuesIn(forms()), [](const auto& info) {
+  return std::string(info.param.kernel->name) + (info.param.along_n ? "_along_n" : "_along_k");
+});
 
 // A row of narrow.inc whose isa and type are in no row of kernels.inc would be lost.
 TEST(NarrowTable, EveryRowIsFound) {
   std::size_t rows = 0;
 #define WEFT_GEMM_NARROW(isa, type, rows_, x_bytes, enter, pack_x, narrow) ++rows;
 #define WEFT_GEMM_NARROW_STORED(isa, type, stored, narrow)
+#define WEFT_GEMM_NARROW_ROWS(isa, type, stored, narrow) rows += #type == std::string(#stored);
 #include "kernels/gemm/narrow.inc"
 #undef WEFT_GEMM_NARROW
 #undef WEFT_GEMM_NARROW_STORED
-  EXPECT_EQ(narrow_kernels().size(), rows);
+#undef WEFT_GEMM_NARROW_ROWS
+  EXPECT_EQ(forms().size(), rows);
 }
 
 }  // namespace

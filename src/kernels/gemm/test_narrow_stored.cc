@@ -18,6 +18,7 @@ namespace {
 struct Form {
   const Kernel* kernel;
   DType stored;
+  bool along_n;
 };
 
 enum class Scope { kTensor, kColumn, kGroup };
@@ -84,7 +85,10 @@ class Maker {
 
   Stored make(const Values& values, Scope scope, std::int64_t group) {
     static const Guarded memory[4];
-    const std::int64_t n = shape_.n, k = shape_.k, row_bytes = bytes_of(form_.stored, k);
+    const std::int64_t n = shape_.n, k = shape_.k;
+    // Adjacent weights: columns, or rows of k.
+    const std::int64_t runs = form_.along_n ? k : n, length = form_.along_n ? n : k;
+    const std::int64_t row_bytes = ceil_div(length * info(form_.stored).bits, 8);
     Stored result{};
     result.x = gemm::make(*form_.kernel, shape_, ordinary, random_);
     result.has_offset = values.offset != nullptr;
@@ -94,12 +98,12 @@ class Maker {
     const std::int64_t columns = scope == Scope::kTensor ? 1 : n;
     result.group_stride = columns + shape_.pad;
 
-    std::vector<std::byte> w(n * row_bytes);
+    std::vector<std::byte> w(runs * row_bytes);
     for (auto& byte : w) byte = static_cast<std::byte>(random_());
     const auto scale = row_values(values.scale, groups * columns);
     const auto offset = row_values(values.offset, result.has_offset ? groups * columns : 0);
     const bool end = shape_.at_end;
-    result.w = lay_out(memory[0], w.data(), n, row_bytes, row_bytes + shape_.pad, 1, end);
+    result.w = lay_out(memory[0], w.data(), runs, row_bytes, row_bytes + shape_.pad, 1, end);
     result.scale = lay_out(memory[1], bytes(scale), groups, columns, result.group_stride, 2, end);
     if (result.has_offset)
       result.offset =
@@ -110,7 +114,8 @@ class Maker {
       for (std::int64_t p = 0; p < k; ++p) {
         const std::int64_t s = p / result.group_size * columns + (columns > 1 ? j : 0);
         restored[j * k + p] =
-            restore(&w[j * row_bytes], p, &scale[s], result.has_offset ? &offset[s] : nullptr);
+            restore(&w[(form_.along_n ? p : j) * row_bytes], form_.along_n ? j : p, &scale[s],
+                    result.has_offset ? &offset[s] : nullptr);
       }
     result.x.bt = lay_out(memory[3], bytes(restored), n, k, k, 2, end);
     return result;
@@ -127,14 +132,14 @@ class Maker {
       result.push_back(to_bits(form_.kernel->b, value(random_)));
     return result;
   }
-  std::uint16_t restore(const std::byte* row, std::int64_t p, const std::uint16_t* scale,
+  std::uint16_t restore(const std::byte* run, std::int64_t i, const std::uint16_t* scale,
                         const std::uint16_t* offset) const {
     const rows::Kernels& scalar = rows::select(form_.kernel->b, isa::kScalar);
     const bool int4 = form_.stored == DType::kInt4;
     std::uint16_t value = 0;
     (int4 ? scalar.antiquant_int4_row
-          : scalar.antiquant_int8_row)({.src = row + (int4 ? p / 2 : p),
-                                        .src_nibble = int4 ? static_cast<int>(p % 2) : 0,
+          : scalar.antiquant_int8_row)({.src = run + (int4 ? i / 2 : i),
+                                        .src_nibble = int4 ? static_cast<int>(i % 2) : 0,
                                         .n = 1,
                                         .scale = scale,
                                         .offset = offset,
@@ -160,7 +165,7 @@ Result multiply_stored(const Form& form, const Stored& s, bool with_bias) {
   Panels packed(1, kernel.x_panel_bytes(x.k));
   const int m = static_cast<int>(x.m), n = static_cast<int>(x.n);
   kernel.narrow.pack_x({x.a.data, bytes_of(x.type, x.a.stride), m, x.k, packed.first});
-  const std::int64_t acc_stride = kernel.nr * 4 + 36;
+  const std::int64_t acc_row = (form.along_n ? n : kernel.nr) * 4, acc_stride = acc_row + 36;
   std::vector<std::byte> storage(64 + kBefore + m * acc_stride + 64, std::byte{kCanary});
   std::byte* acc = align(storage) + kBefore;
   Narrow narrow{};
@@ -181,11 +186,11 @@ Result multiply_stored(const Form& form, const Stored& s, bool with_bias) {
   narrow.group_size = s.group_size;
   narrow.group_stride = s.group_stride;
   if (kernel.narrow.enter) kernel.narrow.enter(m);
-  const bool done = kernel.narrow_for(form.stored)(narrow);
+  const bool done = kernel.narrow_for(form.stored, form.along_n)(narrow);
   if (kernel.enter) kernel.enter();
   bool ok = all_canary(acc - kBefore, kBefore) && all_canary(acc + m * acc_stride, 64);
-  for (int r = 0; r < m; ++r) ok = ok && all_canary(acc + r * acc_stride + kernel.nr * 4, 36);
-  EXPECT_TRUE(ok) << "the narrow kernel wrote outside m x nr";
+  for (int r = 0; r < m; ++r) ok = ok && all_canary(acc + r * acc_stride + acc_row, 36);
+  EXPECT_TRUE(ok) << "the narrow kernel wrote outside its sums";
   if (!done) {
     EXPECT_TRUE(all_canary(acc, m * acc_stride)) << "refused, but wrote";
   }
@@ -209,8 +214,13 @@ class NarrowStoredTest : public testing::TestWithParam<Form> {
     ASSERT_TRUE(got.done);
     ASSERT_EQ(got.acc, multiply(kernel, s.x, {.transposed = true, .with_bias = with_bias}));
   }
+  /// Columns along k have whole bytes; the last byte of a row of them may be half used.
   std::int64_t even_if_int4(std::int64_t k) const {
-    return GetParam().stored == DType::kInt4 ? round_up(k, 2) : k;
+    return GetParam().stored == DType::kInt4 && !GetParam().along_n ? round_up(k, 2) : k;
+  }
+  /// 1..nr become as many columns of a panel, or other numbers of columns of a strip.
+  std::int64_t columns(std::int64_t n) const {
+    return GetParam().along_n ? (n * n + 5 * n) % 139 + 1 : n;
   }
   const Kernel& kernel = *GetParam().kernel;
 };
@@ -221,14 +231,14 @@ TEST_P(NarrowStoredTest, HasTheBitsOfTheTileKernel) {
   const std::int64_t groups[] = {32, 64, 96, 128, 160, 256};
   unsigned seed = 100;
   for (std::int64_t m = 1; m <= kernel.narrow.rows; ++m)
-    for (std::int64_t n = 1; n <= kernel.nr; ++n) {
+    for (std::int64_t n = 1; n <= kernel.nr; n += GetParam().along_n ? 3 : 1) {
       const std::int64_t k = even_if_int4(depths[(m + n) % std::size(depths)]);
-      const Shape shape{m, n, k, static_cast<int>((m + 3 * n) % 5), (m + n) % 3 != 0};
+      const Shape shape{m, columns(n), k, static_cast<int>((m + 3 * n) % 5), (m + n) % 3 != 0};
       const Values& values = kOrdinary[seed % std::size(kOrdinary)];
       const Scope scope = static_cast<Scope>((m + 2 * n) % 3);
       std::mt19937 random(++seed);
       SCOPED_TRACE(testing::Message()
-                   << "m " << m << " n " << n << " k " << k << " pad " << shape.pad << " "
+                   << "m " << m << " n " << shape.n << " k " << k << " pad " << shape.pad << " "
                    << values.name << " scope " << static_cast<int>(scope) << " seed " << seed);
       const Stored s = Maker(GetParam(), shape, random).make(values, scope, groups[seed % 6]);
       ASSERT_NO_FATAL_FAILURE(expect_bits_of_tile(s, seed % 2));
@@ -237,13 +247,14 @@ TEST_P(NarrowStoredTest, HasTheBitsOfTheTileKernel) {
 
 TEST_P(NarrowStoredTest, EveryRemainderOfKAndEveryGroup) {
   unsigned seed = 5000;
-  for (std::int64_t k = 1; k <= 300; k += seed % 3 ? 1 : 2)
+  for (std::int64_t k = 1; k <= 300; k += (seed % 3 ? 1 : 2) + (GetParam().along_n ? 2 : 0))
     for (const std::int64_t n : {std::int64_t{1}, std::int64_t{16}, std::int64_t{kernel.nr}}) {
       const std::int64_t group = 32 * (1 + static_cast<std::int64_t>(seed % 9));
       std::mt19937 random(++seed);
       SCOPED_TRACE(testing::Message()
                    << "n " << n << " k " << k << " group " << group << " seed " << seed);
-      const Shape shape{1 + k % kernel.narrow.rows, n, even_if_int4(k), static_cast<int>(k % 2)};
+      const Shape shape{1 + k % kernel.narrow.rows, columns(n), even_if_int4(k),
+                        static_cast<int>(k % 2)};
       const Stored s = Maker(GetParam(), shape, random)
                            .make(kOrdinary[seed % std::size(kOrdinary)], Scope::kGroup, group);
       ASSERT_NO_FATAL_FAILURE(expect_bits_of_tile(s, k % 2));
@@ -258,7 +269,7 @@ TEST_P(NarrowStoredTest, UnusualScales) {
         std::mt19937 random(++seed);
         SCOPED_TRACE(testing::Message()
                      << values.name << " scope " << static_cast<int>(scope) << " seed " << seed);
-        const Shape shape{1 + repeat % kernel.narrow.rows, kernel.nr - repeat % 2,
+        const Shape shape{1 + repeat % kernel.narrow.rows, columns(kernel.nr - repeat % 2),
                           300 + 2 * repeat};
         const Stored s = Maker(GetParam(), shape, random).make(values, scope, 64);
         ASSERT_NO_FATAL_FAILURE(expect_bits_of_tile(s, repeat % 2));
@@ -317,22 +328,26 @@ std::vector<Form> forms() {
   std::vector<Form> result;
   for (const Kernel& kernel : kernels())
     for (const DType stored : {DType::kInt8, DType::kInt4})
-      if (stored != kernel.b && kernel.narrow_for(stored)) result.push_back({&kernel, stored});
+      for (const bool along_n : {false, true})
+        if (stored != kernel.b && kernel.narrow_for(stored, along_n))
+          result.push_back({&kernel, stored, along_n});
   return result;
 }
 
 INSTANTIATE_TEST_SUITE_P(Gemm, NarrowStoredTest, testing::ValuesIn(forms()), [](const auto& info) {
   return std::string(info.param.kernel->name) + "_from_" +
-         std::string(to_string(info.param.stored));
+         std::string(to_string(info.param.stored)) + (info.param.along_n ? "_along_n" : "_along_k");
 });
 
 TEST(NarrowStoredTable, EveryRowIsFound) {
   std::size_t rows = 0;
 #define WEFT_GEMM_NARROW(isa, type, rows_, x_bytes, enter, pack_x, narrow)
 #define WEFT_GEMM_NARROW_STORED(isa, type, stored, narrow) ++rows;
+#define WEFT_GEMM_NARROW_ROWS(isa, type, stored, narrow) rows += #type != std::string(#stored);
 #include "kernels/gemm/narrow.inc"
 #undef WEFT_GEMM_NARROW
 #undef WEFT_GEMM_NARROW_STORED
+#undef WEFT_GEMM_NARROW_ROWS
   EXPECT_EQ(forms().size(), rows);
 }
 

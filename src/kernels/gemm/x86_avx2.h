@@ -91,6 +91,7 @@ struct YmmFloat : Ymm {
   static F broadcast_float(float x) { return _mm256_set1_ps(x); }
   static F as_float(Vec x) { return _mm256_castsi256_ps(x); }
   static F to_float(Vec x) { return _mm256_cvtepi32_ps(x); }
+  static F add(F x, F y) { return _mm256_add_ps(x, y); }
   static F mul(F x, F y) { return _mm256_mul_ps(x, y); }
   static F fma(F x, F y, F z) { return _mm256_fmadd_ps(x, y, z); }
   template <class Predicate>
@@ -128,6 +129,27 @@ struct YmmFloat : Ymm {
     const Vec odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const Vec r = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
     return _mm256_and_si256(r, _mm256_set1_epi32(-65536));
+  }
+  template <int bits>
+  static F integers(const char* p) {
+    if constexpr (bits == 8) return to_float(_mm256_cvtepi8_epi32(load8(p)));
+    int dword;
+    __builtin_memcpy(&dword, p, sizeof(dword));
+    const Vec left = _mm256_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0);
+    return to_float(_mm256_srai_epi32(_mm256_sllv_epi32(_mm256_set1_epi32(dword), left), 28));
+  }
+  static Vec magnitude(F x) {
+    return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
+  }
+  static Vec most(Vec x, Vec y) { return _mm256_max_epi32(x, y); }
+  static int most_lane(Vec x) {
+    int lanes[kLanes], result = 0;
+    store(reinterpret_cast<char*>(lanes), x);
+    for (const int lane : lanes) result = lane > result ? lane : result;
+    return result;
+  }
+  static F fraction(F x) {
+    return _mm256_sub_ps(x, _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
 
  private:

@@ -90,6 +90,7 @@ struct ZmmFloat : Zmm {
   static F broadcast_float(float x) { return _mm512_set1_ps(x); }
   static F as_float(Vec x) { return _mm512_castsi512_ps(x); }
   static F to_float(Vec x) { return _mm512_cvtepi32_ps(x); }
+  static F add(F x, F y) { return _mm512_add_ps(x, y); }
   static F mul(F x, F y) { return _mm512_mul_ps(x, y); }
   static F fma(F x, F y, F z) { return _mm512_fmadd_ps(x, y, z); }
   template <class Predicate>
@@ -135,6 +136,26 @@ struct ZmmFloat : Zmm {
     Vec r = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
     r = _mm512_mask_add_epi32(r, odd, bits, _mm512_set1_epi32(0x8000));
     return _mm512_and_si512(r, _mm512_set1_epi32(-65536));
+  }
+  template <int bits>
+  static F integers(const char* p) {
+    if constexpr (bits == 8)
+      return to_float(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+    // A lookup ignores all but the lowest four bits of an index.
+    const Vec dword = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    const Vec right = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+    const F values = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
+    const __m128i raw = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    const Vec x = _mm512_permutexvar_epi32(dword, _mm512_castsi128_si512(raw));
+    return _mm512_permutexvar_ps(_mm512_srlv_epi32(x, right), values);
+  }
+  static Vec magnitude(F x) {
+    return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
+  }
+  static Vec most(Vec x, Vec y) { return _mm512_max_epi32(x, y); }
+  static int most_lane(Vec x) { return _mm512_reduce_max_epi32(x); }
+  static F fraction(F x) {
+    return _mm512_sub_ps(x, _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT));
   }
   static Vec pair(Vec x, Vec y) { return _mm512_or_si512(_mm512_srli_epi32(x, 16), y); }
 

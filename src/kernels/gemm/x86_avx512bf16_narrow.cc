@@ -25,7 +25,7 @@ struct PairsDot : Bf16Dot {
 
 /// Stored for PairsDot (generic_narrow.h).
 template <int kBits>
-class StoredPairs : public ZmmFloat {
+class StoredPairs : public Bf16Words {
  public:
   static constexpr bool kRestored = true;
   static constexpr int kStep = 2;
@@ -61,10 +61,7 @@ class StoredPairs : public ZmmFloat {
       const int even = 32 - kBits - 2 * e * kBits, odd = even - kBits;
       const Vec left = _mm512_set1_epi64(std::int64_t{odd} << 32 | even);
       const F x = value<kWay>(first, left, 0), y = value<kWay>(second, left, 1);
-      if constexpr (kWay == Way::kExact)
-        out[e] = upper_halves(round<DType::kBFloat16>(x), round<DType::kBFloat16>(y));
-      else
-        out[e] = (Vec)_mm512_cvtne2ps_pbh(y, x);
+      out[e] = kWay == Way::kExact ? exact(x, y) : normal(x, y);
     }
   }
 
@@ -73,12 +70,8 @@ class StoredPairs : public ZmmFloat {
 
   /// No product but zero is near the subnormals.
   static bool all_normal(F scale, F offset) {
-    const F fraction = _mm512_abs_ps(
-        _mm512_sub_ps(offset, _mm512_roundscale_ps(offset, _MM_FROUND_TO_NEAREST_INT)));
-    const F least_sum = _mm512_mask_mov_ps(
-        fraction, _mm512_cmp_ps_mask(fraction, broadcast_float(0), _CMP_EQ_OQ), broadcast_float(1));
-    return every(mul(least_sum, scale),
-                 [](float x) { return x == 0 || x >= 0x1p-90f || x <= -0x1p-90f; });
+    return every(least_product(scale, offset),
+                 [](float x) { return x == 0 || x >= kSurelyNormal; });
   }
   template <Way kWay>
   F value(Vec columns, Vec left, int half) const {
@@ -86,12 +79,6 @@ class StoredPairs : public ZmmFloat {
         _mm512_and_si512(_mm512_sllv_epi32(columns, left), _mm512_set1_epi32(-1 << (32 - kBits)));
     if constexpr (kWay == Way::kScaled) return mul(to_float(field), scaled_down_[half]);
     return mul(fma(to_float(field), broadcast_float(kUnit), offset_[half]), scale_[half]);
-  }
-  static Vec upper_halves(Vec x, Vec y) {
-    const Vec words =
-        _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
-                         25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-    return _mm512_permutex2var_epi16(x, words, y);
   }
 
   F scale_[2], offset_[2], scaled_down_[2];

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+// The narrow form of the kernels of generic.h for a weight whose rows are whole: w[p, j] with
+// adjacent j. A word of every column is what pack_b makes, kStep rows interleaved in registers, and
+// is multiplied there and then, in the order of the tile kernel.
+//
+//   for each block of kBlockWords words of k        a few rows of the whole strip of columns
+//     for each group of columns                     sums: from acc into registers
+//       for each word                               multiplied, while lines of the next block come
+//                                                   sums: back to acc, which stays in L1 or L2
+//
+// Going down a group's columns to the end would need no sums in memory, but it reads a line or two
+// of every row, and rows are pages apart.
+//
+// Beyond what generic.h and generic_narrow.h ask of an instruction set:
+//
+//   Float : Vec  integers<bits>(p)    kLanes adjacent integers of int8 or int4, as fp32
+//                magnitude(f)         its bits without the sign: inf and nan are above all numbers
+//                most(x, y)           the larger of two such, lane by lane
+//                fraction(f)          what rounding to an integer takes off
+//                most_lane(x)         the largest lane; slow
+#pragma once
+
+#include "kernels/gemm/generic_narrow.h"
+
+namespace weft::gemm {
+namespace {
+
+/// A weight in the kernel's own type.
+template <class Source>
+struct PlainRows : Source {
+  using Vec = typename Source::Vec;
+  static constexpr bool kRestored = false;
+  static constexpr int kBits = 8 * Source::kBytes;  // of an element
+
+  enum class Way { kOnly };
+  static constexpr Way kWays[] = {Way::kOnly};
+  static bool choose(const Narrow&, Way&) { return true; }
+  void prepare(const Narrow&, std::int64_t, int, int) {}
+  /// A word of kLanes columns, from kStep rows.
+  template <Way>
+  Vec word(const char* w, std::int64_t stride_bytes) const {
+    return Source::load_n(w, stride_bytes);
+  }
+};
+
+/// look(scale, offset) for all of a strip, kLanes columns at a time; zeros beyond and for no
+/// offset.
+template <class Isa, DType T, class Look>
+void for_each_scale(const Narrow& p, Look look) {
+  const int columns = p.scale_step ? p.n : 1;
+  for (std::int64_t k = 0, group = 0; k < p.k; k += p.group_size, ++group)
+    for (int column = 0; column < columns; column += Isa::kLanes)
+      look(scale_row<Isa, T>(p, p.scale, group, column),
+           scale_row<Isa, T>(p, p.offset, group, column));
+}
+inline int bits_of(float x) { return __builtin_bit_cast(int, x); }
+constexpr float kMostFinite = 3.39e38f;  // no number of either type is larger
+
+/// A weight of integers of kBits, to be restored to T, one value a word.
+template <class Isa, DType T, int kBits_>
+class StoredRows : public Isa {
+ public:
+  using Vec = typename Isa::Vec;
+  using F = typename Isa::F;
+  static constexpr bool kRestored = true;
+  static constexpr int kStep = 1, kBits = kBits_;
+
+  /// Sums in bfloat16 are not rounded; those of float16 need not be if all have few bits.
+  enum class Way { kNoSum, kExactSum, kRoundedSum };
+  static constexpr Way kWays[] = {Way::kNoSum, Way::kExactSum,
+                                  T == DType::kFloat16 ? Way::kRoundedSum : Way::kExactSum};
+  /// For the whole strip. False: the tile kernel has to do it.
+  static bool choose(const Narrow& p, Way& way) {
+    Vec scales = Isa::zero(), offsets = scales, fractions = scales;  // the largest magnitudes
+    for_each_scale<Isa, T>(p, [&](F scale, F offset) {
+      scales = Isa::most(scales, Isa::magnitude(scale));
+      offsets = Isa::most(offsets, Isa::magnitude(offset));
+      fractions = Isa::most(fractions, Isa::magnitude(Isa::fraction(offset)));
+    });
+    const int offset = Isa::most_lane(offsets);
+    const bool few_bits = Isa::most_lane(fractions) == 0 && offset <= bits_of(896);
+    way = !p.offset                           ? Way::kNoSum
+          : T == DType::kBFloat16 || few_bits ? Way::kExactSum
+                                              : Way::kRoundedSum;
+    // An offset that makes a float16 sum overflow could make a nan, and those have many bits.
+    constexpr float kMost = T == DType::kFloat16 ? 60000 : kMostFinite;
+    return Isa::most_lane(scales) <= bits_of(kMostFinite) && offset <= bits_of(kMost);
+  }
+  /// For a group, the columns from `column` on, and so many rows.
+  void prepare(const Narrow& p, std::int64_t group, int column, int) {
+    scale_ = scale_row<Isa, T>(p, p.scale, group, column);
+    offset_ = scale_row<Isa, T>(p, p.offset, group, column);
+  }
+  template <Way kWay>
+  Vec word(const char* w, std::int64_t) const {
+    F x = Isa::template integers<kBits>(w);
+    if constexpr (kWay != Way::kNoSum) x = Isa::add(x, offset_);
+    if constexpr (kWay == Way::kRoundedSum) x = Isa::as_float(Isa::template round<T>(x));
+    return Isa::template round<T>(Isa::mul(x, scale_));
+  }
+
+ private:
+  F scale_, offset_;
+};
+
+/// The lines of the next block, in the order of their addresses.
+class NextBlock {
+ public:
+  NextBlock(const char* row, std::int64_t row_bytes, std::int64_t stride_bytes)
+      : row_(row), line_(row), row_bytes_(row_bytes), stride_bytes_(stride_bytes) {}
+  void fetch_line() {
+    __builtin_prefetch(line_, 0, 2);
+    line_ += kLineBytes;
+    if (line_ < row_ + row_bytes_) return;
+    row_ += stride_bytes_;
+    line_ = row_;
+  }
+
+ private:
+  const char *row_, *line_;
+  std::int64_t row_bytes_, stride_bytes_;
+};
+
+/// A strip, `rows` rows of x of which the first m matter, vectors * kLanes columns at a time.
+template <class Dot, class Weights, typename Weights::Way kWay, int rows, int vectors>
+class RowStrip {
+ public:
+  explicit RowStrip(const Narrow& p) : p_(p), x_(static_cast<const char*>(p.x)) {}
+
+  [[gnu::noinline]] void run() {
+    const std::int64_t whole = p_.n / kColumns * kColumns;
+    const std::int64_t row_bytes = (p_.n * Weights::kBits + 7) / 8;
+    const char* w = static_cast<const char*>(p_.w);
+    for (std::int64_t k = 0, count; k < p_.k; k += count) {
+      // What does not fill a word is a block of its own.
+      const std::int64_t group = Weights::kRestored ? k / p_.group_size : 0;
+      const std::int64_t end = Weights::kRestored ? (group + 1) * p_.group_size : p_.k;
+      count = least(least(p_.k, end) - k, kBlockRows);
+      if (count >= Dot::kStep) count = count / Dot::kStep * Dot::kStep;
+      const Block block{
+          w + k * p_.stride_bytes, static_cast<int>((count + Dot::kStep - 1) / Dot::kStep),
+          static_cast<int>(count), k == 0,
+          k + count == p_.k,       group};
+      NextBlock next(block.last && !p_.last ? w + row_bytes : block.w + count * p_.stride_bytes,
+                     row_bytes, p_.stride_bytes);
+      for (std::int64_t column = 0; column < p_.n;) {
+        const char* at = block.w + column * Weights::kBits / 8;
+        const bool full = count % Dot::kStep == 0;
+        if (kCopied && p_.stride_bytes % 1024 == 0 && full && column + kLineColumns <= whole) {
+          multiply_copy(block, column, at, next);
+          column += kLineColumns;
+          continue;
+        }
+        if (full && column < whole)
+          multiply(block, column, at, p_.stride_bytes, sums_at(column), next);
+        else
+          multiply_edge(block, column, at, next);
+        column += kColumns;
+      }
+      x_ += block.words * rows * kWord;
+    }
+    if (whole < p_.n) {
+      const Sums out = sums_at(whole);
+      for (int i = 0; i < p_.m; ++i)
+        __builtin_memcpy(out.acc + i * out.stride_bytes, edge_acc_[i], (p_.n - whole) * kWord);
+    }
+  }
+
+ private:
+  using Vec = typename Dot::Vec;
+  static constexpr int kLanes = Dot::kLanes, kColumns = vectors * kLanes;
+  static constexpr int kVectorBytes = kLanes * kWord;
+  // One or two rows have little to add: few rows of w at a time are nearly one stream, which comes
+  // up to a fifth faster. More rows (and restoring) keep the units busy as long as sums are loaded
+  // and stored seldom: half as many words cost 15 %.
+  static constexpr int kBlockWords = rows <= 2 && !Weights::kRestored ? 4 : 32;
+  static constexpr int kBlockRows = kBlockWords * Dot::kStep;
+  static constexpr int kGroupBytes = kColumns * Weights::kBits / 8;
+  static constexpr int kLines = kBlockRows * kGroupBytes / kLineBytes;
+  // Several groups share a line of int8. Where rows are a multiple of 1 KiB apart, the many lines
+  // of a block share few sets of L1 and would be gone before the next group: a copy is up to 1.7
+  // times as fast (VNNI), but up to 10 % slower at other strides and for wider elements.
+  static constexpr bool kCopied = rows >= 8 && Dot::kStep == 4 && kGroupBytes < kLineBytes;
+  static constexpr int kLineColumns = kLineBytes * 8 / Weights::kBits;
+
+  struct Block {
+    const char* w;
+    int words, count;  // rows of k: count
+    bool first, last;
+    std::int64_t group;
+  };
+
+  struct Sums {
+    char* acc;
+    std::int64_t stride_bytes;
+    const char* bias;
+  };
+
+  Sums sums_at(std::int64_t column) const {
+    return {static_cast<char*>(p_.acc) + column * kWord, p_.acc_stride_bytes,
+            p_.bias ? static_cast<const char*>(p_.bias) + column * kWord : nullptr};
+  }
+
+  void fetch(NextBlock& next, int word) const {
+    if constexpr (kLines >= kBlockWords) {
+      WEFT_UNROLL
+      for (int i = 0; i < kLines / kBlockWords; ++i) next.fetch_line();
+    } else {
+      if (word % (kBlockWords / kLines) == 0) next.fetch_line();
+    }
+  }
+
+  [[gnu::noinline]] void multiply(const Block& block, std::int64_t column, const char* w,
+                                  std::int64_t stride_bytes, const Sums& sums,
+                                  NextBlock& next_block) {
+    typename Dot::Acc acc[rows][vectors];
+    Vec sum[vectors];
+    Weights weights[vectors] = {};
+    NextBlock next = next_block;
+    const char* in = block.first ? sums.bias : sums.acc;
+    WEFT_UNROLL
+    for (int v = 0; v < vectors; ++v) {
+      sum[v] = Dot::zero();
+      weights[v].prepare(p_, block.group, static_cast<int>(column) + v * kLanes, block.count);
+    }
+    WEFT_UNROLL
+    for (int i = 0; i < rows; ++i) {
+      const char* row = block.first ? in : in + (i < p_.m ? i : p_.m - 1) * sums.stride_bytes;
+      WEFT_UNROLL
+      for (int v = 0; v < vectors; ++v)
+        acc[i][v] = in ? Dot::load_acc(row + v * kVectorBytes) : Dot::zero_acc();
+    }
+    const char* x = x_;
+#pragma GCC unroll 1
+    for (int word = 0; word < block.words; ++word) {
+      fetch(next, word);
+      Vec words[vectors];
+      WEFT_UNROLL
+      for (int v = 0; v < vectors; ++v) {
+        words[v] =
+            weights[v].template word<kWay>(w + v * kLanes * Weights::kBits / 8, stride_bytes);
+        sum[v] = Weights::add_header(sum[v], words[v]);
+      }
+      WEFT_UNROLL
+      for (int i = 0; i < rows; ++i) {
+        const Vec xv = Dot::broadcast(x + i * kWord);
+        WEFT_UNROLL
+        for (int v = 0; v < vectors; ++v) acc[i][v] = Dot::dot(acc[i][v], xv, words[v]);
+      }
+      x += rows * kWord;
+      w += Dot::kStep * stride_bytes;
+    }
+    char header[vectors * kVectorBytes];
+    WEFT_UNROLL
+    for (int v = 0; v < vectors; ++v) Dot::store(header + v * kVectorBytes, sum[v]);
+    WEFT_UNROLL
+    for (int i = 0; i < rows; ++i) {
+      if (i >= p_.m) break;
+      WEFT_UNROLL
+      for (int v = 0; v < vectors; ++v)
+        Dot::store_acc(sums.acc + i * sums.stride_bytes + v * kVectorBytes,
+                       Dot::correct(acc[i][v], header + v * kVectorBytes));
+    }
+    next_block = next;
+  }
+
+  [[gnu::noinline]] void multiply_copy(const Block& block, std::int64_t column, const char* w,
+                                       NextBlock& next) {
+    char lines[kBlockRows][kLineBytes];
+    for (int r = 0; r < block.count; ++r)
+      __builtin_memcpy(lines[r], w + r * p_.stride_bytes, kLineBytes);
+    for (int i = 0; i < kLineColumns; i += kColumns)
+      multiply(block, column + i, lines[0] + i * Weights::kBits / 8, kLineBytes,
+               sums_at(column + i), next);
+  }
+
+  // Columns that do not fill a group, or rows that do not fill a word: a copy, with zeros.
+  [[gnu::noinline]] void multiply_edge(const Block& block, std::int64_t column, const char* w,
+                                       NextBlock& next) {
+    const std::int64_t columns = least(p_.n - column, kColumns);
+    const std::int64_t bytes = (columns * Weights::kBits + 7) / 8;
+    char edge[kBlockRows][kGroupBytes] = {};
+    for (int r = 0; r < block.count; ++r) __builtin_memcpy(edge[r], w + r * p_.stride_bytes, bytes);
+    Sums sums = sums_at(column);
+    char bias[kColumns * kWord] = {};
+    if (columns < kColumns) {
+      if (sums.bias) __builtin_memcpy(bias, sums.bias, columns * kWord);
+      sums = {edge_acc_[0], kColumns * kWord, sums.bias ? bias : nullptr};
+    }
+    multiply(block, column, edge[0], kGroupBytes, sums, next);
+  }
+
+  const Narrow& p_;
+  const char* x_;
+  char edge_acc_[rows][kColumns * kWord];
+};
+
+/// kMostSums, kMostVectors: of sums and of columns that leave enough registers for the rest.
+template <class Dot, class Weights, class Counts, int kMostSums, int kMostVectors>
+bool narrow_rows(const Narrow& p) {
+  typename Weights::Way way{};
+  if (!Weights::choose(p, way)) return false;
+  Counts::with(p.m, [&]<int rows>() {
+    constexpr int kFit = kMostSums / rows;
+    constexpr int kVectors = kFit >= kMostVectors ? kMostVectors : kFit >= 2 ? 2 : 1;
+    const auto run = [&]<auto kWay>() { RowStrip<Dot, Weights, kWay, rows, kVectors>(p).run(); };
+    if constexpr (!Weights::kRestored) {
+      run.template operator()<Weights::kWays[0]>();
+    } else {
+      if (way == Weights::kWays[0])
+        run.template operator()<Weights::kWays[0]>();
+      else if (way == Weights::kWays[1])
+        run.template operator()<Weights::kWays[1]>();
+      else
+        run.template operator()<Weights::kWays[2]>();
+    }
+  });
+  return true;
+}
+
+}  // namespace
+}  // namespace weft::gemm

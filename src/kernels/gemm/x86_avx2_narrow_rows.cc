@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Few rows and a weight of whole rows. 2 x 32, 4 x 16 or 8 x 8 sums.
+#include "kernels/gemm/generic_narrow_rows.h"
+#include "kernels/gemm/x86_avx2.h"
+
+namespace weft::gemm {
+namespace {
+
+constexpr int kMostSums = 8, kMostVectors = 4;
+using Counts = RowCounts<1, 2, 4, 8>;
+template <DType T, int kBits>
+using From = StoredRows<YmmFloat, T, kBits>;
+template <class Weights>
+bool rows_f32(const Narrow& p) {
+  return narrow_rows<F32Dot, Weights, Counts, kMostSums, kMostVectors>(p);
+}
+
+}  // namespace
+
+bool narrow_rows_f16_avx2(const Narrow& p) { return rows_f32<PlainRows<F16>>(p); }
+bool narrow_rows_f16_int8_avx2(const Narrow& p) { return rows_f32<From<DType::kFloat16, 8>>(p); }
+bool narrow_rows_f16_int4_avx2(const Narrow& p) { return rows_f32<From<DType::kFloat16, 4>>(p); }
+
+bool narrow_rows_bf16_avx2(const Narrow& p) { return rows_f32<PlainRows<Bf16>>(p); }
+bool narrow_rows_bf16_int8_avx2(const Narrow& p) { return rows_f32<From<DType::kBFloat16, 8>>(p); }
+bool narrow_rows_bf16_int4_avx2(const Narrow& p) { return rows_f32<From<DType::kBFloat16, 4>>(p); }
+
+bool narrow_rows_s8_avx2(const Narrow& p) {
+  return narrow_rows<S16Dot, PlainRows<S8>, Counts, kMostSums, kMostVectors>(p);
+}
+
+}  // namespace weft::gemm

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Few rows and a weight of whole rows, as in x86_avx512_narrow_rows.cc.
+#include "kernels/gemm/generic_narrow_rows.h"
+#include "kernels/gemm/x86_avx512vnni.h"
+
+namespace weft::gemm {
+namespace {
+
+constexpr int kMostSums = 24, kMostVectors = 4;
+using Counts = RowCounts<1, 2, 4, 8, 12, 16>;
+
+}  // namespace
+
+bool narrow_rows_s8_avx512vnni(const Narrow& p) {
+  return narrow_rows<U8S8Dot, PlainRows<SourceB>, Counts, kMostSums, kMostVectors>(p);
+}
+
+}  // namespace weft::gemm
