@@ -269,12 +269,13 @@ void pack_few_rows(const PackRows& args, std::byte* packed_x) {
 }
 
 bool narrow_applies(const Kernel& kernel, const Weight& weight, std::int64_t m) {
-  if (m > kernel.narrow.rows || weight.packed || !weight.k_is_adjacent()) return false;
-  if (!kernel.narrow_for(weight.stored)) return false;
-  // Columns of int4 that start inside a byte, and groups that end inside a step, are left to the
-  // packing.
-  return (weight.stored != DType::kInt4 || weight.n_stride % 2 == 0) &&
-         weight.group_size % kGroupUnit == 0;
+  if (m > kernel.narrow.rows || weight.packed || weight.nz_rows) return false;
+  const bool along_n = !weight.k_is_adjacent();
+  if (!kernel.narrow_for(weight.stored, along_n)) return false;
+  // Columns (rows) of int4 that start inside a byte, and groups that end inside a step, are left to
+  // the packing.
+  const std::int64_t stride = along_n ? weight.k_stride : weight.n_stride;
+  return (weight.stored != DType::kInt4 || stride % 2 == 0) && weight.group_size % kGroupUnit == 0;
 }
 
 namespace {
@@ -283,40 +284,61 @@ const std::byte* at(const void* base, std::int64_t bytes) {
   return base ? static_cast<const std::byte*>(base) + bytes : nullptr;
 }
 
-// One thread's way through the panels of a narrow product.
+// Columns per strip of a weight of whole rows, of `columns` on a thread: what keeps the sums in L1
+// and the scales in L2. All are about equally wide and of two panels, the most columns that such
+// kernels take at a time.
+std::int64_t strip_columns(const Blocked& g, std::int64_t columns) {
+  constexpr std::int64_t kSumBytes = 16 << 10, kScaleBytes = 256 << 10;
+  const std::int64_t unit = 2 * g.kernel->nr, column_sums = kAccBytes * g.m;
+  const std::int64_t groups =
+      g.weight.per_tensor || !g.weight.group_size ? 1 : ceil_div(g.k, g.weight.group_size);
+  const std::int64_t column_scales =
+      groups * (g.weight.offset ? 2 : 1) * info(g.kernel->b).bits / 8;
+  const std::int64_t most = std::min(kSumBytes / column_sums, kScaleBytes / column_scales);
+  const std::int64_t strips = ceil_div(columns, std::max(unit, most / unit * unit));
+  return std::min(
+      round_up(ceil_div(columns, strips), unit),
+      std::max<std::int64_t>(g.kernel->nr, g.scratch_bytes / column_sums / unit * unit));
+}
+
+// One thread's way through the panels of a narrow product, or its strips.
 class NarrowPanels {
  public:
-  NarrowPanels(const Blocked& g, const std::byte* packed_x, std::byte* scratch)
-      : g_(g), scales_(scratch + round_up(kAccBytes * g.m * g.kernel->nr, kCacheLine)) {
+  NarrowPanels(const Blocked& g, const std::byte* packed_x, std::int64_t columns,
+               std::byte* scratch)
+      : g_(g),
+        along_n_(!g.weight.k_is_adjacent()),
+        width_(along_n_ ? strip_columns(g, columns) : g.kernel->nr),
+        scales_(scratch + round_up(kAccBytes * g.m * width_, kCacheLine)) {
     const Weight& weight = g.weight;
     narrow_.m = static_cast<int>(g.m);
     narrow_.k = g.k;
     narrow_.x = packed_x;
-    narrow_.stride_bytes = bytes(weight.stored, weight.n_stride);
+    narrow_.stride_bytes = bytes(weight.stored, along_n_ ? weight.k_stride : weight.n_stride);
     narrow_.acc = scratch;
-    narrow_.acc_stride_bytes = kAccBytes * g.kernel->nr;
+    narrow_.acc_stride_bytes = kAccBytes * width_;
     narrow_.scale_step = weight.per_tensor ? 0 : 1;
     narrow_.group_size = weight.group_size ? weight.group_size : g.k;
     narrow_.group_stride = weight.per_tensor ? 0 : weight.n;
-    choose_strip(scratch);
+    if (!along_n_) choose_strip(scratch);
   }
 
   // The panels of columns [begin, end); what they refused is false.
   bool run(std::int64_t begin, std::int64_t end) {
-    const std::int64_t nr = g_.kernel->nr;
-    const NarrowFn multiply = g_.kernel->narrow_for(g_.weight.stored);
+    const NarrowFn multiply = g_.kernel->narrow_for(g_.weight.stored, along_n_);
     FinishedTile tile{};
     tile.m = narrow_.m;
     tile.acc = narrow_.acc;
     tile.acc_stride_bytes = narrow_.acc_stride_bytes;
-    tile.panel_columns = g_.kernel->nr;
+    tile.panel_columns = static_cast<int>(width_);
     bool done = true;
-    for (tile.col = begin; tile.col < end; tile.col += nr) {
-      tile.n = static_cast<int>(std::min(nr, g_.n - tile.col));
+    for (tile.col = begin; tile.col < end; tile.col += width_) {
+      tile.n = static_cast<int>(std::min(width_, end - tile.col));
       narrow_.n = tile.n;
       narrow_.first = tile.col == begin;
-      narrow_.last = tile.col + nr >= end;
-      narrow_.w = at(g_.weight.data, tile.col * narrow_.stride_bytes);
+      narrow_.last = tile.col + width_ >= end;
+      narrow_.w = at(g_.weight.data, along_n_ ? bytes(g_.weight.stored, tile.col)
+                                              : tile.col * narrow_.stride_bytes);
       narrow_.bias = at(g_.bias, tile.col * kAccBytes);
       point_at_scales(begin, end, tile.col);
       if (multiply(narrow_))
@@ -371,6 +393,8 @@ class NarrowPanels {
   }
 
   const Blocked& g_;
+  const bool along_n_;
+  const std::int64_t width_;  // columns of a panel or strip
   std::byte* const scales_;
   std::int64_t strip_ = 0;  // columns; 0: scales are used where they are
   Narrow narrow_{};
@@ -380,16 +404,15 @@ class NarrowPanels {
 
 bool run_narrow(ThreadPool& pool, const Blocked& g, const std::byte* packed_x) {
   const Kernel& kernel = *g.kernel;
-  // Panels per turn: a thread alone takes all at once, several take a few turns each so that they
-  // end together.
-  constexpr std::int64_t kTurns = 4;
-  const std::int64_t all = ceil_div(g.n, kernel.nr), threads = pool.threads();
-  const std::int64_t columns =
-      (threads == 1 ? all : ceil_div(all, kTurns * threads)) * std::int64_t{kernel.nr};
+  // A thread alone takes all columns at once, several take a few turns each so that they end
+  // together; not as many where rows are read in place and long pieces of them are faster.
+  const std::int64_t turns = pool.threads() * (g.weight.k_is_adjacent() ? 4 : 2);
+  const std::int64_t unit = (g.weight.k_is_adjacent() ? 1 : 2) * std::int64_t{kernel.nr};
+  const std::int64_t columns = round_up(pool.threads() == 1 ? g.n : ceil_div(g.n, turns), unit);
   std::atomic<bool> all_done{true};
   pool.parallel_for(ceil_div(g.n, columns), [&](std::int64_t turn, int thread) {
     if (kernel.narrow.enter) kernel.narrow.enter(static_cast<int>(g.m));
-    NarrowPanels panels(g, packed_x, g.scratch + thread * g.scratch_bytes);
+    NarrowPanels panels(g, packed_x, columns, g.scratch + thread * g.scratch_bytes);
     if (!panels.run(turn * columns, std::min(g.n, (turn + 1) * columns)))
       all_done.store(
           false, std::memory_order_relaxed);  // parallel_for returns after it: no partner needed

@@ -76,10 +76,10 @@ std::int64_t blocked_scratch_bytes(const Kernel& kernel, const Weight& weight,
 
 void run_blocked(ThreadPool& pool, const Blocked& gemm);
 
-/// Few rows against a weight with adjacent k, which is then read in place and once: the same bits
-/// as run_blocked, whose blocking and packed_a are not used. `packed_x` is what pack_few_rows made
-/// of the rows. False: a value needs the ordinary kernel (gemm.h); call run_blocked for the whole
-/// product.
+/// Few rows against a weight with adjacent k or n, which is then read in place and once: the same
+/// bits as run_blocked, whose blocking and packed_a are not used. `packed_x` is what pack_few_rows
+/// made of the rows. False: a value needs the ordinary kernel (gemm.h); call run_blocked for the
+/// whole product.
 bool narrow_applies(const Kernel& kernel, const Weight& weight, std::int64_t m);
 bool run_narrow(ThreadPool& pool, const Blocked& gemm, const std::byte* packed_x);
 

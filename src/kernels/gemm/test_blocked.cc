@@ -123,7 +123,7 @@ struct Problem {
   }
   std::vector<std::uint32_t> run_narrow_form(int threads, std::int64_t rows_wanted,
                                              const Weight& weight,
-                                             std::int64_t scratch_for_scales) const {
+                                             std::int64_t more_scratch) const {
     ThreadPool pool(threads, false);
     Buffer x = Buffer::allocate(kernel.x_panel_bytes(k), "x").value();
     std::array<RowRun, 2> runs;
@@ -134,7 +134,7 @@ struct Problem {
     Out out(rows_wanted, n);
     Blocked gemm =
         blocked(out, weight, rows::select(DType::kFloat16, isa::available()), rows_wanted);
-    gemm.scratch_bytes = 4 * kernel.narrow.rows * kernel.nr + scratch_for_scales;
+    gemm.scratch_bytes = 4 * kernel.narrow.rows * kernel.nr + more_scratch;
     Buffer scratch = Buffer::allocate(threads * gemm.scratch_bytes, "scratch").value();
     gemm.scratch = scratch.data();
     if (!run_narrow(pool, gemm, x.data())) return {};
@@ -234,18 +234,26 @@ TEST_P(BlockedTest, RowsDoNotDependOnHowManyThereAre) {
 TEST_P(BlockedTest, NarrowGivesTheBitsOfBlocked) {
   const Kernel& g = kernel();
   if (g.narrow.rows == 0) GTEST_SKIP() << g.name << " has no narrow form";
-  for (const int rows_wanted : {1, 7, g.narrow.rows})
-    for (const int threads : {1, 3}) {
-      Problem problem(g, g.narrow.rows, 11 * g.nr + 5, 3 * g.k_step + 7, Order::kTransposed, 13);
-      const Weight weight = problem.weight();
-      ASSERT_TRUE(narrow_applies(g, weight, rows_wanted));
-      EXPECT_FALSE(narrow_applies(g, weight, g.narrow.rows + 1));
-      const rows::Kernels& rows = rows::select(DType::kFloat16, isa::available());
-      const Blocking blocking{g.k_step, 2 * g.k_step, g.nr};
-      EXPECT_EQ(problem.run_narrow_form(threads, rows_wanted),
-                problem.run(blocking, threads, weight, rows, rows_wanted))
-          << g.name << " rows " << rows_wanted << " threads " << threads;
-    }
+  for (const Order order : {Order::kTransposed, Order::kRowMajor})
+    for (const int rows_wanted : {1, 7, g.narrow.rows})
+      for (const int threads : {1, 3}) {
+        Problem problem(g, g.narrow.rows, 37 * g.nr + 5, 3 * g.k_step + 7, order, 13);
+        const Weight weight = problem.weight();
+        if (order == Order::kRowMajor && !g.narrow_for(g.b, true)) {
+          EXPECT_FALSE(narrow_applies(g, weight, rows_wanted));
+          continue;
+        }
+        ASSERT_TRUE(narrow_applies(g, weight, rows_wanted));
+        EXPECT_FALSE(narrow_applies(g, weight, g.narrow.rows + 1));
+        const rows::Kernels& rows = rows::select(DType::kFloat16, isa::available());
+        const Blocking blocking{g.k_step, 2 * g.k_step, g.nr};
+        const auto want = problem.run(blocking, threads, weight, rows, rows_wanted);
+        // Strips of whole rows are as wide as the scratch allows.
+        for (const std::int64_t more_scratch : {0, 12345, 1 << 20})
+          EXPECT_EQ(problem.run_narrow_form(threads, rows_wanted, weight, more_scratch), want)
+              << g.name << " rows " << rows_wanted << " threads " << threads << " order "
+              << static_cast<int>(order) << " scratch " << more_scratch;
+      }
   if (g.a != DType::kFloat16) return;
   Problem problem(g, 2, 3 * g.nr, 2 * g.k_step, Order::kTransposed, 13);
   problem.b[5] = 0x7c00;  // an infinity in the first panel: refused, or multiplied
