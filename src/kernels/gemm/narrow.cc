@@ -21,7 +21,7 @@ const std::byte* at(const void* base, std::int64_t bytes) {
 }
 
 // Sums of a panel or strip stay in L1.
-constexpr std::int64_t kSumBytes = 32 << 10;
+constexpr std::int64_t kSumBytes = 16 << 10;
 
 bool is_along_n(const Weight& weight) { return !weight.k_is_adjacent(); }
 

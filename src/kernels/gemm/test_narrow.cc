@@ -120,6 +120,20 @@ TEST_P(NarrowTest, EveryRemainderOfK) {
     }
 }
 
+// Rows of a weight that share sets of L1.
+TEST_P(NarrowTest, RowsAreAPowerOfTwoApart) {
+  if (!form.along_n) GTEST_SKIP() << "of columns nothing depends on it";
+  unsigned seed = 7000;
+  for (std::int64_t m = 1; m <= kernel.narrow.rows; ++m) {
+    std::mt19937 random(++seed);
+    SCOPED_TRACE(testing::Message() << "m " << m << " seed " << seed);
+    const std::int64_t n = 64 + 8 * m, k = 40 * kernel.k_step + m % 3;
+    const Shape shape{m, n, k, static_cast<int>(1024 - n)};
+    const Operands x = make(kernel, shape, ordinary, random);
+    ASSERT_NO_FATAL_FAILURE(expect_bits_of_tile(x, m % 2));
+  }
+}
+
 // Long sums, where every rounding shows, also against a tile kernel that takes k in blocks.
 TEST_P(NarrowTest, LongSumsDoNotDependOnRows) {
   std::mt19937 random(77);
