@@ -160,7 +160,7 @@ TEST_F(DamagedFile, EveryBitOfTheHeaderIsChecked) {
     bytes[bit / 8] ^= static_cast<char>(1 << bit % 8);
     const std::string expected =
         bit < 8 * offsetof(PackedWeightHeader, format)         ? "is not a packed weight"
-        : bit < 8 * offsetof(PackedWeightHeader, header_bytes) ? "but this weft reads format 1"
+        : bit < 8 * offsetof(PackedWeightHeader, header_bytes) ? "but this weft reads format 2"
                                                                : "the checksum of its header is";
     ASSERT_THAT(refusal_of(bytes), HasSubstr(expected)) << "bit " << bit;
   }
