@@ -82,7 +82,7 @@ TensorRef view_now(Error& error, const char* name, const Operand& operand) {
   return error.ok() ? *view : TensorRef();
 }
 
-Error submit_local(Stream& stream, std::function<Status(Context&)> work) {
+Error submit_local(Stream& stream, LocalWork work) {
   const std::shared_ptr<DeviceContext> current = Runtime::instance().current();
   if (!current) return Runtime::no_context();
   // Devices are never removed.

@@ -5,7 +5,6 @@
 #include <fmt/core.h>
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -73,7 +72,7 @@ aclnnStatus finish_repeatable(const char* op, const Results& results, std::vecto
 /// For launches: an operand as it is now; not given if it was left out. `error` keeps the first.
 TensorRef view_now(Error& error, const char* name, const Operand& operand);
 /// Puts work into the stream, with the threads of the current device.
-Error submit_local(Stream& stream, std::function<Status(Context&)> work);
+Error submit_local(Stream& stream, LocalWork work);
 
 /// The body of the first phase of `op`.
 template <typename Body>
