@@ -31,7 +31,8 @@ Error launch(const std::vector<Operand>& operands, double epsilon, Stream& strea
   args.x = view_now(error, "xOut", operands[5]);
   if (!error.ok()) return error;
   if (const Status status = ops::check_run(args, args); !status.ok()) return status;
-  return submit_local(stream, [args](Context& context) { return add_rmsnorm(context, args); });
+  return submit_local(stream,
+                      [args](Context& context, PlanPool&) { return add_rmsnorm(context, args); });
 }
 
 }  // namespace

@@ -147,9 +147,6 @@ struct Planned : PlanPool::Plan {
   }
 };
 
-/// Calls with more rows take long enough to plan anew, and their plans are large.
-inline constexpr std::int64_t kMostRowsOfKeptPlan = 256;
-
 template <typename Native>
 aclnnStatus CollectiveCall::finish(typename Native::Args& args) {
   if (findings.final()) return findings.report();

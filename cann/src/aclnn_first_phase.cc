@@ -82,7 +82,7 @@ TensorRef view_now(Error& error, const char* name, const Operand& operand) {
   return error.ok() ? *view : TensorRef();
 }
 
-Error submit_local(Stream& stream, std::function<Status(Context&)> work) {
+Error submit_local(Stream& stream, LocalWork work) {
   const std::shared_ptr<DeviceContext> current = Runtime::instance().current();
   if (!current) return Runtime::no_context();
   // Devices are never removed.
@@ -92,9 +92,11 @@ Error submit_local(Stream& stream, std::function<Status(Context&)> work) {
 }
 
 aclnnStatus second_phase(const char* op, void* workspace, uint64_t workspace_size,
-                         aclOpExecutor* executor, aclrtStream stream) {
+                         aclOpExecutor* executor, aclrtStream stream, FailureCode code) {
   return guarded(op, ACLNN_ERR_INNER, ACLNN_ERR_INNER, [&] {
-    return Executors::instance().run(op, workspace, workspace_size, executor, stream);
+    Error error = Executors::instance().run(op, workspace, workspace_size, executor, stream);
+    if (!error.ok() && code == FailureCode::kInner) error.code = ACLNN_ERR_INNER;
+    return fail(error);
   });
 }
 

@@ -5,7 +5,6 @@
 #include <fmt/core.h>
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -73,26 +72,33 @@ aclnnStatus finish_repeatable(const char* op, const Results& results, std::vecto
 /// For launches: an operand as it is now; not given if it was left out. `error` keeps the first.
 TensorRef view_now(Error& error, const char* name, const Operand& operand);
 /// Puts work into the stream, with the threads of the current device.
-Error submit_local(Stream& stream, std::function<Status(Context&)> work);
+Error submit_local(Stream& stream, LocalWork work);
 
 /// The body of the first phase of `op`.
 template <typename Body>
-aclnnStatus first_phase(const char* op, Body&& body) {
-  return guarded(op, ACLNN_ERR_INNER, ACLNN_ERR_INNER, [&] {
+aclnnStatus first_phase(const char* op, Body&& body, int no_memory = ACLNN_ERR_INNER) {
+  return guarded(op, no_memory, ACLNN_ERR_INNER, [&] {
     const std::string function = fmt::format("{}GetWorkspaceSize", op);
     const Entry entry(function.c_str());
     return body();
   });
 }
 
+/// What a second phase returns when it fails.
+enum class FailureCode {
+  kOfCause,
+  kInner,  ///< ACLNN_ERR_INNER whatever it is: CANN's operators that call others inside
+};
 aclnnStatus second_phase(const char* op, void* workspace, uint64_t workspace_size,
-                         aclOpExecutor* executor, aclrtStream stream);
+                         aclOpExecutor* executor, aclrtStream stream,
+                         FailureCode code = FailureCode::kOfCause);
 
-/// Defines the second phase of an operator.
-#define WEFT_SECOND_PHASE(op)                                                         \
-  aclnnStatus op(void* workspace, uint64_t workspaceSize, aclOpExecutor* executor,    \
-                 const aclrtStream stream) {                                          \
-    return weft::cann::second_phase(#op, workspace, workspaceSize, executor, stream); \
+/// Defines the second phase of an operator; the argument that may follow is its FailureCode.
+#define WEFT_SECOND_PHASE(op, ...)                                                 \
+  aclnnStatus op(void* workspace, uint64_t workspaceSize, aclOpExecutor* executor, \
+                 const aclrtStream stream) {                                       \
+    return weft::cann::second_phase(#op, workspace, workspaceSize, executor,       \
+                                    stream __VA_OPT__(, ) __VA_ARGS__);            \
   }
 
 }  // namespace weft::cann

@@ -68,7 +68,7 @@ Error launch(const Operand& operand, std::int64_t elements, Stream& stream) {
   const TensorRef weight = view_now(error, "mmWeightRef", operand);
   if (error.ok()) error = check_room(operand.tensors[0], weight.dtype(), elements);
   if (!error.ok()) return error;
-  return submit_local(stream, [weight, elements](Context& context) {
+  return submit_local(stream, [weight, elements](Context& context, PlanPool&) {
     return trans_matmul_weight(context, weight, elements).status();
   });
 }

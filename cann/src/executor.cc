@@ -25,14 +25,12 @@ class Use {
   const bool mine_;
 };
 
-aclnnStatus no_executor() {
-  return fail(ACLNN_ERR_INNER_NULLPTR,
-              "executor is null, was used up by a second phase, or was destroyed");
+Error no_executor() {
+  return {ACLNN_ERR_INNER_NULLPTR,
+          "executor is null, was used up by a second phase, or was destroyed"};
 }
 
-aclnnStatus in_use() {
-  return fail(ACLNN_ERR_INNER_NOT_TRANS_EXECUTOR, "another thread uses the executor");
-}
+Error in_use() { return {ACLNN_ERR_INNER_NOT_TRANS_EXECUTOR, "another thread uses the executor"}; }
 
 bool counts(Executors::Count count, const Operand& operand) {
   if (count == Executors::Count::kAll) return true;
@@ -55,44 +53,43 @@ aclnnStatus Executors::add(std::unique_ptr<Executor> executor, uint64_t* workspa
   return ACLNN_SUCCESS;
 }
 
-aclnnStatus Executors::run(const char* op, void* workspace, uint64_t workspace_size,
-                           aclOpExecutor* handle, aclrtStream stream) {
+Error Executors::run(const char* op, void* workspace, uint64_t workspace_size,
+                     aclOpExecutor* handle, aclrtStream stream) {
   const std::shared_ptr<Executor> executor = executors_.find(handle);
   if (!executor) return no_executor();
   const Use use(executor->used_);
   if (!use.mine()) return in_use();
   if (std::strcmp(executor->op, op) != 0)
-    return fail(ACLNN_ERR_INNER_NOT_TRANS_EXECUTOR,
-                fmt::format("the executor was made by {}GetWorkspaceSize", executor->op));
+    return {ACLNN_ERR_INNER_NOT_TRANS_EXECUTOR,
+            fmt::format("the executor was made by {}GetWorkspaceSize", executor->op)};
   if (!executor->repeatable_ && !executors_.take(handle)) return no_executor();
   return launch(*executor, workspace, workspace_size, stream);
 }
 
-aclnnStatus Executors::launch(Executor& executor, void* workspace, uint64_t workspace_size,
-                              aclrtStream stream) {
+Error Executors::launch(Executor& executor, void* workspace, uint64_t workspace_size,
+                        aclrtStream stream) {
   if (executor.workspace_size > 0) {
     if (!workspace)
-      return fail(ACLNN_ERR_PARAM_NULLPTR,
-                  fmt::format("workspace is null, but the first phase asked for {} bytes",
-                              executor.workspace_size));
+      return {ACLNN_ERR_PARAM_NULLPTR,
+              fmt::format("workspace is null, but the first phase asked for {} bytes",
+                          executor.workspace_size)};
     if (workspace_size < executor.workspace_size)
-      return fail(ACLNN_ERR_PARAM_INVALID,
-                  fmt::format("workspaceSize is {}, but the first phase asked for {}",
-                              workspace_size, executor.workspace_size));
+      return {ACLNN_ERR_PARAM_INVALID,
+              fmt::format("workspaceSize is {}, but the first phase asked for {}", workspace_size,
+                          executor.workspace_size)};
   }
-  int code = ACL_SUCCESS;
-  const StreamRef found = Runtime::instance().find_stream(stream, code);
-  if (!found) return ACLNN_ERR_RUNTIME_ERROR;
-  if (!executor.launch) return ACLNN_SUCCESS;
-  const Error error = executor.launch(executor.operands, found->stream);
-  return error.ok() ? ACLNN_SUCCESS : fail(ACLNN_ERR_RUNTIME_ERROR, error.message);
+  StreamRef found;
+  Error error = Runtime::instance().stream(stream, found);
+  if (error.ok() && executor.launch) error = executor.launch(executor.operands, found->stream);
+  if (!error.ok()) error.code = ACLNN_ERR_RUNTIME_ERROR;
+  return error;
 }
 
 aclnnStatus Executors::set_repeatable(aclOpExecutor* handle) {
   const std::shared_ptr<Executor> executor = executors_.find(handle);
-  if (!executor) return no_executor();
+  if (!executor) return fail(no_executor());
   const Use use(executor->used_);
-  if (!use.mine()) return in_use();
+  if (!use.mine()) return fail(in_use());
   if (!executor->may_repeat)
     return fail(ACLNN_ERR_PARAM_INVALID,
                 fmt::format("executors of {} can be used once only", executor->op));
@@ -101,7 +98,7 @@ aclnnStatus Executors::set_repeatable(aclOpExecutor* handle) {
 }
 
 aclnnStatus Executors::destroy(aclOpExecutor* handle) {
-  return executors_.take(handle) ? ACLNN_SUCCESS : no_executor();
+  return executors_.take(handle) ? ACLNN_SUCCESS : fail(no_executor());
 }
 
 Operand* Executors::find_operand(Executor& executor, Count count, std::size_t index) {
@@ -124,11 +121,11 @@ Operand* Executors::find_operand(Executor& executor, Count count, std::size_t in
 aclnnStatus Executors::set_address(Count count, aclOpExecutor* handle, std::size_t index,
                                    aclTensor* tensor, void* address) {
   const std::shared_ptr<Executor> executor = executors_.find(handle);
-  if (!executor) return no_executor();
+  if (!executor) return fail(no_executor());
   const std::shared_ptr<Tensor> described = find_tensor(tensor);
   if (!described) return fail(ACLNN_ERR_INNER_NULLPTR, "tensor is null, or was destroyed");
   const Use use(executor->used_);
-  if (!use.mine()) return in_use();
+  if (!use.mine()) return fail(in_use());
   Operand* const operand = find_operand(*executor, count, index);
   if (!operand) return ACLNN_ERR_PARAM_INVALID;
   if (operand->is_list)
@@ -140,11 +137,11 @@ aclnnStatus Executors::set_address(Count count, aclOpExecutor* handle, std::size
 aclnnStatus Executors::set_list_address(Count count, aclOpExecutor* handle, std::size_t index,
                                         std::size_t element, aclTensorList* list, void* address) {
   const std::shared_ptr<Executor> executor = executors_.find(handle);
-  if (!executor) return no_executor();
+  if (!executor) return fail(no_executor());
   const auto members = Descriptions::instance().tensor_lists.find(list);
   if (!members) return fail(ACLNN_ERR_INNER_NULLPTR, "the tensor list is null, or was destroyed");
   const Use use(executor->used_);
-  if (!use.mine()) return in_use();
+  if (!use.mine()) return fail(in_use());
   Operand* const operand = find_operand(*executor, count, index);
   if (!operand) return ACLNN_ERR_PARAM_INVALID;
   if (!operand->is_list || element >= operand->tensors.size() || element >= members->values.size())

@@ -50,12 +50,12 @@ class Executors {
   aclnnStatus add(std::unique_ptr<Executor> executor, uint64_t* workspace_size,
                   aclOpExecutor** handle);
   /// A second phase: puts the task into the stream. The executor is used up unless it is
-  /// repeatable, also on failure. Errors: ACLNN_ERR_INNER_NULLPTR (no such executor),
-  /// ACLNN_ERR_PARAM_NULLPTR (workspace null though one is needed), ACLNN_ERR_PARAM_INVALID
-  /// (workspace too small), ACLNN_ERR_INNER_NOT_TRANS_EXECUTOR (made by another operator, or in use
-  /// by another thread), ACLNN_ERR_RUNTIME_ERROR (stream).
-  aclnnStatus run(const char* op, void* workspace, uint64_t workspace_size, aclOpExecutor* handle,
-                  aclrtStream stream);
+  /// repeatable, also on failure. Notes nothing. Errors: ACLNN_ERR_INNER_NULLPTR (no such
+  /// executor), ACLNN_ERR_PARAM_NULLPTR (workspace null though one is needed),
+  /// ACLNN_ERR_PARAM_INVALID (workspace too small), ACLNN_ERR_INNER_NOT_TRANS_EXECUTOR (made by
+  /// another operator, or in use by another thread), ACLNN_ERR_RUNTIME_ERROR (stream).
+  Error run(const char* op, void* workspace, uint64_t workspace_size, aclOpExecutor* handle,
+            aclrtStream stream);
 
   aclnnStatus set_repeatable(aclOpExecutor* handle);
   aclnnStatus destroy(aclOpExecutor* handle);
@@ -68,8 +68,7 @@ class Executors {
   std::size_t size() const { return executors_.size(); }
 
  private:
-  aclnnStatus launch(Executor& executor, void* workspace, uint64_t workspace_size,
-                     aclrtStream stream);
+  Error launch(Executor& executor, void* workspace, uint64_t workspace_size, aclrtStream stream);
   /// The operand and no error, or null and a noted one.
   Operand* find_operand(Executor& executor, Count count, std::size_t index);
 

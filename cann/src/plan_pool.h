@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -12,7 +13,10 @@
 
 namespace weft::cann {
 
-/// Of one rank.
+/// Calls with more rows take long enough to plan anew, and their plans are large.
+inline constexpr std::int64_t kMostRowsOfKeptPlan = 256;
+
+/// Of one rank, or of a device's work without ranks.
 class PlanPool {
  public:
   /// What is kept; each operator derives its own.
@@ -39,6 +43,10 @@ class PlanPool {
     const std::lock_guard lock(mutex_);
     plans_.push_front(std::move(plan));
     if (plans_.size() > kMost) dropped.splice(dropped.begin(), plans_, std::prev(plans_.end()));
+  }
+  void clear() {
+    const std::lock_guard lock(mutex_);
+    plans_.clear();
   }
 
  private:

@@ -29,17 +29,18 @@ Error in_task_error() {
 
 }  // namespace
 
-Status VirtualDevice::run_local(const std::function<Status(Context&)>& work) {
+Status VirtualDevice::run_local(const LocalWork& work) {
   const std::lock_guard lock(mutex_);
   if (!local_) {
     WEFT_ASSIGN_OR_RETURN(Context made, Runtime::instance().make_context(1));
     local_.emplace(std::move(made));
   }
-  return work(*local_);
+  return work(*local_, plans_);
 }
 
 void VirtualDevice::release_threads() {
   const std::lock_guard lock(mutex_);
+  plans_.clear();
   local_.reset();
 }
 

@@ -17,6 +17,7 @@
 #include "event.h"
 #include "handle_table.h"
 #include "memory_table.h"
+#include "plan_pool.h"
 #include "stream.h"
 #include "weft/context.h"
 
@@ -24,21 +25,26 @@ namespace weft::cann {
 
 class DeviceContext;
 
+/// Work without ranks. What it plans it may keep.
+using LocalWork = std::function<Status(Context&, PlanPool&)>;
+
 /// One virtual device: a number under which a rank computes.
 class VirtualDevice {
  public:
   explicit VirtualDevice(int device_id) : id(device_id) {}
   const int id;
 
-  /// Runs work that waits for nobody, with threads of this device. One at a time.
-  Status run_local(const std::function<Status(Context&)>& work);
-  /// Ends those threads.
+  /// Runs work that waits for nobody, with threads of this device and the plans it kept. One at a
+  /// time.
+  Status run_local(const LocalWork& work);
+  /// Ends those threads, and drops the plans.
   void release_threads();
 
  private:
   friend class Runtime;
   std::mutex mutex_;
   std::optional<Context> local_;  // made when first used
+  PlanPool plans_;                // that use it
   // The rest is under the mutex of Runtime.
   int set_count_ = 0;
   int contexts_ = 0;  // that exist on it, explicit ones and the default one

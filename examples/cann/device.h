@@ -60,6 +60,7 @@ class Tensor {
   Tensor(const Tensor&) = delete;
   Tensor& operator=(const Tensor&) = delete;
   operator aclTensor*() const { return tensor_; }
+  void* data() const { return memory_.data(); }
 
   std::vector<T> values() const {
     std::vector<T> host(count_);

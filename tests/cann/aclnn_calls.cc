@@ -5,6 +5,9 @@
 #include <thread>
 
 #include "aclnnop/aclnn_add_rms_norm.h"
+#include "aclnnop/aclnn_ffn.h"
+#include "aclnnop/aclnn_ffn_v2.h"
+#include "aclnnop/aclnn_ffn_v3.h"
 #include "aclnnop/aclnn_inplace_matmul_all_reduce_add_rms_norm.h"
 #include "aclnnop/aclnn_inplace_quant_matmul_all_reduce_add_rms_norm.h"
 #include "aclnnop/aclnn_inplace_weight_quant_matmul_all_reduce_add_rms_norm.h"
@@ -31,12 +34,16 @@ namespace {
 /// The handles of a call, by name.
 class Handles {
  public:
-  explicit Handles(const std::map<std::string, Described>& tensors) {
-    for (const auto& [name, tensor] : tensors)
+  explicit Handles(const EntryCall& call) : tokens(call.token_handle) {
+    for (const auto& [name, tensor] : call.tensors)
       handles_[name] = tensor.handle ? const_cast<aclTensor*>(tensor.handle) : made(tensor);
+    if (call.expert_tokens)
+      tokens = made_tokens_ =
+          aclCreateIntArray(call.expert_tokens->data(), call.expert_tokens->size());
   }
   ~Handles() {
     for (aclTensor* tensor : made_) aclDestroyTensor(tensor);
+    aclDestroyIntArray(made_tokens_);
   }
   Handles(const Handles&) = delete;
   Handles& operator=(const Handles&) = delete;
@@ -44,11 +51,13 @@ class Handles {
     const auto found = handles_.find(name);
     return found == handles_.end() ? nullptr : found->second;
   }
+  const aclIntArray* tokens;
 
  private:
   aclTensor* made(const Described& tensor) { return made_.emplace_back(tensor.create()); }
   std::map<std::string, aclTensor*> handles_;
   std::vector<aclTensor*> made_;
+  aclIntArray* made_tokens_ = nullptr;
 };
 
 struct EntryPoint {
@@ -67,6 +76,10 @@ struct EntryPoint {
     }                                                                                      \
   }
 #define WEFT_COMMON c.group, c.reduce_op, c.comm_turn, c.stream_mode
+#define WEFT_FFN(tokens)                                                                       \
+  t["x"], t["weight1"], t["weight2"], tokens, t["bias1"], t["bias2"], t["scale"], t["offset"], \
+      t["deqScale1"], t["deqScale2"], t["antiquantScale1"], t["antiquantScale2"],              \
+      t["antiquantOffset1"], t["antiquantOffset2"], c.activation, c.inner_precise
 
 const std::map<std::string, EntryPoint>& table() {
   static const std::map<std::string, EntryPoint> entries = {
@@ -107,12 +120,16 @@ const std::map<std::string, EntryPoint>& table() {
                  c.comm_mode, t["output"], t["amaxOut"]),
       WEFT_ENTRY(aclnnAddRmsNorm, t["x1"], t["x2"], t["gamma"], c.epsilon, t["yOut"], t["rstdOut"],
                  t["xOut"]),
+      WEFT_ENTRY(aclnnFFN, WEFT_FFN(t.tokens), t["y"]),
+      WEFT_ENTRY(aclnnFFNV2, WEFT_FFN(t.tokens), c.tokens_are_ends, t["y"]),
+      WEFT_ENTRY(aclnnFFNV3, WEFT_FFN(t["expertTokens"]), c.tokens_are_ends, t["y"]),
       WEFT_ENTRY(aclnnTransQuantParamV2, t["scale"], t["offset"], t["out"]),
       WEFT_ENTRY(aclnnTransQuantParamV3, t["scale"], t["offset"], c.round_mode, t["out"]),
       WEFT_ENTRY(aclnnTransMatmulWeight, t["mmWeightRef"]),
   };
   return entries;
 }
+#undef WEFT_FFN
 #undef WEFT_COMMON
 #undef WEFT_ENTRY
 
@@ -149,7 +166,7 @@ aclTensor* Described::create() const {
 }
 
 aclnnStatus first_phase(const EntryCall& call, uint64_t* workspace_size, aclOpExecutor** executor) {
-  const Handles handles(call.tensors);
+  const Handles handles(call);
   return table().at(call.op).first(handles, call, call.no_workspace_size ? nullptr : workspace_size,
                                    call.no_executor ? nullptr : executor);
 }

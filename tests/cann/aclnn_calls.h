@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,11 @@ struct EntryCall {
   std::int64_t round_mode = 0;
   const char* comm_mode = nullptr;
   double epsilon = 1e-6;
+  const char* activation = "relu";
+  std::int64_t inner_precise = 1;
+  std::optional<Dims> expert_tokens;          ///< an aclIntArray, of the entry points that take one
+  const aclIntArray* token_handle = nullptr;  ///< instead of it
+  bool tokens_are_ends = false;
   bool no_workspace_size = false, no_executor = false;
 };
 

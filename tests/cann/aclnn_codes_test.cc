@@ -80,6 +80,39 @@ TEST_F(Codes, WeightQuantMatmulAllReduceAddRmsNorm) {
 }
 TEST_F(Codes, MatmulReduceScatter) { check_all(scatter_call(), scatter_rules(*world_)); }
 
+TEST_F(Codes, Ffn) { check_all(ffn_call(), ffn_rules()); }
+TEST_F(Codes, FfnWithAGate) { check_all(ffn_gate_call(), ffn_gate_rules()); }
+TEST_F(Codes, FfnOfExperts) { check_all(ffn_experts_call(), ffn_experts_rules()); }
+TEST_F(Codes, FfnOfInt8) { check_all(ffn_quant_call(), ffn_quant_rules()); }
+TEST_F(Codes, FfnOfInt4Weights) { check_all(ffn_antiquant_call(), ffn_antiquant_rules()); }
+
+// V1 has no ends; V3 has its tokens in device memory, where first phases do not look.
+TEST_F(Codes, OtherVersionsOfFfnFollowTheSameTables) {
+  Rules rules = ffn_experts_rules();
+  std::erase_if(rules, [](const Rule& rule) { return rule.name.starts_with("ends"); });
+  EntryCall call = ffn_experts_call();
+  call.op = "aclnnFFN";
+  check_all(call, rules);
+  call.op = "aclnnFFNV3";
+  std::erase_if(rules, [](const Rule& rule) { return rule.name.starts_with("tokens"); });
+  for (const Dims& dims : {Dims{0}, Dims{3}, Dims{2, 1}, Dims{}})
+    rules.push_back(dims_of("tokens", 3, kInvalid, "expertTokens", dims));
+  rules.push_back(dtype_of("tokens_int32", 3, kInvalid, "expertTokens", ACL_INT32));
+  Rule without = null("expertTokens");
+  without.step = 3;
+  without.code = kInvalid;
+  rules.push_back(without);
+  check_all(call, rules);
+  for (const char* op : {"aclnnFFNV2", "aclnnFFNV3"})
+    for (auto [of, table] : {std::pair{ffn_call(), ffn_rules()},
+                             std::pair{ffn_antiquant_call(), ffn_antiquant_rules()}}) {
+      of.op = op;
+      if (std::string(op).back() == '3')
+        std::erase_if(table, [](const Rule& rule) { return rule.name.starts_with("tokens"); });
+      check_all(of, table);
+    }
+}
+
 TEST_F(Codes, InplaceFormsAndOtherVersionsFollowTheSameTables) {
   for (EntryCall base : {norm_call(), quant_norm_call(), weight_quant_norm_call()}) {
     base.op.insert(5, "Inplace");

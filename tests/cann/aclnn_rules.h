@@ -68,4 +68,17 @@ Rules norm_rules(const World& world, const char* scale);
 EntryCall scatter_call();
 Rules scatter_rules(const World& world);
 
+// --- of aclnnFFN: float16, its GLU forms, experts of bfloat16 (V2), int8, int4 weights ---
+
+EntryCall ffn_call();
+Rules ffn_rules();
+EntryCall ffn_gate_call();
+Rules ffn_gate_rules();
+EntryCall ffn_experts_call();
+Rules ffn_experts_rules();
+EntryCall ffn_quant_call();
+Rules ffn_quant_rules();
+EntryCall ffn_antiquant_call();
+Rules ffn_antiquant_rules();
+
 }  // namespace weft::cann

@@ -97,7 +97,7 @@ TEST(Cycles, DevicesDivideTheMachine) {
   int threads = 0;
   EXPECT_TRUE(Runtime::instance()
                   .current_device()
-                  ->run_local([&](Context& context) {
+                  ->run_local([&](Context& context, PlanPool&) {
                     threads = context.threads();
                     return Status();
                   })

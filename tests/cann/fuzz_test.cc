@@ -155,6 +155,7 @@ bool known(int code) {
                                       HCCL_E_RUNTIME,
                                       HCCL_E_AGAIN,
                                       ACLNN_ERR_RUNTIME_ERROR,
+                                      ACLNN_ERR_INNER,
                                       ACLNN_ERR_INNER_TILING_ERROR,
                                       ACLNN_ERR_INNER_NOT_TRANS_EXECUTOR,
                                       ACLNN_ERR_PARAM_NULLPTR,
@@ -486,8 +487,44 @@ class Caller {
     if (random_() % 32 == 0) call.epsilon = 2;
     return call;
   }
+  /// Dense, or of two experts that share four rows.
+  void describe_ffn(EntryCall& call) {
+    const int kind = small(3);  // float, int8, restored weights
+    const int io = random_() % 4 ? ACL_FLOAT16 : ACL_BF16, factor = kind == 1 ? ACL_INT8 : io;
+    const int bias = kind == 1 ? ACL_INT32 : io == ACL_BF16 ? ACL_FLOAT : io;
+    const bool experts = random_() % 2;
+    const auto of = [&](Dims dims) {
+      if (experts) dims.insert(dims.begin(), 2);
+      return dims;
+    };
+    auto& t = call.tensors;
+    t.clear();
+    t["x"] = operand(factor, {4, 8});
+    t["weight1"] = operand(kind == 2 ? ACL_INT8 : factor, of({8, 6}));
+    t["weight2"] = operand(kind == 2 ? ACL_INT8 : factor, of({6, 8}));
+    if (random_() % 2) t["bias1"] = operand(bias, of({6}));
+    if (random_() % 2) t["bias2"] = operand(bias, of({8}));
+    if (kind == 1) {
+      for (const char* name : {"scale", "offset"})
+        t[name] = operand(ACL_FLOAT, experts ? Dims{2} : Dims{1});
+      t["deqScale1"] = operand(io == ACL_BF16 ? ACL_BF16 : ACL_UINT64, of({6}));
+      t["deqScale2"] = operand(io == ACL_BF16 ? ACL_BF16 : ACL_UINT64, of({8}));
+    }
+    for (const char* name : {"antiquantScale1", "antiquantOffset1"})
+      if (kind == 2) t[name] = operand(io, of({6}));
+    for (const char* name : {"antiquantScale2", "antiquantOffset2"})
+      if (kind == 2) t[name] = operand(io, of({8}));
+    t["y"] = operand(io, {4, 8});
+    if (experts) call.expert_tokens = Dims{small(4), 4 - small(2)};
+    if (experts) t["expertTokens"] = operand(ACL_INT64, {2});  // zeros
+    static constexpr const char* kNames[] = {"relu", "GELU", "swiglu", "tanh"};
+    call.activation = kNames[random_() % 8 ? random_() % 2 : random_() % 4];
+    call.inner_precise = random_() % 16 ? io == ACL_FLOAT16 : small(4);
+    call.tokens_are_ends = random_() % 2;
+  }
   int operator_call() {
-    const EntryCall call = entry_call();
+    EntryCall call = entry_call();
+    if (call.op.starts_with("aclnnFFN")) describe_ffn(call);
     uint64_t size = 0;
     aclOpExecutor* executor = nullptr;
     const int code = first_phase(call, &size, &executor);

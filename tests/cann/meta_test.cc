@@ -276,7 +276,7 @@ class ExecutorTest : public RuntimeTest {
     return handle;
   }
   aclnnStatus run(aclOpExecutor* executor, void* workspace = nullptr, std::uint64_t size = 0) {
-    return Executors::instance().run("aclnnTest", workspace, size, executor, nullptr);
+    return Executors::instance().run("aclnnTest", workspace, size, executor, nullptr).code;
   }
   float value_ = 1, result_ = 0;
   aclTensor* in_ = nullptr;
@@ -302,9 +302,9 @@ TEST_F(ExecutorTest, WorkspaceAndStreamAreChecked) {
   EXPECT_EQ(run(prepare(false, 64), workspace, 63), ACLNN_ERR_PARAM_INVALID);
   EXPECT_EQ(run(prepare(false, 64), workspace, 64), ACLNN_SUCCESS);
   aclOpExecutor* executor = prepare(true);
-  EXPECT_EQ(Executors::instance().run("aclnnOther", nullptr, 0, executor, nullptr),
+  EXPECT_EQ(Executors::instance().run("aclnnOther", nullptr, 0, executor, nullptr).code,
             ACLNN_ERR_INNER_NOT_TRANS_EXECUTOR);
-  EXPECT_EQ(Executors::instance().run("aclnnTest", nullptr, 0, executor, &workspace),
+  EXPECT_EQ(Executors::instance().run("aclnnTest", nullptr, 0, executor, &workspace).code,
             ACLNN_ERR_RUNTIME_ERROR);
   EXPECT_EQ(run(executor), ACLNN_ERR_INNER_NULLPTR);  // used up by the failure
   auto made = std::make_unique<Executor>();
