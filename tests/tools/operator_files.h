@@ -46,12 +46,21 @@ inline void encode(DType dtype, double value, std::vector<std::byte>& bytes) {
     case DType::kFloat32:
       return put(static_cast<float>(value));
     case DType::kInt8:
+    case DType::kInt4:  // before pair_up()
       return put(static_cast<std::int8_t>(value));
     case DType::kInt32:
       return put(static_cast<std::int32_t>(value));
     default:  // a packed scale
       put(std::uint64_t{1} << 46 | std::bit_cast<std::uint32_t>(static_cast<float>(value)));
   }
+}
+
+/// One int4 a byte becomes two.
+inline void pair_up(std::vector<std::byte>& bytes, Dims& dims) {
+  for (std::size_t i = 0; i < bytes.size() / 2; ++i)
+    bytes[i] = (bytes[2 * i] & std::byte{15}) | bytes[2 * i + 1] << 4;
+  bytes.resize(bytes.size() / 2);
+  dims.back() /= 2;
 }
 
 inline double decode(DType dtype, const std::byte* from) {
@@ -75,7 +84,8 @@ inline Dims transposed_dims(Dims dims) {
 
 class OperatorFilesTest : public ::testing::Test {
  protected:
-  /// Writes NAME_{rank}.npy of all ranks and adds the option for it. `transposed`: the file holds
+  /// Writes NAME_{rank}.npy of all ranks and adds the option for it; int4 as pairs in int8, the
+  /// first of the two in the low nibble. `transposed`: the file holds
   /// the array with its last two axes swapped.
   void operand(const std::string& name, DType dtype, const std::function<Dims(int)>& dims,
                const std::function<double()>& value, bool transposed = false) {
@@ -84,7 +94,7 @@ class OperatorFilesTest : public ::testing::Test {
       std::int64_t count = 1;
       for (std::int64_t extent : array.dims) count *= extent;
       for (std::int64_t i = 0; i < count; ++i) array.values.push_back(value());
-      const Dims stored = transposed ? transposed_dims(array.dims) : array.dims;
+      Dims stored = transposed ? transposed_dims(array.dims) : array.dims;
       const auto [rows, columns] = last_two(stored);
       std::vector<std::byte> bytes;
       for (std::int64_t i = 0; i < count; ++i) {
@@ -93,7 +103,10 @@ class OperatorFilesTest : public ::testing::Test {
         encode(dtype, array.values[static_cast<std::size_t>(from)], bytes);
       }
       const std::string path = in_ / (name + "_" + std::to_string(rank) + ".npy");
-      ASSERT_TRUE(tools::write_npy(path, dtype, stored, bytes.data()).ok());
+      if (dtype == DType::kInt4) pair_up(bytes, stored);
+      ASSERT_TRUE(
+          tools::write_npy(path, dtype == DType::kInt4 ? DType::kInt8 : dtype, stored, bytes.data())
+              .ok());
       made_[name].push_back(std::move(array));
     }
     std::string option = "--" + name;

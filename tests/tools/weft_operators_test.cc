@@ -98,6 +98,46 @@ TEST_F(WeftOperatorsTest, MatmulAllReduceRestoresWeightsOfGroups) {
   });
 }
 
+TEST_F(WeftOperatorsTest, Int4WeightsComeInPairs) {
+  const auto restored = [&](int rank, std::int64_t i, std::int64_t j, std::int64_t group) {
+    return product(rank, i, j, [&](std::int64_t p, std::int64_t column) {
+      const std::int64_t g = p / group;
+      return (made("x2", rank).at(p, column) + made("antiquant_offset", rank).at(g, column)) *
+             made("antiquant_scale", rank).at(g, column);
+    });
+  };
+  const auto sum = [&](std::int64_t group) {
+    return [&restored, group](std::int64_t i, std::int64_t j) {
+      return restored(0, i, j, group) + restored(1, i, j, group) + restored(2, i, j, group);
+    };
+  };
+  operand("x1", kBf16, {6, 72}, integers(-1, 1));
+  operand("x2", DType::kInt4, {72, 40}, integers(-8, 7), true);
+  operand("antiquant_scale", kBf16, {3, 40}, powers_of_two(0, 1));
+  operand("antiquant_offset", kBf16, {3, 40}, integers(-2, 2));
+  run("matmul_allreduce",
+      {"--dtype", "bf16", "--int4", "--transpose-x2", "--antiquant-group-size", "32"});
+  // Rounded to bfloat16: three sums below 512, by 1 at most, and one below 1024, by 4.
+  const Array got = result("output", 1, kBf16);
+  for (std::int64_t i = 0; i < 6; ++i)
+    for (std::int64_t j = 0; j < 40; ++j)
+      ASSERT_NEAR(got.at(i, j), sum(32)(i, j), 7) << i << ", " << j;
+
+  options_.clear();
+  made_.clear();
+  operand("x1", kF16, {1, 6, 20}, integers(-1, 1));
+  operand("x2", DType::kInt4, {20, 40}, integers(-8, 7));
+  operand("antiquant_scale", kF16, {1, 40}, powers_of_two(-1, 1));
+  operand("antiquant_offset", kF16, {1, 40}, integers(-2, 2));
+  operand("residual", kF16, {1, 6, 40}, integers(-9, 9));
+  operand("gamma", kF16, {40}, [] { return 1; });
+  run("matmul_allreduce_add_rmsnorm", {"--int4"});
+  const Array y = result("y", 2, kF16);
+  for (std::int64_t i = 0; i < 6; ++i)
+    for (std::int64_t j = 0; j < 40; ++j)
+      ASSERT_EQ(y.at(i, j), sum(20)(i, j) + made("residual", 2).at(i, j)) << i << ", " << j;
+}
+
 TEST_F(WeftOperatorsTest, FractalNzChangesNoBit) {
   operand("x1", kF16, x1_dims, integers(-1, 1));
   operand("x2", kF16, x2_dims, integers(-1, 1), true);

@@ -20,7 +20,8 @@ namespace {
 constexpr const char* kFooter = R"(
 Files: '{rank}' in a name stands for the rank; without it all ranks read the same file. float16,
 uint16 (the bits of bfloat16, with --dtype bf16), int8, int32, uint64 and int64 (packed scales);
-float32 scales; other float32 with --round. Ranks may hold different k. Results: one file for each
+float32 scales; other float32 with --round. int4 weights are int8 files with --int4: two in a byte
+along the last axis, the lower nibble first. Ranks may hold different k. Results: one file for each
 output and rank, DIR/output_{rank}.npy; DIR/y_{rank}.npy and DIR/norm_out_{rank}.npy; or
 DIR/y_{rank}.npy, DIR/rstd_{rank}.npy and DIR/x_{rank}.npy.
 
@@ -29,6 +30,8 @@ Examples:
        --residual in/residual_{rank}.npy --gamma in/gamma.npy --epsilon 1e-6 --out out
   weft run matmul_allreduce --ranks 2 --x1 x1_{rank}.npy --x2 x2_{rank}.npy --x3 x3_{rank}.npy \
        --dequant-scale scale.npy --pertoken-scale token_{rank}.npy --dtype fp16 --out out
+  weft run matmul_allreduce --ranks 2 --x1 x1_{rank}.npy --x2 pairs_{rank}.npy --int4 \
+       --antiquant-scale scale.npy --antiquant-group-size 128 --out out
   weft run matmul_reduce_scatter --ranks 2 --dtype bf16 --round --transpose-x2 ...
   weft run add_rmsnorm --x1 x1.npy --x2 x2.npy --gamma gamma.npy --out out
   weft run matmul_allreduce --ranks 4 --random 48x1024:1024x4096 --row Q4 --seed 7 --repeat 5 \
@@ -70,6 +73,8 @@ bool any_file(const FileOptions& files) {
 Result<std::unique_ptr<OperandSource>> random_source(const Operator& op,
                                                      const Arguments& arguments) {
   if (any_file(arguments.files)) return bad("--random and operand files exclude each other.");
+  if (arguments.files.int4)
+    return bad("--int4 says what files hold: with --random name a row with int4 weights.");
   WEFT_ASSIGN_OR_RETURN(Case made, make_case(op, arguments.random, arguments.files.dtype));
   if (arguments.files.dtype && *arguments.files.dtype != made.row->io)
     return bad(fmt::format("--dtype is {}, row {} computes in {}.", arguments.dtype, made.row->name,
@@ -77,10 +82,17 @@ Result<std::unique_ptr<OperandSource>> random_source(const Operator& op,
   return std::unique_ptr<OperandSource>(new RandomSource(std::move(made)));
 }
 
+Status check_int4(const Operator& op, const FileOptions& files) {
+  if (!files.int4 || std::ranges::count(op.traits().rows, DType::kInt4, &DTypeRow::x2) > 0)
+    return {};
+  return bad(fmt::format("{} has no int4 weights: leave --int4 out.", op.name()));
+}
+
 Result<std::unique_ptr<OperandSource>> file_source(const Operator& op, Arguments& arguments) {
   if (!arguments.random.row.empty() || !arguments.random.with.empty())
     return bad("--row and --with describe random operands: pass --random SHAPE.");
   WEFT_RETURN_IF_ERROR(check_attributes(op, arguments.random));
+  WEFT_RETURN_IF_ERROR(check_int4(op, arguments.files));
   FileOptions& files = arguments.files;
   for (int i = 0; i < kOperands; ++i) {
     const auto id = static_cast<OperandId>(i);
@@ -227,6 +239,8 @@ void add_run(CommandLine& line) {
   command.add("--dtype", arguments->dtype,
               "The io dtype: fp16, bf16 (uint16 files then hold bfloat16 bits) or fp32 (a norm)");
   command.add("--round", arguments->files.round, "Round float32 files to the io dtype");
+  command.add("--int4", arguments->files.int4,
+              "The int8 weights hold two int4 each, the lower nibble first: (k, n/2)");
   add_attribute_options(command, arguments->random);
   command.add("--inplace", arguments->in_place,
               "The output overwrites residual's memory (or x3's, or x1's)");

@@ -12,6 +12,8 @@ namespace {
 
 Status bad(std::string text) { return Status(StatusCode::kInvalidArgument, std::move(text)); }
 
+constexpr OperandSet kWeights = {OperandId::kX2};
+
 void round_floats(const float* from, DType to_dtype, std::int64_t count, void* to) {
   auto* out = static_cast<std::uint16_t*>(to);
   for (std::int64_t i = 0; i < count; ++i)
@@ -112,7 +114,17 @@ Result<DType> FileSource::dtype_in_memory(const NpyHeader& header, OperandId id,
                     header.path, to_string(id)));
   }
   if (dtype == DType::kBool) return bad(fmt::format("{}: holds bool.", header.path));
-  return dtype;
+  if (!options_.int4 || !kWeights.has(id)) return dtype;
+  WEFT_RETURN_IF_ERROR(check_int4(header, id));
+  return DType::kInt4;
+}
+
+Status FileSource::check_int4(const NpyHeader& header, OperandId id) const {
+  if (header.dtype == DType::kInt8 && !header.shape.empty()) return {};
+  return bad(
+      fmt::format("{}: holds {} {}, with --int4 {} must be int8 with two int4 in each "
+                  "byte, the lower nibble first.\nLeave --int4 out, or save such pairs.",
+                  header.path, header.numpy_name, shape_text(header.shape), to_string(id)));
 }
 
 Status FileSource::check(int ranks) const {
@@ -140,9 +152,11 @@ Result<Operands> FileSource::make(int rank, int) const {
     if (path(id, rank).empty()) continue;
     WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
     WEFT_ASSIGN_OR_RETURN(const DType dtype, dtype_in_memory(header, id, io));
-    WEFT_ASSIGN_OR_RETURN(Operand operand, Operands::make(id, dtype, header.shape));
+    std::vector<std::int64_t> dims = header.shape;
+    if (dtype == DType::kInt4) dims.back() *= 2;
+    WEFT_ASSIGN_OR_RETURN(Operand operand, Operands::make(id, dtype, dims));
     operand.source = header.path;
-    if (dtype == header.dtype) {
+    if (dtype == header.dtype || dtype == DType::kInt4) {
       WEFT_RETURN_IF_ERROR(read_npy_data(header, operand.memory.data()));
     } else {
       WEFT_ASSIGN_OR_RETURN(Operand file, Operands::make(id, header.dtype, header.shape));
