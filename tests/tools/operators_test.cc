@@ -91,7 +91,7 @@ TEST(OperatorsTest, VariantsCoverARow) {
     for (const DTypeRow& row : op->traits().rows) {
       SCOPED_TRACE(row.name);
       const char* shape = op->traits().matmul ? "12x64:64x32" : "12x64";
-      const std::vector<Variant> list = variants(*op->parse_shape(shape), row, 2, 7);
+      const std::vector<Variant> list = op->variants(*op->parse_shape(shape), row, 2, 7);
       std::set<std::uint64_t> seeds;
       bool plain = false, transposed = false, nz = false, nz_transposed = false, in_place = false,
            least = false;
@@ -112,7 +112,7 @@ TEST(OperatorsTest, VariantsCoverARow) {
       EXPECT_EQ(nz, images);
       EXPECT_EQ(nz_transposed, images);
       EXPECT_EQ(in_place, op->in_place_operand().has_value());
-      EXPECT_EQ(least, !matmul);
+      EXPECT_EQ(least, std::ranges::any_of(op->traits().outputs, &OutputTraits::optional));
       for (OperandId id : op->row_choices(row)) {
         const auto with = static_cast<std::size_t>(
             std::ranges::count_if(list, [&](const Variant& v) { return v.made.with.has(id); }));
@@ -125,7 +125,8 @@ TEST(OperatorsTest, VariantsCoverARow) {
 
 TEST(OperatorsTest, AVariantSaysWhatItIs) {
   const DTypeRow& row = **find_dtype_row("Q4");
-  const std::vector<Variant> list = variants(*parse_shape("2x64:64x32"), row, 2, 1);
+  const std::vector<Variant> list =
+      matmul_allreduce_operator().variants(*parse_shape("2x64:64x32"), row, 2, 1);
   EXPECT_EQ(list[1].text(2), "Q4 2x64:64x32 ranks 2, scale per tensor, x3, seed 2, in place");
   EXPECT_EQ(list[5].text(2),
             "Q4 2x64:64x32 ranks 2, scale per column (1, n), bias, x3, x2 transposed, seed 6, x2 "

@@ -64,7 +64,7 @@ Json to_json(const LaunchOptions& launch, const Case& made, const std::vector<Ra
     all.set("speed_up_over_separate", numbers.separate / numbers.fused);
   }
   all.set("peak_name", numbers.peak_name);
-  if (made.op().traits().matmul) all.set("peak_gflops", numbers.peak * 1e-9);
+  if (made.op().traits().products) all.set("peak_gflops", numbers.peak * 1e-9);
   all.set("share_of_peak", numbers.work / numbers.fused / numbers.peak);
   all.set("bytes_moved_per_rank", numbers.bytes);
   all.set("copy_bytes_per_second", numbers.copy);
@@ -124,7 +124,7 @@ Result<Numbers> make_numbers(const std::vector<RankReport>& reports, const Case&
   numbers.copy = machine.bandwidth.copy;
   GemmPeak peak{"copy", machine.bandwidth.copy};
   numbers.work = numbers.bytes * ranks;
-  if (made.op().traits().matmul) {
+  if (made.op().traits().products) {
     peak = gemm_peak(machine, made.row->x1, isa);
     numbers.work = total_flops(reports);
   }

@@ -105,10 +105,6 @@ class Checker {
  public:
   Checker(const Arguments& arguments, LaunchOptions launch)
       : arguments_(arguments), launch_(std::move(launch)) {
-    if (arguments_.ranks.empty())
-      ranks_ = arguments_.all ? std::vector{1, 2, 3, 8} : std::vector{1, 2, 3, 4, 8};
-    else
-      ranks_ = arguments_.ranks;
     mixed_ = arguments_.all && !arguments_.command->given("--transport");
   }
 
@@ -131,12 +127,14 @@ class Checker {
   Status check_row(const Operator& op, const DTypeRow& row, Totals* totals) {
     const std::vector<std::string> shapes =
         arguments_.shapes.empty() ? op.check_shapes(row) : arguments_.shapes;
+    const std::vector<int> ranks_to_try =
+        arguments_.ranks.empty() ? op.check_ranks(arguments_.all) : arguments_.ranks;
     for (const std::string& text : shapes) {
       WEFT_ASSIGN_OR_RETURN(const Shape shape, op.parse_shape(text));
-      for (int ranks : ranks_) {
+      for (int ranks : ranks_to_try) {
         launch_.ranks = ranks;
         bool first = true;
-        for (const Variant& variant : variants(shape, row, ranks, arguments_.seed)) {
+        for (const Variant& variant : op.variants(shape, row, ranks, arguments_.seed)) {
           // Starting processes costs more than most cases: one of each kind is enough.
           if (mixed_) launch_.kind = first ? RankKind::kProcesses : RankKind::kThreads;
           check_variant(variant, totals);
@@ -155,7 +153,6 @@ class Checker {
 
   const Arguments& arguments_;
   LaunchOptions launch_;
-  std::vector<int> ranks_;
   bool mixed_;
 };
 

@@ -52,13 +52,13 @@ void print_prediction(const Case& made, double bytes, const Machine& machine, in
   const int cores = std::min(machine.cores, ranks * threads);
   const double moving = bytes * ranks / (machine.bandwidth.copy * cores);
   const double copy = machine.bandwidth.copy * 1e-9;
-  if (!made.op().traits().matmul) {
+  if (!made.op().traits().products) {
     fmt::print("bytes     {} per rank, {:.1f} GB/s per core (copy)\n", bytes_text(bytes), copy);
     fmt::print("time      at least {} on {} core(s)\n", seconds_text(moving), cores);
     return;
   }
   const GemmPeak peak = gemm_peak(machine, made.row->x1, available);
-  const double flops = made.shape.flops(ranks);
+  const double flops = made.op().flops(made, ranks);
   const double gemm = flops / (peak.ops_per_second * cores);
   fmt::print("work      {:.3f} GFLOP in all, {} per core ({})\n", flops * 1e-9,
              flops_text(peak.ops_per_second), peak.name);
@@ -84,7 +84,7 @@ Status explain(const Arguments& arguments) {
   WEFT_ASSIGN_OR_RETURN(const std::unique_ptr<PlannedCall> plan,
                         op->plan(context, groups[0], operands, nullptr));
   fmt::print("{} {}, row {}\n{}", op->name(), made.shape.text(), made.row->name, plan->describe());
-  if (op->traits().matmul) print_refused(made.row->x1, isa);
+  if (op->traits().products) print_refused(made.row->x1, isa);
   WEFT_ASSIGN_OR_RETURN(const Machine machine, measure_machine(isa));
   print_prediction(made, op->bytes_moved(operands, launch.ranks), machine, launch.ranks,
                    context.threads(), isa);

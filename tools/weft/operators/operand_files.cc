@@ -31,12 +31,6 @@ std::string FileSource::path(OperandId id, int rank) const {
   return path;
 }
 
-bool FileSource::takes(OperandId id, DType dtype, DType io) const {
-  return std::ranges::any_of(op_.traits().rows, [&](const DTypeRow& row) {
-    return row.io == io && op_.dtype(row, id) == dtype;
-  });
-}
-
 Result<DType> FileSource::io_dtype(int rank) const {
   if (options_.dtype) return *options_.dtype;
   for (OperandId id :
@@ -51,7 +45,7 @@ Result<DType> FileSource::io_dtype(int rank) const {
 Result<DType> FileSource::io_dtype_of(const NpyHeader& header, OperandId id) const {
   if (header.dtype == DType::kFloat16 || (header.dtype == DType::kFloat32 && options_.round))
     return DType::kFloat16;
-  if (header.dtype == DType::kFloat32 && takes(id, DType::kFloat32, DType::kFloat32))
+  if (header.dtype == DType::kFloat32 && op_.takes(id, DType::kFloat32, DType::kFloat32))
     return DType::kFloat32;
   if (header.dtype == DType::kFloat32) {
     return bad(
@@ -76,7 +70,8 @@ Result<DType> FileSource::io_dtype_of_int8(int rank) const {
     WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
     if (header.dtype == DType::kBFloat16 || header.dtype == DType::kFloat16)
       return io_dtype_of(header, id);
-    if (takes(id, header.dtype, DType::kFloat16) && takes(id, header.dtype, DType::kBFloat16)) {
+    if (op_.takes(id, header.dtype, DType::kFloat16) &&
+        op_.takes(id, header.dtype, DType::kBFloat16)) {
       return bad(
           fmt::format("{}: with {} of {} the output can be float16 or bfloat16.\nPass --dtype "
                       "fp16 or --dtype bf16.",
@@ -88,8 +83,8 @@ Result<DType> FileSource::io_dtype_of_int8(int rank) const {
 
 Result<DType> FileSource::dtype_in_memory(const NpyHeader& header, OperandId id, DType io) const {
   const DType dtype = header.dtype;
-  if (dtype == DType::kFloat32 && !takes(id, dtype, io)) {
-    const bool can_be_io = takes(id, io, io);
+  if (dtype == DType::kFloat32 && !op_.takes(id, dtype, io)) {
+    const bool can_be_io = op_.takes(id, io, io);
     if (options_.round && can_be_io) return io;
     if (!can_be_io) {
       return bad(

@@ -33,7 +33,6 @@ class FileSource : public OperandSource {
 
  private:
   std::string path(OperandId id, int rank) const;
-  bool takes(OperandId id, DType dtype, DType io) const;
   Result<DType> io_dtype_of(const NpyHeader& header, OperandId id) const;
   Result<DType> io_dtype_of_int8(int rank) const;
   Result<DType> dtype_in_memory(const NpyHeader& header, OperandId id, DType io) const;

@@ -5,21 +5,26 @@
 
 #include <algorithm>
 
+#include "operators/cases.h"
+
 namespace weft::tools {
 namespace {
+
+std::string dtypes_text(const Operator& op, const DTypeRow& row) {
+  std::string text = fmt::format("x1 {}, x2 {}", to_string(row.x1), to_string(row.x2));
+  if (op.has(OperandId::kBias)) text += fmt::format(", bias {}", to_string(row.bias));
+  if (op.traits().products)
+    text += fmt::format(", scale {}",
+                        row.scenario() == ops::Scenario::kFloat ? "none" : to_string(row.scale));
+  if (row.row_scale == RowScale::kRequired) text += ", a scale per row";
+  return text + fmt::format(", the rest {}", to_string(row.io));
+}
 
 Status no_row(std::string_view name, std::span<const Operator* const> among) {
   std::string rows;
   for (const Operator* op : among) {
-    for (const DTypeRow& row : op->traits().rows) {
-      rows += fmt::format("\n  {}  x1 {}, x2 {}", row.name, to_string(row.x1), to_string(row.x2));
-      if (op->has(OperandId::kBias)) rows += fmt::format(", bias {}", to_string(row.bias));
-      if (op->traits().matmul)
-        rows += fmt::format(
-            ", scale {}", row.scenario() == ops::Scenario::kFloat ? "none" : to_string(row.scale));
-      if (row.row_scale == RowScale::kRequired) rows += ", a scale per row";
-      rows += fmt::format(", the rest {}", to_string(row.io));
-    }
+    for (const DTypeRow& row : op->traits().rows)
+      rows += fmt::format("\n  {}  {}", row.name, dtypes_text(*op, row));
   }
   return Status(StatusCode::kInvalidArgument,
                 fmt::format("there is no row '{}'. The rows are:{}", name, rows));
@@ -108,6 +113,19 @@ std::vector<OutputSpec> Operator::outputs(const Operands& operands, int ranks,
   return specs;
 }
 
+bool Operator::takes(OperandId id, DType of_file, DType io) const {
+  return std::ranges::any_of(
+      traits_.rows, [&](const DTypeRow& row) { return row.io == io && dtype(row, id) == of_file; });
+}
+
+std::string Operator::settings(const Case&) const { return {}; }
+
+std::vector<int> Operator::check_ranks(bool all) const {
+  return all ? std::vector{1, 2, 3, 8} : std::vector{1, 2, 3, 4, 8};
+}
+
+double Operator::flops(const Case& c, int ranks) const { return c.shape.flops(ranks); }
+
 Result<Shape> Operator::parse_shape(std::string_view text) const {
   return tools::parse_shape(text);
 }
@@ -115,7 +133,8 @@ Result<Shape> Operator::parse_shape(std::string_view text) const {
 Extents Operator::extents(const Operands& operands, int) const {
   const std::int64_t m = ops::rows_of(operands.tensor(OperandId::kX1));
   const ConstTensorRef& x2 = operands.tensor(OperandId::kX2);
-  return {m, x2.dim(0), x2.dim(1), m};
+  const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(x2.elements());
+  return {m, x2.dim(0), x2.dim(1), m, flops};
 }
 
 std::int64_t Operator::result_rows(const Shape& shape, int) const { return shape.m(); }

@@ -74,6 +74,13 @@ double Shape::flops(int ranks) const {
          static_cast<double>(k_total(ranks));
 }
 
+double Shape::multiplies_of_row(int ranks) const {
+  const auto at_least_1 = [](std::int64_t extent) {
+    return static_cast<double>(std::max<std::int64_t>(extent, 1));
+  };
+  return at_least_1(k_total(ranks)) * at_least_1(n);
+}
+
 std::string Shape::text() const {
   if (k.empty()) {
     std::vector<std::int64_t> x1 = rows;

@@ -24,6 +24,8 @@ struct Shape {
   }
   std::int64_t k_total(int ranks) const;
   double flops(int ranks) const;  ///< of all ranks: 2 m n k_total
+  /// At most, for one row of the results.
+  double multiplies_of_row(int ranks) const;
   std::string text() const;
 };
 
