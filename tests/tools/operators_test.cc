@@ -23,7 +23,7 @@ TEST(OperatorsTest, RowsTellTheirOperator) {
       for (OperandId id : op->traits().required) EXPECT_TRUE(op->dtype(row, id)) << to_string(id);
     }
   }
-  EXPECT_EQ(names.size(), 9u + 11 + 5 + 3);
+  EXPECT_EQ(names.size(), 9u + 11 + 5 + 3 + 13);
 }
 
 TEST(OperatorsTest, AnUnknownNameListsTheKnownOnes) {
@@ -38,9 +38,14 @@ TEST(OperatorsTest, AnUnknownNameListsTheKnownOnes) {
   EXPECT_NE(find_dtype_row("B1").status().message().find("\n  Q4  x1 int8, x2 int8, bias int32, "
                                                          "scale float32, a scale per row"),
             std::string::npos);
+  EXPECT_NE(
+      find_dtype_row("B1").status().message().find(
+          "\n  U16G  x float16, weights float16, biases float16, scale none, inner_precise 1, "
+          "with a gate, the rest float16\n"),
+      std::string::npos);
   EXPECT_EQ(find_operator("matmul").status().message(),
             "unknown operator 'matmul'.\nKnown operators: matmul_allreduce, "
-            "matmul_allreduce_add_rmsnorm, matmul_reduce_scatter, add_rmsnorm.");
+            "matmul_allreduce_add_rmsnorm, matmul_reduce_scatter, add_rmsnorm, ffn.");
 }
 
 TEST(OperatorsTest, ARowTakesItsOperands) {
@@ -82,6 +87,7 @@ TEST(OperatorsTest, OutputsHaveTheShapesOfTheContracts) {
   EXPECT_EQ(
       output_texts("F32", "2x3x4x5:4x5", 1),
       (Texts{"y float32 (2, 3, 4, 5)", "rstd float32 (2, 3, 1, 1)", "x float32 (2, 3, 4, 5)"}));
+  EXPECT_EQ(output_texts("QB", "2x3x64:96x32", 1), Texts{"y bfloat16 (2, 3, 32)"});
 }
 
 /// Every operand that a row may have or lack is tried both ways, every form of x2 and of the
@@ -90,7 +96,8 @@ TEST(OperatorsTest, VariantsCoverARow) {
   for (const Operator* op : operators()) {
     for (const DTypeRow& row : op->traits().rows) {
       SCOPED_TRACE(row.name);
-      const char* shape = op->traits().matmul ? "12x64:64x32" : "12x64";
+      const bool ffn = op->has(OperandId::kWeight1);
+      const char* shape = op->traits().matmul ? "12x64:64x32" : ffn ? "12x64:96x32" : "12x64";
       const std::vector<Variant> list = op->variants(*op->parse_shape(shape), row, 2, 7);
       std::set<std::uint64_t> seeds;
       bool plain = false, transposed = false, nz = false, nz_transposed = false, in_place = false,

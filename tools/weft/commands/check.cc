@@ -19,16 +19,17 @@ constexpr const char* kFooter = R"(
 One line per case: ok or FAIL, the largest error as a share of its derived bound, and the case.
 Without shapes a set of awkward ones is used. Every row of dtypes is tried with and without its
 optional operands, with row-major, transposed and FRACTAL_NZ x2, all forms of scales, separate and
-in-place outputs, and int8 communication, which must agree bit for bit. Where all ranks must get the
-same results they must be the same bits. --all checks every row of every operator, prints a line
-for each and takes about a minute.
+in-place outputs, and int8 communication, which must agree bit for bit; of ffn with every
+activation, dense and with experts. Where all ranks must get the same results they must be the same
+bits. --all checks every row of every operator, prints a line for each and takes about a minute.
 
 Examples:
   weft check --all
   weft check matmul_allreduce_add_rmsnorm
   weft check matmul_allreduce 48x1024:1024x4096 --ranks 1,2,4 --row N1,Q4
   weft check matmul_allreduce_add_rmsnorm 48x100,70,30:100,70,30x64 --ranks 3 --transport threads
-  weft check add_rmsnorm 3x5x64x128:64x128)";
+  weft check add_rmsnorm 3x5x64x128:64x128
+  weft check ffn 48x256:704x256 --row UBG,P16)";
 
 // Reference products per case: a tenth of a second, and a fifth of that where there are thousands.
 constexpr double kBudget = 5e6, kBudgetOfAll = 1e6;
@@ -213,11 +214,14 @@ void add_check(CommandLine& line) {
   Command& command = line.add_command("check", "Compare operators with their references",
                                       [arguments] { return check(*arguments); });
   add_operator(command, arguments->op);
-  command.add("shapes", arguments->shapes, "Shapes: MxK:KxN or BxSxK:KxN; of a norm MxN")
+  command
+      .add("shapes", arguments->shapes,
+           "Shapes: MxK:KxN or BxSxK:KxN; of a norm MxN; of ffn MxK:HIDDENxN")
       .type("SHAPE ...");
   command.add("--all", arguments->all, "Every row of every operator");
   command
-      .add("--ranks", arguments->ranks, "Numbers of ranks to try (1,2,3,4,8; with --all 1,2,3,8)")
+      .add("--ranks", arguments->ranks,
+           "Numbers of ranks to try (1,2,3,4,8; with --all 1,2,3,8; of ffn 1)")
       .with_commas()
       .range(1, 4096);
   command.add("--row", arguments->rows, "Rows of dtypes to try (all of them)").with_commas();

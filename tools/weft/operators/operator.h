@@ -33,6 +33,8 @@ struct DTypeRow {
   std::string_view name;
   DType x1, x2, bias, scale, io;
   RowScale row_scale = RowScale::kNone;
+  bool fast = false;  ///< ffn: inner_precise is 1
+  bool gate = false;  ///< ffn: with the activations that have a gate
 
   ops::Scenario scenario() const { return ops::scenario_of(x1, x2); }
 };
@@ -102,7 +104,7 @@ class Operator {
 
   /// Files of this dtype can be this operand where the io dtype is `io`.
   virtual bool takes(OperandId id, DType of_file, DType io) const;
-  /// What a case has of its own, each behind a comma: ", a, b".
+  /// What a case has of its own, each behind a comma: ", swiglu, 3 experts".
   virtual std::string settings(const Case& c) const;
 
   virtual Result<Shape> parse_shape(std::string_view text) const;
@@ -157,5 +159,6 @@ const Operator& matmul_allreduce_operator();
 const Operator& matmul_allreduce_add_rmsnorm_operator();
 const Operator& matmul_reduce_scatter_operator();
 const Operator& add_rmsnorm_operator();
+const Operator& ffn_operator();
 
 }  // namespace weft::tools

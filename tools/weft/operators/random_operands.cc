@@ -59,6 +59,12 @@ void RandomOperands::add_weight(OperandId id, std::vector<std::int64_t> dims, bo
   if (transposed && weight.given()) weight.tensor = weight.tensor.transposed();
 }
 
+void RandomOperands::add_integers(OperandId id, const std::vector<std::int64_t>& values) {
+  allocate(id, {static_cast<std::int64_t>(values.size())});
+  if (status_.ok() && made_[id].given())
+    std::ranges::copy(values, reinterpret_cast<std::int64_t*>(made_[id].memory.data()));
+}
+
 void RandomOperands::add_product() {
   const std::int64_t k = case_.shape.k_of(rank_), n = case_.shape.n;
   std::vector<std::int64_t> x1_dims = case_.shape.rows;

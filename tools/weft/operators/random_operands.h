@@ -20,8 +20,10 @@ class RandomOperands {
 
   /// Values are uniform in [low, high), or what fill() says about the dtype.
   void add(OperandId id, std::vector<std::int64_t> dims, double low, double high);
-  /// (k, n), in memory (n, k) if transposed. Values are in [-most, most).
+  /// (k, n) or (experts, k, n), in memory (n, k) if transposed. Values are in [-most, most).
   void add_weight(OperandId id, std::vector<std::int64_t> dims, bool transposed, double most);
+  /// int64, also without values: plans and predictions read them.
+  void add_integers(OperandId id, const std::vector<std::int64_t>& values);
   /// x1, x2, bias and the scales that turn the product into numbers near 1.
   void add_product();
   /// The same on all ranks. Some columns have scales so small that values saturate.
