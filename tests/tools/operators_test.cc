@@ -23,7 +23,7 @@ TEST(OperatorsTest, RowsTellTheirOperator) {
       for (OperandId id : op->traits().required) EXPECT_TRUE(op->dtype(row, id)) << to_string(id);
     }
   }
-  EXPECT_EQ(names.size(), 9u + 11 + 5 + 3);
+  EXPECT_EQ(names.size(), 9u + 11 + 5 + 3 + 13);
 }
 
 TEST(OperatorsTest, AnUnknownNameListsTheKnownOnes) {
@@ -38,9 +38,14 @@ TEST(OperatorsTest, AnUnknownNameListsTheKnownOnes) {
   EXPECT_NE(find_dtype_row("B1").status().message().find("\n  Q4  x1 int8, x2 int8, bias int32, "
                                                          "scale float32, a scale per row"),
             std::string::npos);
+  EXPECT_NE(
+      find_dtype_row("B1").status().message().find(
+          "\n  U16G  x float16, weights float16, biases float16, scale none, inner_precise 1, "
+          "with a gate, the rest float16\n"),
+      std::string::npos);
   EXPECT_EQ(find_operator("matmul").status().message(),
             "unknown operator 'matmul'.\nKnown operators: matmul_allreduce, "
-            "matmul_allreduce_add_rmsnorm, matmul_reduce_scatter, add_rmsnorm.");
+            "matmul_allreduce_add_rmsnorm, matmul_reduce_scatter, add_rmsnorm, ffn.");
 }
 
 TEST(OperatorsTest, ARowTakesItsOperands) {
@@ -82,6 +87,7 @@ TEST(OperatorsTest, OutputsHaveTheShapesOfTheContracts) {
   EXPECT_EQ(
       output_texts("F32", "2x3x4x5:4x5", 1),
       (Texts{"y float32 (2, 3, 4, 5)", "rstd float32 (2, 3, 1, 1)", "x float32 (2, 3, 4, 5)"}));
+  EXPECT_EQ(output_texts("QB", "2x3x64:96x32", 1), Texts{"y bfloat16 (2, 3, 32)"});
 }
 
 /// Every operand that a row may have or lack is tried both ways, every form of x2 and of the
@@ -90,8 +96,9 @@ TEST(OperatorsTest, VariantsCoverARow) {
   for (const Operator* op : operators()) {
     for (const DTypeRow& row : op->traits().rows) {
       SCOPED_TRACE(row.name);
-      const char* shape = op->traits().matmul ? "12x64:64x32" : "12x64";
-      const std::vector<Variant> list = variants(*op->parse_shape(shape), row, 2, 7);
+      const bool ffn = op->has(OperandId::kWeight1);
+      const char* shape = op->traits().matmul ? "12x64:64x32" : ffn ? "12x64:96x32" : "12x64";
+      const std::vector<Variant> list = op->variants(*op->parse_shape(shape), row, 2, 7);
       std::set<std::uint64_t> seeds;
       bool plain = false, transposed = false, nz = false, nz_transposed = false, in_place = false,
            least = false;
@@ -112,7 +119,7 @@ TEST(OperatorsTest, VariantsCoverARow) {
       EXPECT_EQ(nz, images);
       EXPECT_EQ(nz_transposed, images);
       EXPECT_EQ(in_place, op->in_place_operand().has_value());
-      EXPECT_EQ(least, !matmul);
+      EXPECT_EQ(least, std::ranges::any_of(op->traits().outputs, &OutputTraits::optional));
       for (OperandId id : op->row_choices(row)) {
         const auto with = static_cast<std::size_t>(
             std::ranges::count_if(list, [&](const Variant& v) { return v.made.with.has(id); }));
@@ -125,7 +132,8 @@ TEST(OperatorsTest, VariantsCoverARow) {
 
 TEST(OperatorsTest, AVariantSaysWhatItIs) {
   const DTypeRow& row = **find_dtype_row("Q4");
-  const std::vector<Variant> list = variants(*parse_shape("2x64:64x32"), row, 2, 1);
+  const std::vector<Variant> list =
+      matmul_allreduce_operator().variants(*parse_shape("2x64:64x32"), row, 2, 1);
   EXPECT_EQ(list[1].text(2), "Q4 2x64:64x32 ranks 2, scale per tensor, x3, seed 2, in place");
   EXPECT_EQ(list[5].text(2),
             "Q4 2x64:64x32 ranks 2, scale per column (1, n), bias, x3, x2 transposed, seed 6, x2 "

@@ -75,6 +75,41 @@ TEST(ShapeTest, NormsHaveTheAxesOfGammaBehindTheColon) {
   EXPECT_EQ(parse_norm_shape("1x2x3x4x5x6x7x8")->m(), 5040);
 }
 
+TEST(ShapeTest, FfnsHaveTheHiddenWidthBehindTheColon) {
+  const Result<Shape> shape = parse_ffn_shape("4x6x8:32x16");
+  ASSERT_TRUE(shape.ok()) << shape.status().to_string();
+  EXPECT_EQ(shape->rows, (std::vector<std::int64_t>{4, 6}));
+  EXPECT_EQ(shape->k, std::vector<std::int64_t>{8});
+  EXPECT_EQ(shape->hidden, 32);
+  EXPECT_EQ(shape->n, 16);
+  EXPECT_EQ(shape->text(), "4x6x8:32x16");
+  EXPECT_EQ(shape->multiplies_of_row(1), 32 * (2 * 8 + 16));
+  EXPECT_EQ(parse_ffn_shape("24x8:32")->text(), "24x8:32x8");
+  EXPECT_EQ(parse_ffn_shape("24x0:0x5")->text(), "24x0:0x5");
+}
+
+TEST(ShapeTest, EveryMistakeInTheShapeOfAnFfnHasItsMessage) {
+  const std::string hint =
+      ".\nWrite the axes of x, ':' and those of weight2, for example 1024x4096:11008x4096; "
+      "1024x4096:11008 is the same.";
+  const std::pair<const char*, const char*> cases[] = {
+      {"4x8", "there must be one ':' between x and weight2"},
+      {"4x8:8:8", "there must be one ':' between x and weight2"},
+      {"8:8x8", "x has 1 axes, it must have 2 to 8"},
+      {"1x1x1x1x1x1x1x1x1:8", "x has 9 axes, it must have 2 to 8"},
+      {"4x8:", "'' is not an extent"},
+      {"4x8:8x8x8", "weight2 has 3 axes, it must have 2"},
+      {"65536x65536x2:8", "x has more than 4294967296 elements"},
+      {"1x65536:65537x8", "a weight has more than 4294967296 elements"},
+      {"1x8:65537x65536", "a weight has more than 4294967296 elements"},
+  };
+  for (const auto& [text, what] : cases) {
+    const Result<Shape> shape = parse_ffn_shape(text);
+    ASSERT_FALSE(shape.ok()) << text;
+    EXPECT_EQ(shape.status().message(), std::string("shape '") + text + "': " + what + hint);
+  }
+}
+
 TEST(ShapeTest, EveryMistakeInTheShapeOfANormHasItsMessage) {
   const std::string hint =
       ".\nWrite the axes of x1, for example 4096x8192; behind ':' those of gamma, if they are more "

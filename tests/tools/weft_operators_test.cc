@@ -3,187 +3,17 @@
 // every step is exact in float16 and bfloat16 and the right results can be computed here in a few
 // lines.
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
-#include <algorithm>
-#include <bit>
-#include <cmath>
-#include <cstring>
-#include <functional>
-#include <map>
-#include <random>
-
-#include "base/float16.h"
-#include "files/npy.h"
-#include "weft_tool.h"
+#include "operator_files.h"
 
 namespace weft::testing {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-using tools::read_npy_data;
 using tools::read_npy_header;
-using tools::write_npy;
-using Dims = std::vector<std::int64_t>;
 
-constexpr DType kF16 = DType::kFloat16, kBf16 = DType::kBFloat16, kF32 = DType::kFloat32;
-constexpr int kRanks = 3;
-
-/// A dense array with its values as double.
-struct Array {
-  Dims dims;
-  std::vector<double> values;
-
-  double at(std::int64_t i, std::int64_t j) const {
-    return values[static_cast<std::size_t>(i * dims.back() + j)];
-  }
-};
-
-void encode(DType dtype, double value, std::vector<std::byte>& bytes) {
-  const auto put = [&bytes](const auto& element) {
-    const auto* from = reinterpret_cast<const std::byte*>(&element);
-    bytes.insert(bytes.end(), from, from + sizeof element);
-  };
-  switch (dtype) {
-    case DType::kFloat16:
-      return put(f64_to_fp16(value));
-    case DType::kBFloat16:
-      return put(f64_to_bf16(value));
-    case DType::kFloat32:
-      return put(static_cast<float>(value));
-    case DType::kInt8:
-      return put(static_cast<std::int8_t>(value));
-    case DType::kInt32:
-      return put(static_cast<std::int32_t>(value));
-    default:  // a packed scale
-      put(std::uint64_t{1} << 46 | std::bit_cast<std::uint32_t>(static_cast<float>(value)));
-  }
-}
-
-double decode(DType dtype, const std::byte* from) {
-  float wide = 0;
-  std::uint16_t half = 0;
-  if (dtype == kF32) {
-    std::memcpy(&wide, from, sizeof wide);
-    return wide;
-  }
-  std::memcpy(&half, from, sizeof half);
-  return dtype == kF16 ? fp16_to_f32(half) : bf16_to_f32(half);
-}
-
-class WeftOperatorsTest : public ::testing::Test {
- protected:
-  /// Writes NAME_{rank}.npy of all ranks and adds the option for it. `transposed`: the file holds
-  /// the array with its axes swapped.
-  void operand(const std::string& name, DType dtype, const std::function<Dims(int)>& dims,
-               const std::function<double()>& value, bool transposed = false) {
-    for (int rank = 0; rank < kRanks; ++rank) {
-      Array array{dims(rank), {}};
-      std::int64_t count = 1;
-      for (std::int64_t extent : array.dims) count *= extent;
-      for (std::int64_t i = 0; i < count; ++i) array.values.push_back(value());
-      std::vector<std::byte> bytes;
-      Dims stored = array.dims;
-      if (transposed) std::swap(stored[0], stored[1]);
-      for (std::int64_t i = 0; i < count; ++i) {
-        const double v = transposed ? array.at(i % stored[1], i / stored[1])
-                                    : array.values[static_cast<std::size_t>(i)];
-        encode(dtype, v, bytes);
-      }
-      const std::string path = in_ / (name + "_" + std::to_string(rank) + ".npy");
-      ASSERT_TRUE(write_npy(path, dtype, stored, bytes.data()).ok());
-      made_[name].push_back(std::move(array));
-    }
-    std::string option = "--" + name;
-    std::replace(option.begin(), option.end(), '_', '-');
-    options_.push_back(option);
-    options_.push_back(in_ / (name + "_{rank}.npy"));
-  }
-  void operand(const std::string& name, DType dtype, const Dims& dims,
-               const std::function<double()>& value, bool transposed = false) {
-    operand(
-        name, dtype, [&](int) { return dims; }, value, transposed);
-  }
-  /// The same file for all ranks.
-  void shared_operand(const std::string& name, DType dtype, const Dims& dims,
-                      const std::function<double()>& value) {
-    operand(name, dtype, dims, value);
-    made_[name].assign(kRanks, made_[name][0]);
-    options_.back() = in_ / (name + "_0.npy");
-  }
-
-  const Array& made(const std::string& name, int rank) const {
-    return made_.at(name)[static_cast<std::size_t>(rank)];
-  }
-
-  std::vector<std::string> command(const std::string& op, std::vector<std::string> more) const {
-    std::vector<std::string> arguments = {"run",       op,  "--ranks", std::to_string(kRanks),
-                                          "--threads", "1", "--out",   out_.path()};
-    arguments.insert(arguments.end(), options_.begin(), options_.end());
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return arguments;
-  }
-  void run(const std::string& op, std::vector<std::string> more = {}) const {
-    const Ran ran = weft(command(op, std::move(more)));
-    ASSERT_EQ(ran.exit_code, 0) << ran.err;
-    EXPECT_EQ(ran.err, "");
-  }
-
-  Array result(const std::string& name, int rank, DType dtype) const {
-    const auto header = read_npy_header(out_ / (name + "_" + std::to_string(rank) + ".npy"));
-    if (!header.ok() || header->dtype != dtype) {
-      ADD_FAILURE() << name << ": " << header.status().to_string();
-      return {};
-    }
-    std::vector<std::byte> bytes(static_cast<std::size_t>(header->data_bytes));
-    EXPECT_TRUE(read_npy_data(*header, bytes.data()).ok());
-    Array array{header->shape, {}};
-    for (std::size_t at = 0; at < bytes.size();
-         at += static_cast<std::size_t>(info(dtype).bits / 8))
-      array.values.push_back(decode(dtype, bytes.data() + at));
-    return array;
-  }
-
-  /// x1 x2 + bias of one rank at (i, j), where weight(p, j) is what stands for x2.
-  double product(int rank, std::int64_t i, std::int64_t j,
-                 const std::function<double(std::int64_t, std::int64_t)>& weight) const {
-    const Array& x1 = made("x1", rank);
-    double sum = made_.contains("bias") ? made("bias", rank).at(0, j) : 0;
-    for (std::int64_t p = 0; p < x1.dims.back(); ++p) sum += x1.at(i, p) * weight(p, j);
-    return sum;
-  }
-  double product(int rank, std::int64_t i, std::int64_t j) const {
-    return product(rank, i, j, [&](std::int64_t p, std::int64_t column) {
-      return made("x2", rank).at(p, column);
-    });
-  }
-
-  /// Every element of output_{rank}.npy is what `want` says about (row, column).
-  void expect_output(int rank, DType dtype, const Dims& dims,
-                     const std::function<double(std::int64_t, std::int64_t)>& want) const {
-    const Array got = result("output", rank, dtype);
-    ASSERT_EQ(got.dims, dims);
-    const std::int64_t n = dims.back();
-    for (std::int64_t i = 0; i < static_cast<std::int64_t>(got.values.size()) / n; ++i)
-      for (std::int64_t j = 0; j < n; ++j)
-        ASSERT_EQ(got.at(i, j), want(i, j)) << "rank " << rank << ", (" << i << ", " << j << ")";
-  }
-
-  std::function<double()> integers(int low, int high) {
-    return [this, low, high] {
-      return static_cast<double>(std::uniform_int_distribution<int>(low, high)(random_));
-    };
-  }
-  std::function<double()> powers_of_two(int low, int high) {
-    return [this, power = integers(low, high)] { return std::exp2(power()); };
-  }
-
-  TemporaryFolder in_, out_;
-  std::map<std::string, std::vector<Array>> made_;
-  std::vector<std::string> options_;
-  std::mt19937 random_{17};
-};
+class WeftOperatorsTest : public OperatorFilesTest {};
 
 Dims x1_dims(int rank) { return {2, 3, 20 + 13 * rank}; }
 Dims x2_dims(int rank) { return {20 + 13 * rank, 40}; }
@@ -266,6 +96,46 @@ TEST_F(WeftOperatorsTest, MatmulAllReduceRestoresWeightsOfGroups) {
     }
     return sum;
   });
+}
+
+TEST_F(WeftOperatorsTest, Int4WeightsComeInPairs) {
+  const auto restored = [&](int rank, std::int64_t i, std::int64_t j, std::int64_t group) {
+    return product(rank, i, j, [&](std::int64_t p, std::int64_t column) {
+      const std::int64_t g = p / group;
+      return (made("x2", rank).at(p, column) + made("antiquant_offset", rank).at(g, column)) *
+             made("antiquant_scale", rank).at(g, column);
+    });
+  };
+  const auto sum = [&](std::int64_t group) {
+    return [&restored, group](std::int64_t i, std::int64_t j) {
+      return restored(0, i, j, group) + restored(1, i, j, group) + restored(2, i, j, group);
+    };
+  };
+  operand("x1", kBf16, {6, 72}, integers(-1, 1));
+  operand("x2", DType::kInt4, {72, 40}, integers(-8, 7), true);
+  operand("antiquant_scale", kBf16, {3, 40}, powers_of_two(0, 1));
+  operand("antiquant_offset", kBf16, {3, 40}, integers(-2, 2));
+  run("matmul_allreduce",
+      {"--dtype", "bf16", "--int4", "--transpose-x2", "--antiquant-group-size", "32"});
+  // Rounded to bfloat16: three sums below 512, by 1 at most, and one below 1024, by 4.
+  const Array got = result("output", 1, kBf16);
+  for (std::int64_t i = 0; i < 6; ++i)
+    for (std::int64_t j = 0; j < 40; ++j)
+      ASSERT_NEAR(got.at(i, j), sum(32)(i, j), 7) << i << ", " << j;
+
+  options_.clear();
+  made_.clear();
+  operand("x1", kF16, {1, 6, 20}, integers(-1, 1));
+  operand("x2", DType::kInt4, {20, 40}, integers(-8, 7));
+  operand("antiquant_scale", kF16, {1, 40}, powers_of_two(-1, 1));
+  operand("antiquant_offset", kF16, {1, 40}, integers(-2, 2));
+  operand("residual", kF16, {1, 6, 40}, integers(-9, 9));
+  operand("gamma", kF16, {40}, [] { return 1; });
+  run("matmul_allreduce_add_rmsnorm", {"--int4"});
+  const Array y = result("y", 2, kF16);
+  for (std::int64_t i = 0; i < 6; ++i)
+    for (std::int64_t j = 0; j < 40; ++j)
+      ASSERT_EQ(y.at(i, j), sum(20)(i, j) + made("residual", 2).at(i, j)) << i << ", " << j;
 }
 
 TEST_F(WeftOperatorsTest, FractalNzChangesNoBit) {
@@ -417,14 +287,14 @@ TEST_F(WeftOperatorsTest, CheckAllSumsUpEveryOperator) {
   EXPECT_EQ(ran.exit_code, 0) << ran.out << ran.err;
   EXPECT_THAT(ran.out, StartsWith("ok "));
   for (const char* row : {"matmul_allreduce N1", "matmul_allreduce W4", "rmsnorm A9",
-                          "matmul_reduce_scatter R5", "add_rmsnorm BF16"})
+                          "matmul_reduce_scatter R5", "add_rmsnorm BF16", "ffn P16-int4"})
     EXPECT_THAT(ran.out, HasSubstr(std::string(row) + ": "));
   const std::size_t summary = ran.out.find("\noperator ");
   ASSERT_NE(summary, std::string::npos);
   for (const char* op : {"matmul_allreduce ", "matmul_allreduce_add_rmsnorm ",
-                         "matmul_reduce_scatter ", "add_rmsnorm "})
+                         "matmul_reduce_scatter ", "add_rmsnorm ", "ffn "})
     EXPECT_NE(ran.out.find(std::string("\n") + op, summary), std::string::npos) << op;
-  EXPECT_THAT(ran.out.substr(summary), HasSubstr(" cases, 0 failed; largest error 0."));
+  EXPECT_THAT(ran.out.substr(summary), HasSubstr(" cases, 0 failed; largest error "));
 }
 
 }  // namespace

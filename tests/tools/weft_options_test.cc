@@ -34,7 +34,7 @@ TEST(WeftOptionsTest, MistakesAreOneMessageAndCodeTwo) {
        "cann-flags.\n"},
       {{"run", "matmul"},
        "weft: unknown operator 'matmul'.\nKnown operators: matmul_allreduce, "
-       "matmul_allreduce_add_rmsnorm, matmul_reduce_scatter, add_rmsnorm.\n"},
+       "matmul_allreduce_add_rmsnorm, matmul_reduce_scatter, add_rmsnorm, ffn.\n"},
       {{"bench", "matmul", "1x1:1x1"}, "weft: unknown operator 'matmul'.\nKnown operators: "},
       {{"run"}, "weft: name an operator, or a program behind '--'.\nSee weft run --help.\n"},
       {{"run", kOp, "--", "true"}, "weft: name an operator or a program behind '--', not both.\n"},
@@ -92,6 +92,35 @@ TEST(WeftOptionsTest, MistakesAreOneMessageAndCodeTwo) {
        "weft: --dtype is 'fp8', it must be fp16 or bf16 or fp32.\n"},
       {{"run", "matmul_allreduce", "--random", "4x8:8x2", "--format", "nhwc"},
        "weft: --format: nhwc "},
+      {{"run", "matmul_allreduce", "--random", "4x8:8x2", "--int4"},
+       "weft: --int4 says what files hold: with --random name a row with int4 weights.\n"},
+      {{"run", "matmul_reduce_scatter", "--x1", "a.npy", "--x2", "b.npy", "--int4"},
+       "weft: matmul_reduce_scatter has no int4 weights: leave --int4 out.\n"},
+      {{"run", "ffn", "--x", "a.npy", "--x2", "b.npy"},
+       "weft: ffn has no operand x2.\nIts operands: --x --weight1 --weight2 [--expert-tokens] "
+       "[--bias1] [--bias2] [--scale] [--offset] "},
+      {{"run", "ffn", "--random", "4x8:8x2x2"}, "weft: shape '4x8:8x2x2': weight2 has 3 axes, "},
+      {{"run", "ffn", "--random", "4x8:8", "--transpose-x2"},
+       "weft: ffn has no x2: leave --transpose-x2 out.\n"},
+      {{"run", "ffn", "--random", "4x8:8", "--trace", "t.json"},
+       "weft: ffn sends nothing and records nothing: leave --trace and --timeline out.\n"},
+      {{"run", "ffn", "--random", "4x8:8", "--row", "U16G", "--activation", "relu"},
+       "weft: --activation is 'relu', it must be geglu, swiglu or reglu in row U16G.\n"},
+      {{"run", "ffn", "--random", "4x8:8", "--inner-precise", "2"},
+       "weft: --inner-precise: Value 2 not in range "},
+      {{"explain", "ffn", "4x8:8", "--row", "UB", "--inner-precise", "1"},
+       "weft: ffn: inner_precise is 1 (high performance) but must be 0 with bfloat16"},
+      {{"bench", "ffn", "4x8:8", "--skew"},
+       "weft: --skew is about experts: pass --experts, or leave it out.\n"},
+      {{"run", "ffn", "--random", "4x48:32", "--row", "P16", "--antiquant-group-size", "32"},
+       "weft: --antiquant-group-size is 32, but weight1 has 48 rows, which are no whole "},
+      {{"run", "ffn", "--x", "a.npy", "--weight1", "b.npy", "--weight2", "c.npy",
+        "--antiquant-group-size", "32"},
+       "weft: the shape of antiquant_scale1 says how many groups there are: leave "},
+      {{"run", "ffn", "--x", "a.npy", "--weight1", "b.npy", "--weight2", "c.npy", "--experts", "2"},
+       "weft: --experts and --skew describe random operands: pass --expert-tokens instead.\n"},
+      {{"bench", "matmul_allreduce", "4x8:8x2", "--activation", "relu"},
+       "weft: --activation belongs to ffn: leave it out with matmul_allreduce.\n"},
       {{"check", "--all", "add_rmsnorm"},
        "weft: --all checks every row of every operator: leave the operator and --row out.\n"},
       {{"check"}, "weft: name an operator, or pass --all.\n"},
@@ -146,6 +175,13 @@ TEST(WeftOptionsTest, ExplainKnowsEveryOperator) {
   EXPECT_THAT(norm.out, HasSubstr("add_rmsnorm 4x64x256:64x256, row F32\n"));
   EXPECT_THAT(norm.out, ::testing::Not(HasSubstr("refused")));
   EXPECT_THAT(norm.out, HasSubstr("\ntime      at least "));
+  const Ran ffn = weft({"explain", "ffn", "48x64:96", "--row", "Q16-f32", "--experts", "4",
+                        "--activation", "geglu", "--tokens-are-ends", "--transpose-weight2"});
+  ASSERT_EQ(ffn.exit_code, 0) << ffn.err;
+  EXPECT_THAT(ffn.out, HasSubstr("ffn 48x64:96x64, row Q16-f32, geglu, 4 experts by ends, weight2 "
+                                 "transposed\n"));
+  EXPECT_THAT(ffn.out, HasSubstr("\nrefused "));
+  EXPECT_THAT(ffn.out, HasSubstr("products at peak "));
 }
 
 TEST(WeftOptionsTest, HelpListsEveryOperatorWithItsOperands) {
@@ -153,8 +189,15 @@ TEST(WeftOptionsTest, HelpListsEveryOperatorWithItsOperands) {
     const std::string help = weft({command, "--help"}).out;
     EXPECT_THAT(help, HasSubstr("\n  matmul_reduce_scatter\n      output = this rank's rows of "));
     EXPECT_THAT(help, HasSubstr("\n      --x1 --x2 --gamma\n"));
+    EXPECT_THAT(help, HasSubstr("\n      U16 U16-fast U16G UB UBG Q16-u64 "));
+    EXPECT_THAT(help, HasSubstr("--gate-is-left"));
   }
-  EXPECT_THAT(weft({"run", "--help"}).out, HasSubstr("--comm-quant-scale-2 FILE.npy"));
+  const std::string help = weft({"run", "--help"}).out;
+  for (const char* option :
+       {"--comm-quant-scale-2 FILE.npy", "--x FILE.npy", "--weight2 FILE.npy", "--expert-tokens N,",
+        "--deq-scale1 FILE.npy", "--antiquant-offset2 FILE.npy", "--int4", "--tokens-are-ends",
+        "--activation NAME", "--inner-precise", "--transpose-weight1", "--experts"})
+    EXPECT_THAT(help, HasSubstr(option));
 }
 
 }  // namespace

@@ -174,6 +174,16 @@ TEST_F(WeftRunTest, WrongFilesAreNamed) {
                          ": cannot be opened: No such file or directory.\nCheck the path.\n");
 }
 
+TEST_F(WeftRunTest, Int4WeightsAreInt8Files) {
+  write_operands(DType::kFloat16, false);
+  const Ran ran = weft(command({"--int4"}));
+  EXPECT_EQ(ran.exit_code, 2);
+  EXPECT_EQ(ran.err, "weft: " + file("x2", 0) +
+                         ": holds float16 (20, 40), with --int4 x2 must be int8 with two int4 in "
+                         "each byte, the lower nibble first.\nLeave --int4 out, or save such "
+                         "pairs.\n");
+}
+
 TEST_F(WeftRunTest, BfloatBitsMustBeAskedFor) {
   write_operands(DType::kBFloat16, false);
   const Ran ran = weft(command());

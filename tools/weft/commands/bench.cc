@@ -25,7 +25,9 @@ before they are printed.
 Examples:
   weft bench matmul_allreduce_add_rmsnorm 4096x1024:1024x8192 --ranks 2
   weft bench matmul_allreduce 4x1024x1024:1024x8192 --ranks 8 --row Q4 --with x3 --json
-  weft bench add_rmsnorm 4096x8192 --row BF16)";
+  weft bench add_rmsnorm 4096x8192 --row BF16
+  weft bench ffn 1024x4096:11008x4096 --row UBG --transpose-weight1 --transpose-weight2
+  weft bench ffn 4096x5120:2560 --experts 16 --skew)";
 
 #ifdef NDEBUG
 constexpr bool kOptimised = true;
@@ -58,13 +60,17 @@ Json to_json(const LaunchOptions& launch, const Case& made, const std::vector<Ra
              const Numbers& numbers) {
   Json all = job_json(made.op(), launch, reports);
   all.set("row", made.row->name);
+  if (made.op().has(OperandId::kWeight1)) {
+    all.set("activation", weft::to_string(made.ffn.attributes.activation));
+    all.set("experts", made.ffn.experts);
+  }
   if (numbers.separate > 0) {
     all.set("gemm_seconds", numbers.gemm);
     all.set("separate_seconds", numbers.separate);
     all.set("speed_up_over_separate", numbers.separate / numbers.fused);
   }
   all.set("peak_name", numbers.peak_name);
-  if (made.op().traits().matmul) all.set("peak_gflops", numbers.peak * 1e-9);
+  if (made.op().traits().products) all.set("peak_gflops", numbers.peak * 1e-9);
   all.set("share_of_peak", numbers.work / numbers.fused / numbers.peak);
   all.set("bytes_moved_per_rank", numbers.bytes);
   all.set("copy_bytes_per_second", numbers.copy);
@@ -74,9 +80,9 @@ Json to_json(const LaunchOptions& launch, const Case& made, const std::vector<Ra
 void print_text(const Arguments& arguments, const Case& made,
                 const std::vector<RankReport>& reports, const Numbers& numbers) {
   const int ranks = arguments.launch.ranks;
-  fmt::print("{} {}, row {}, {} rank(s) as {}, {} thread(s) each\n", made.op().name(),
-             made.shape.text(), made.row->name, ranks, arguments.launch.transport,
-             reports[0].threads);
+  fmt::print("{} {}, row {}{}, {} rank(s) as {}, {} thread(s) each\n", made.op().name(),
+             made.shape.text(), made.row->name, made.op().settings(made), ranks,
+             arguments.launch.transport, reports[0].threads);
   Table table({"", "median", "per rank", fmt::format("of peak ({})", numbers.peak_name)});
   const auto add = [&](const char* name, double seconds) {
     table.add({name, seconds_text(seconds), rate_text(reports, seconds * ranks),
@@ -124,7 +130,7 @@ Result<Numbers> make_numbers(const std::vector<RankReport>& reports, const Case&
   numbers.copy = machine.bandwidth.copy;
   GemmPeak peak{"copy", machine.bandwidth.copy};
   numbers.work = numbers.bytes * ranks;
-  if (made.op().traits().matmul) {
+  if (made.op().traits().products) {
     peak = gemm_peak(machine, made.row->x1, isa);
     numbers.work = total_flops(reports);
   }

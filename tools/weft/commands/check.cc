@@ -19,16 +19,17 @@ constexpr const char* kFooter = R"(
 One line per case: ok or FAIL, the largest error as a share of its derived bound, and the case.
 Without shapes a set of awkward ones is used. Every row of dtypes is tried with and without its
 optional operands, with row-major, transposed and FRACTAL_NZ x2, all forms of scales, separate and
-in-place outputs, and int8 communication, which must agree bit for bit. Where all ranks must get the
-same results they must be the same bits. --all checks every row of every operator, prints a line
-for each and takes about a minute.
+in-place outputs, and int8 communication, which must agree bit for bit; of ffn with every
+activation, dense and with experts. Where all ranks must get the same results they must be the same
+bits. --all checks every row of every operator, prints a line for each and takes about a minute.
 
 Examples:
   weft check --all
   weft check matmul_allreduce_add_rmsnorm
   weft check matmul_allreduce 48x1024:1024x4096 --ranks 1,2,4 --row N1,Q4
   weft check matmul_allreduce_add_rmsnorm 48x100,70,30:100,70,30x64 --ranks 3 --transport threads
-  weft check add_rmsnorm 3x5x64x128:64x128)";
+  weft check add_rmsnorm 3x5x64x128:64x128
+  weft check ffn 48x256:704x256 --row UBG,P16)";
 
 // Reference products per case: a tenth of a second, and a fifth of that where there are thousands.
 constexpr double kBudget = 5e6, kBudgetOfAll = 1e6;
@@ -105,10 +106,6 @@ class Checker {
  public:
   Checker(const Arguments& arguments, LaunchOptions launch)
       : arguments_(arguments), launch_(std::move(launch)) {
-    if (arguments_.ranks.empty())
-      ranks_ = arguments_.all ? std::vector{1, 2, 3, 8} : std::vector{1, 2, 3, 4, 8};
-    else
-      ranks_ = arguments_.ranks;
     mixed_ = arguments_.all && !arguments_.command->given("--transport");
   }
 
@@ -131,12 +128,14 @@ class Checker {
   Status check_row(const Operator& op, const DTypeRow& row, Totals* totals) {
     const std::vector<std::string> shapes =
         arguments_.shapes.empty() ? op.check_shapes(row) : arguments_.shapes;
+    const std::vector<int> ranks_to_try =
+        arguments_.ranks.empty() ? op.check_ranks(arguments_.all) : arguments_.ranks;
     for (const std::string& text : shapes) {
       WEFT_ASSIGN_OR_RETURN(const Shape shape, op.parse_shape(text));
-      for (int ranks : ranks_) {
+      for (int ranks : ranks_to_try) {
         launch_.ranks = ranks;
         bool first = true;
-        for (const Variant& variant : variants(shape, row, ranks, arguments_.seed)) {
+        for (const Variant& variant : op.variants(shape, row, ranks, arguments_.seed)) {
           // Starting processes costs more than most cases: one of each kind is enough.
           if (mixed_) launch_.kind = first ? RankKind::kProcesses : RankKind::kThreads;
           check_variant(variant, totals);
@@ -155,7 +154,6 @@ class Checker {
 
   const Arguments& arguments_;
   LaunchOptions launch_;
-  std::vector<int> ranks_;
   bool mixed_;
 };
 
@@ -216,11 +214,14 @@ void add_check(CommandLine& line) {
   Command& command = line.add_command("check", "Compare operators with their references",
                                       [arguments] { return check(*arguments); });
   add_operator(command, arguments->op);
-  command.add("shapes", arguments->shapes, "Shapes: MxK:KxN or BxSxK:KxN; of a norm MxN")
+  command
+      .add("shapes", arguments->shapes,
+           "Shapes: MxK:KxN or BxSxK:KxN; of a norm MxN; of ffn MxK:HIDDENxN")
       .type("SHAPE ...");
   command.add("--all", arguments->all, "Every row of every operator");
   command
-      .add("--ranks", arguments->ranks, "Numbers of ranks to try (1,2,3,4,8; with --all 1,2,3,8)")
+      .add("--ranks", arguments->ranks,
+           "Numbers of ranks to try (1,2,3,4,8; with --all 1,2,3,8; of ffn 1)")
       .with_commas()
       .range(1, 4096);
   command.add("--row", arguments->rows, "Rows of dtypes to try (all of them)").with_commas();

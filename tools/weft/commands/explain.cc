@@ -20,7 +20,8 @@ kernels that were refused and why, and a time predicted from the machine's measu
 
 Examples:
   weft explain matmul_allreduce_add_rmsnorm 4096x1024:1024x8192 --ranks 2
-  weft explain matmul_allreduce 48x1024:1024x4096 --ranks 4 --row W1 --isa avx2)";
+  weft explain matmul_allreduce 48x1024:1024x4096 --ranks 4 --row W1 --isa avx2
+  weft explain ffn 16x4096:11008x4096 --row P16-int4 --activation swiglu)";
 
 struct Arguments {
   std::string op;
@@ -52,18 +53,26 @@ void print_prediction(const Case& made, double bytes, const Machine& machine, in
   const int cores = std::min(machine.cores, ranks * threads);
   const double moving = bytes * ranks / (machine.bandwidth.copy * cores);
   const double copy = machine.bandwidth.copy * 1e-9;
-  if (!made.op().traits().matmul) {
+  if (!made.op().traits().products) {
     fmt::print("bytes     {} per rank, {:.1f} GB/s per core (copy)\n", bytes_text(bytes), copy);
     fmt::print("time      at least {} on {} core(s)\n", seconds_text(moving), cores);
     return;
   }
   const GemmPeak peak = gemm_peak(machine, made.row->x1, available);
-  const double flops = made.shape.flops(ranks);
+  const double flops = made.op().flops(made, ranks);
   const double gemm = flops / (peak.ops_per_second * cores);
   fmt::print("work      {:.3f} GFLOP in all, {} per core ({})\n", flops * 1e-9,
              flops_text(peak.ops_per_second), peak.name);
-  fmt::print("bytes     {} per rank beside the gemm, {:.1f} GB/s per core (copy)\n",
-             bytes_text(bytes), copy);
+  const bool matmul = made.op().traits().matmul;
+  fmt::print("bytes     {} per rank{}, {:.1f} GB/s per core (copy)\n", bytes_text(bytes),
+             matmul ? " beside the gemm" : "", copy);
+  if (!matmul) {
+    // The products read the bytes: the longer of the two counts.
+    fmt::print("time      at least {}: products at peak {} or bytes {}, on {} core(s)\n",
+               seconds_text(std::max(gemm, moving)), seconds_text(gemm), seconds_text(moving),
+               cores);
+    return;
+  }
   fmt::print("time      at least {}: gemm at peak {} + bytes {}, on {} core(s)\n",
              seconds_text(gemm + moving), seconds_text(gemm), seconds_text(moving), cores);
 }
@@ -83,8 +92,9 @@ Status explain(const Arguments& arguments) {
       operands.make_outputs(op->outputs(operands, launch.ranks, OutputForm::kSeparate)));
   WEFT_ASSIGN_OR_RETURN(const std::unique_ptr<PlannedCall> plan,
                         op->plan(context, groups[0], operands, nullptr));
-  fmt::print("{} {}, row {}\n{}", op->name(), made.shape.text(), made.row->name, plan->describe());
-  if (op->traits().matmul) print_refused(made.row->x1, isa);
+  fmt::print("{} {}, row {}{}\n{}", op->name(), made.shape.text(), made.row->name,
+             op->settings(made), plan->describe());
+  if (op->traits().products) print_refused(made.row->x1, isa);
   WEFT_ASSIGN_OR_RETURN(const Machine machine, measure_machine(isa));
   print_prediction(made, op->bytes_moved(operands, launch.ranks), machine, launch.ranks,
                    context.threads(), isa);

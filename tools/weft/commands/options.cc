@@ -74,6 +74,9 @@ Status check_trace(const Operator& op, bool wanted) {
 
 void add_attribute_options(Command& command, CaseArguments& arguments) {
   command.add("--transpose-x2", arguments.transpose_x2, "x2 is stored as (n, k)");
+  command.add("--transpose-weight1", arguments.transpose_weight1,
+              "ffn: weight1 is stored as ([experts,] n, k)");
+  command.add("--transpose-weight2", arguments.transpose_weight2, "ffn: the same for weight2");
   command
       .add("--format", arguments.format,
            "How x2 lies in memory: 'nd', as it is, or 'nz', packed as FRACTAL_NZ first")
@@ -82,6 +85,19 @@ void add_attribute_options(Command& command, CaseArguments& arguments) {
   command.add("--antiquant-group-size", arguments.group_size,
               "Rows of k that share a scale; 0: not per group");
   command.add("--epsilon", arguments.epsilon, "Added to the mean square (1e-6)");
+  command
+      .add("--activation", arguments.activation,
+           "ffn: fastgelu, relu, silu, gelu, geglu, swiglu or reglu (gelu; of a row with a gate "
+           "swiglu)")
+      .type("NAME");
+  command
+      .add("--inner-precise", arguments.inner_precise,
+           "ffn with float16: 0, the first product stays in fp32, or 1, it is rounded (0)")
+      .range(0, 1);
+  command.add("--gate-is-left", arguments.gate_is_left,
+              "ffn: the activation is applied to the left half, not to the right one");
+  command.add("--tokens-are-ends", arguments.tokens_are_ends,
+              "ffn: expert_tokens are the ends of the experts' rows, not their numbers");
 }
 
 void add_random_options(Command& command, CaseArguments& arguments) {
@@ -92,27 +108,58 @@ void add_random_options(Command& command, CaseArguments& arguments) {
       .add("--with", arguments.with, "Optional operands to make: bias, x3, comm-quant-scale-1, …")
       .with_commas()
       .type("OPERAND,...");
+  command.add("--experts", arguments.experts, "ffn: experts, who get equal numbers of rows")
+      .range(0, 1 << 16);
+  command.add("--skew", arguments.skew,
+              "ffn: half of the rows are the first expert's, half of the rest the second's, …");
   command.add("--seed", arguments.seed, "Seed of random operands").show_default();
 }
 
 void add_case_options(Command& command, CaseArguments& arguments) {
   command
       .add("shape,--random", arguments.shape,
-           "Shape of random operands: MxK:KxN or BxSxK:KxN, K of one rank; of a norm MxN")
+           "Shape of random operands: MxK:KxN or BxSxK:KxN, K of one rank; of a norm MxN; of ffn "
+           "MxK:HIDDENxN")
       .type("SHAPE");
   add_random_options(command, arguments);
   add_attribute_options(command, arguments);
 }
+
+namespace {
+
+Status check_ffn_options(const Operator& op, const CaseArguments& arguments) {
+  const std::pair<bool, std::string_view> of_ffn[] = {
+      {arguments.transpose_weight1, "--transpose-weight1"},
+      {arguments.transpose_weight2, "--transpose-weight2"},
+      {!arguments.activation.empty(), "--activation"},
+      {arguments.inner_precise >= 0, "--inner-precise"},
+      {arguments.gate_is_left, "--gate-is-left"},
+      {arguments.tokens_are_ends, "--tokens-are-ends"},
+      {arguments.experts > 0, "--experts"},
+      {arguments.skew, "--skew"}};
+  for (const auto& [given, option] : of_ffn)
+    if (given && !op.has(OperandId::kWeight1))
+      return Status(StatusCode::kInvalidArgument,
+                    fmt::format("{} belongs to ffn: leave it out with {}.", option, op.name()));
+  if (arguments.skew && arguments.experts == 0)
+    return Status(StatusCode::kInvalidArgument,
+                  "--skew is about experts: pass --experts, or leave it out.");
+  return {};
+}
+
+}  // namespace
 
 Status check_attributes(const Operator& op, const CaseArguments& arguments) {
   const auto without = [&op](std::string_view option, std::string_view what) {
     return Status(StatusCode::kInvalidArgument,
                   fmt::format("{} has no {}: leave {} out.", op.name(), what, option));
   };
-  const bool weight = op.traits().matmul;
-  if (!weight && arguments.transpose_x2) return without("--transpose-x2", "weight");
-  if (!weight && arguments.nz_x2()) return without("--format nz", "weight");
-  if (!op.has(OperandId::kAntiquantScale) && arguments.group_size != 0)
+  const bool ffn = op.has(OperandId::kWeight1), weight = op.traits().matmul;
+  const std::string_view x2 = ffn ? "x2" : "weight";
+  if (!weight && arguments.transpose_x2) return without("--transpose-x2", x2);
+  if (!weight && arguments.nz_x2()) return without("--format nz", x2);
+  WEFT_RETURN_IF_ERROR(check_ffn_options(op, arguments));
+  if (!op.has(OperandId::kAntiquantScale) && !ffn && arguments.group_size != 0)
     return without("--antiquant-group-size", "antiquant_scale");
   if (!op.has(OperandId::kGamma) && arguments.epsilon) return without("--epsilon", "norm");
   if (arguments.group_size < 0)
@@ -142,6 +189,35 @@ Status add_choice(const Operator& op, const std::string& name, Case* made) {
 
 }  // namespace
 
+OperandSet CaseArguments::transposed() const {
+  OperandSet ids;
+  if (transpose_x2) ids.add(OperandId::kX2);
+  if (transpose_weight1) ids.add(OperandId::kWeight1);
+  if (transpose_weight2) ids.add(OperandId::kWeight2);
+  return ids;
+}
+
+Result<FfnAttributes> ffn_attributes(const CaseArguments& arguments, const DTypeRow* row) {
+  FfnAttributes made;
+  const bool gate = row && row->gate;
+  if (gate) made.activation = Activation::kSwiglu;
+  if (!arguments.activation.empty()) {
+    const std::optional<Activation> named = activation_from_name(arguments.activation);
+    if (!named || (gate && !has_gate(*named)))
+      return Status(StatusCode::kInvalidArgument,
+                    fmt::format("--activation is '{}', it must be {}geglu, swiglu or reglu{}.",
+                                arguments.activation, gate ? "" : "fastgelu, relu, silu, gelu, ",
+                                gate ? fmt::format(" in row {}", row->name) : ""));
+    made.activation = *named;
+  }
+  const int inner_precise =
+      arguments.inner_precise >= 0 ? arguments.inner_precise : (row && row->fast ? 1 : 0);
+  made.inner_precise = static_cast<InnerPrecise>(inner_precise);
+  made.tokens_are_ends = arguments.tokens_are_ends;
+  made.gate_is_left = arguments.gate_is_left;
+  return made;
+}
+
 Result<Case> make_case(const Operator& op, const CaseArguments& arguments,
                        std::optional<DType> io) {
   WEFT_RETURN_IF_ERROR(check_attributes(op, arguments));
@@ -157,6 +233,10 @@ Result<Case> make_case(const Operator& op, const CaseArguments& arguments,
   for (const std::string& name : arguments.with) WEFT_RETURN_IF_ERROR(add_choice(op, name, &made));
   made.seed = arguments.seed;
   made.transpose_x2 = arguments.transpose_x2;
+  WEFT_ASSIGN_OR_RETURN(made.ffn.attributes, ffn_attributes(arguments, made.row));
+  made.ffn.experts = arguments.experts;
+  made.ffn.deal = arguments.skew ? Deal::kSkewed : Deal::kEven;
+  made.ffn.transposed = arguments.transposed();
   made.epsilon = arguments.epsilon_or_default();
   if (arguments.group_size > 0) {
     made.scale = ScaleShape::kGroup;

@@ -39,16 +39,22 @@ struct CaseArguments {
   std::string row;  ///< empty: the first of the operator
   std::vector<std::string> with;
   std::uint64_t seed = 1;
-  bool transpose_x2 = false;
+  bool transpose_x2 = false, transpose_weight1 = false, transpose_weight2 = false;
   std::string format = "nd";  ///< of x2 in memory: nd or nz
   std::int64_t group_size = 0;
   std::optional<double> epsilon;
+  std::string activation;  ///< empty: gelu; swiglu of rows with a gate
+  int inner_precise = -1;  ///< -1: what the row says, else 0
+  bool tokens_are_ends = false, gate_is_left = false;
+  int experts = 0;
+  bool skew = false;
 
+  OperandSet transposed() const;
   bool nz_x2() const { return format == "nz"; }
   double epsilon_or_default() const { return epsilon.value_or(1e-6); }
 };
-/// What describes a call on files as well: --transpose-x2, --format, --antiquant-group-size,
-/// --epsilon.
+/// What describes a call on files as well: how weights lie, --antiquant-group-size, --epsilon and
+/// the attributes of ffn.
 void add_attribute_options(Command& command, CaseArguments& arguments);
 /// The row, the seed and the optional operands of random data.
 void add_random_options(Command& command, CaseArguments& arguments);
@@ -56,6 +62,8 @@ void add_random_options(Command& command, CaseArguments& arguments);
 void add_case_options(Command& command, CaseArguments& arguments);
 /// kInvalidArgument for attributes the operator does not have.
 Status check_attributes(const Operator& op, const CaseArguments& arguments);
+/// The activation of a name; kInvalidArgument with all names. `row`: of random data.
+Result<FfnAttributes> ffn_attributes(const CaseArguments& arguments, const DTypeRow* row);
 /// `io`: what --dtype says; picks the row if none is named.
 Result<Case> make_case(const Operator& op, const CaseArguments& arguments,
                        std::optional<DType> io = std::nullopt);

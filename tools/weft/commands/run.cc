@@ -20,17 +20,24 @@ namespace {
 constexpr const char* kFooter = R"(
 Files: '{rank}' in a name stands for the rank; without it all ranks read the same file. float16,
 uint16 (the bits of bfloat16, with --dtype bf16), int8, int32, uint64 and int64 (packed scales);
-float32 scales; other float32 with --round. Ranks may hold different k. Results: one file for each
-output and rank, DIR/output_{rank}.npy; DIR/y_{rank}.npy and DIR/norm_out_{rank}.npy; or
-DIR/y_{rank}.npy, DIR/rstd_{rank}.npy and DIR/x_{rank}.npy.
+float32 scales, and biases of ffn; other float32 with --round. int4 weights are int8 files with
+--int4: two in a byte along the last axis, the lower nibble first. Ranks may hold different k.
+Results: one file for each output and rank, DIR/output_{rank}.npy; DIR/y_{rank}.npy and
+DIR/norm_out_{rank}.npy; DIR/y_{rank}.npy, DIR/rstd_{rank}.npy and DIR/x_{rank}.npy; or of ffn
+DIR/y_{rank}.npy.
 
 Examples:
   weft run matmul_allreduce_add_rmsnorm --ranks 8 --x1 in/x1_{rank}.npy --x2 in/x2_{rank}.npy \
        --residual in/residual_{rank}.npy --gamma in/gamma.npy --epsilon 1e-6 --out out
   weft run matmul_allreduce --ranks 2 --x1 x1_{rank}.npy --x2 x2_{rank}.npy --x3 x3_{rank}.npy \
        --dequant-scale scale.npy --pertoken-scale token_{rank}.npy --dtype fp16 --out out
+  weft run matmul_allreduce --ranks 2 --x1 x1_{rank}.npy --x2 pairs_{rank}.npy --int4 \
+       --antiquant-scale scale.npy --antiquant-group-size 128 --out out
   weft run matmul_reduce_scatter --ranks 2 --dtype bf16 --round --transpose-x2 ...
   weft run add_rmsnorm --x1 x1.npy --x2 x2.npy --gamma gamma.npy --out out
+  weft run ffn --x x.npy --weight1 gate_up.npy --weight2 down.npy --transpose-weight1 \
+       --transpose-weight2 --activation swiglu --gate-is-left --dtype bf16 --out out
+  weft run ffn --x x.npy --weight1 w1.npy --weight2 w2.npy --expert-tokens 3,0,5 --out out
   weft run matmul_allreduce --ranks 4 --random 48x1024:1024x4096 --row Q4 --seed 7 --repeat 5 \
        --with x3,comm-quant-scale-1,comm-quant-scale-2 --timeline call.svg
   weft run --ranks 4 -- ./my_program its arguments
@@ -70,6 +77,8 @@ bool any_file(const FileOptions& files) {
 Result<std::unique_ptr<OperandSource>> random_source(const Operator& op,
                                                      const Arguments& arguments) {
   if (any_file(arguments.files)) return bad("--random and operand files exclude each other.");
+  if (arguments.files.int4)
+    return bad("--int4 says what files hold: with --random name a row with int4 weights.");
   WEFT_ASSIGN_OR_RETURN(Case made, make_case(op, arguments.random, arguments.files.dtype));
   if (arguments.files.dtype && *arguments.files.dtype != made.row->io)
     return bad(fmt::format("--dtype is {}, row {} computes in {}.", arguments.dtype, made.row->name,
@@ -77,27 +86,42 @@ Result<std::unique_ptr<OperandSource>> random_source(const Operator& op,
   return std::unique_ptr<OperandSource>(new RandomSource(std::move(made)));
 }
 
-Result<std::unique_ptr<OperandSource>> file_source(const Operator& op, Arguments& arguments) {
+/// What belongs to random operands or to another operator is refused, and what lacks is named.
+Status check_files(const Operator& op, const Arguments& arguments) {
+  const FileOptions& files = arguments.files;
   if (!arguments.random.row.empty() || !arguments.random.with.empty())
     return bad("--row and --with describe random operands: pass --random SHAPE.");
-  WEFT_RETURN_IF_ERROR(check_attributes(op, arguments.random));
-  FileOptions& files = arguments.files;
+  if (arguments.random.experts > 0 || arguments.random.skew)
+    return bad("--experts and --skew describe random operands: pass --expert-tokens instead.");
+  if (op.has(OperandId::kWeight1) && arguments.random.group_size != 0)
+    return bad(
+        "the shape of antiquant_scale1 says how many groups there are: leave "
+        "--antiquant-group-size out.");
+  if (files.int4 && std::ranges::count(op.traits().rows, DType::kInt4, &DTypeRow::x2) == 0)
+    return bad(fmt::format("{} has no int4 weights: leave --int4 out.", op.name()));
   for (int i = 0; i < kOperands; ++i) {
     const auto id = static_cast<OperandId>(i);
     if (!files.pattern[static_cast<std::size_t>(i)].empty() && !op.has(id))
       return bad(fmt::format("{} has no operand {}.\nIts operands: {}.", op.name(), to_string(id),
                              op.operands_text()));
   }
-  for (OperandId id : op.traits().required) {
+  for (OperandId id : op.traits().required)
     if (files.pattern[static_cast<std::size_t>(id)].empty())
       return bad(
           fmt::format("{0} is missing.\nPass {0} FILE.npy, or --random SHAPE instead of "
                       "files.",
                       option_name(id)));
-  }
-  files.transpose_x2 = arguments.random.transpose_x2;
+  return {};
+}
+
+Result<std::unique_ptr<OperandSource>> file_source(const Operator& op, Arguments& arguments) {
+  WEFT_RETURN_IF_ERROR(check_attributes(op, arguments.random));
+  WEFT_RETURN_IF_ERROR(check_files(op, arguments));
+  FileOptions& files = arguments.files;
+  files.transposed = arguments.random.transposed();
   files.epsilon = arguments.random.epsilon_or_default();
   files.group_size = arguments.random.group_size;
+  WEFT_ASSIGN_OR_RETURN(files.ffn, ffn_attributes(arguments.random, nullptr));
   auto source = std::make_unique<FileSource>(op, files);
   WEFT_RETURN_IF_ERROR(source->check(arguments.launch.ranks));
   return std::unique_ptr<OperandSource>(std::move(source));
@@ -117,9 +141,11 @@ void print_text(const Operator& op, const Arguments& arguments, const LaunchOpti
   const double typical = median(seconds);
   fmt::print("{}, {} rank(s) as {}, {} thread(s) each\n", op.name(), launch.ranks,
              arguments.launch.transport, reports[0].threads);
-  fmt::print("  x1 {}, x2 {}, {} {}\n", reports[0].operands[0].second,
-             reports[0].operands[1].second, reports[0].outputs[0].name,
-             reports[0].outputs[0].tensor);
+  fmt::print("  ");
+  for (const auto& [name, tensor] : reports[0].operands)
+    if (std::ranges::count(op.traits().required, *operand_from_name(name)) > 0)
+      fmt::print("{} {}, ", name, tensor);
+  fmt::print("{} {}\n", reports[0].outputs[0].name, reports[0].outputs[0].tensor);
   fmt::print("  {}{}, {}\n", seconds_text(typical),
              seconds.size() > 1 ? fmt::format(" (median of {})", seconds.size()) : "",
              rate_text(reports, typical));
@@ -183,28 +209,45 @@ int run(Arguments& arguments, const std::vector<std::string>& program) {
   return exit_code(status);
 }
 
+/// Of the operands, in the order of their ids.
+constexpr const char* kMeaning[] = {
+    "Activations (m, k) or (b, s, k); of a norm: one addend",
+    "Weights (k, n), or (n, k) with --transpose-x2; of a norm: the other addend",
+    "Added on every rank, (n)",
+    "Added on every rank, like the output",
+    "int8 x int8: (1), (n) or (1, n)",
+    "int8 x int8: one factor a row, (m)",
+    "Quantised weights: (1), (n), (1, n), (groups, n)",
+    "Like the scale",
+    "int8 communication: of the partials, (n) or (1, n)",
+    "int8 communication: of the sum, like the first",
+    "int8 x int8: one factor a row, (m) or (m, 1)",
+    "int8 x int8: (1), (n) or (1, n)",
+    "Added after the sum, (b, s, n)",
+    "Weight of the norm, (n); of add_rmsnorm the last axes of x1",
+    "Activations (…, k1)",
+    "([experts,] k1, n1), n1 = k2, with a gate 2 k2; or with --transpose-weight1 the last two "
+    "swapped",
+    "([experts,] k2, n2)",
+    "(experts): rows of each, or with --tokens-are-ends their ends",
+    "([experts,] n1)",
+    "([experts,] n2)",
+    "int8 x int8: the activation is quantised with (1) or (k2); (experts) or (experts, k2)",
+    "int8 x int8: (1) or (experts)",
+    "int8 x int8: ([experts,] n1)",
+    "int8 x int8: ([experts,] n2)",
+    "Quantised weights: ([experts,] n1), (…, groups, n1) or (…, 1)",
+    "The same for weight2",
+    "Like its scale",
+    "Like its scale"};
+static_assert(std::size(kMeaning) == kOperands);
+
 void add_operand_options(Command& command, FileOptions& files) {
-  constexpr const char* kMeaning[kOperands] = {
-      "Activations (m, k) or (b, s, k); of a norm: one addend",
-      "Weights (k, n), or (n, k) with --transpose-x2; of a norm: the other addend",
-      "Added on every rank, (n)",
-      "Added on every rank, like the output",
-      "int8 x int8: (1), (n) or (1, n)",
-      "int8 x int8: one factor a row, (m)",
-      "Quantised weights: (1), (n), (1, n), (groups, n)",
-      "Like the scale",
-      "int8 communication: of the partials, (n) or (1, n)",
-      "int8 communication: of the sum, like the first",
-      "int8 x int8: one factor a row, (m) or (m, 1)",
-      "int8 x int8: (1), (n) or (1, n)",
-      "Added after the sum, (b, s, n)",
-      "Weight of the norm, (n); of add_rmsnorm the last axes of x1"};
   for (int i = 0; i < kOperands; ++i) {
-    command
-        .add(option_name(static_cast<OperandId>(i)), files.pattern[static_cast<std::size_t>(i)],
-             kMeaning[i])
-        .type("FILE.npy")
-        .group("Operands");
+    const auto id = static_cast<OperandId>(i);
+    command.add(option_name(id), files.pattern[static_cast<std::size_t>(i)], kMeaning[i])
+        .type(id == OperandId::kExpertTokens ? "N,N,…|FILE.npy" : "FILE.npy")
+        .group(i < static_cast<int>(OperandId::kX) ? "Operands" : "Operands of ffn");
   }
 }
 
@@ -221,12 +264,15 @@ void add_run(CommandLine& line) {
   add_operand_options(command, arguments->files);
   command
       .add("--random", arguments->random.shape,
-           "Random operands instead of files: MxK:KxN or BxSxK:KxN; of a norm MxN")
+           "Random operands instead of files: MxK:KxN or BxSxK:KxN; of a norm MxN; of ffn "
+           "MxK:HIDDENxN")
       .type("SHAPE");
   add_random_options(command, arguments->random);
   command.add("--dtype", arguments->dtype,
               "The io dtype: fp16, bf16 (uint16 files then hold bfloat16 bits) or fp32 (a norm)");
   command.add("--round", arguments->files.round, "Round float32 files to the io dtype");
+  command.add("--int4", arguments->files.int4,
+              "The int8 weights hold two int4 each, the lower nibble first: (k, n/2)");
   add_attribute_options(command, arguments->random);
   command.add("--inplace", arguments->in_place,
               "The output overwrites residual's memory (or x3's, or x1's)");

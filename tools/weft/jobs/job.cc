@@ -176,9 +176,7 @@ double median(std::vector<double> values) {
 
 double total_flops(const std::vector<RankReport>& reports) {
   double flops = 0;
-  for (const RankReport& r : reports)
-    flops += 2.0 * static_cast<double>(r.extents.m) * static_cast<double>(r.extents.k) *
-             static_cast<double>(r.extents.n);
+  for (const RankReport& r : reports) flops += r.extents.flops;
   return flops;
 }
 

@@ -33,7 +33,7 @@ Result<std::vector<RankReport>> run_job(const LaunchOptions& launch, const Job& 
 std::vector<double> call_seconds(const std::vector<RankReport>& reports,
                                  std::vector<Span> RankReport::*calls = &RankReport::calls);
 double median(std::vector<double> values);
-/// 2 m n k of all ranks.
+/// Of the products of all ranks.
 double total_flops(const std::vector<RankReport>& reports);
 /// Empty, or the name of an output that differs between the ranks. The job took digests.
 std::string first_difference(const std::vector<RankReport>& reports);

@@ -30,6 +30,7 @@ Bytes to_bytes(const RankReport& report) {
                        {"operands", operands},
                        {"io", static_cast<int>(report.io)},
                        {"extents", Json::list({e.m, e.k, e.n, e.rows})},
+                       {"flops", e.flops},
                        {"bytes_moved", report.bytes_moved},
                        {"threads", report.threads},
                        {"calls", json_of(report.calls)},
@@ -50,7 +51,7 @@ RankReport report_of(const Bytes& bytes) {
     report.operands.emplace_back(operands[i][0].string(), operands[i][1].string());
   report.io = static_cast<DType>(value["io"].integer());
   const JsonValue e = value["extents"];
-  report.extents = {e[0], e[1], e[2], e[3]};
+  report.extents = {e[0], e[1], e[2], e[3], value["flops"].number()};
   report.bytes_moved = value["bytes_moved"].number();
   report.threads = value["threads"];
   report.calls = spans_of(value["calls"]);

@@ -55,8 +55,7 @@ void on_all_cores(int count, const Body& body) {
 
 std::vector<std::int64_t> rows_to_check(const Operator& op, const Shape& shape, int ranks,
                                         double multiplies) {
-  const double of_a_row = static_cast<double>(std::max<std::int64_t>(shape.k_total(ranks), 1)) *
-                          static_cast<double>(std::max<std::int64_t>(shape.n, 1));
+  const double of_a_row = shape.multiplies_of_row(ranks);
   const std::int64_t m = op.result_rows(shape, ranks);
   std::int64_t count = m;
   if (of_a_row * static_cast<double>(m) * ranks > multiplies)

@@ -47,6 +47,7 @@ class Tool : public Operator {
                               {.name = "rstd", .optional = true},
                               {.name = "x", .in_place = OperandId::kX1}},
                   .rows = kRows,
+                  .products = false,
                   .matmul = false}) {}
 
   Result<Shape> parse_shape(std::string_view text) const override { return parse_norm_shape(text); }

@@ -4,6 +4,7 @@
 
 #include "operators/operands.h"
 #include "weft/ops/add_rmsnorm.h"
+#include "weft/ops/ffn.h"
 #include "weft/ops/matmul_allreduce.h"
 #include "weft/ops/matmul_allreduce_add_rmsnorm.h"
 #include "weft/ops/matmul_reduce_scatter.h"
@@ -18,5 +19,7 @@ template <>
 MatmulReduceScatterArgs Operands::args() const;
 template <>
 AddRmsNormArgs Operands::args() const;
+template <>
+FfnArgs Operands::args() const;
 
 }  // namespace weft::tools

@@ -16,7 +16,8 @@ std::string_view to_string(ScaleShape scale) {
 
 std::string Case::text(int ranks) const {
   std::string text = fmt::format("{} {} ranks {}", row->name, shape.text(), ranks);
-  if (op().traits().matmul && row->scenario() != ops::Scenario::kFloat)
+  text += op().settings(*this);
+  if (op().traits().products && row->scenario() != ops::Scenario::kFloat)
     text += fmt::format(", scale {}", to_string(scale));
   for (OperandId id : op().row_choices(*row))
     if (with.has(id)) text += fmt::format(", {}", tools::to_string(id));

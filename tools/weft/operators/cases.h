@@ -15,6 +15,21 @@ namespace weft::tools {
 /// One scale for all, one per column (shape (n) or (1, n)), or one per group of k and column.
 enum class ScaleShape { kTensor, kColumn, kColumn2d, kGroup };
 
+/// How the rows of x are dealt out to experts.
+enum class Deal {
+  kEven,
+  kSkewed,  ///< half of them to the first, half of the rest to the second, …
+  kGaps,    ///< every other expert gets none, the last quarter of the rows is no one's
+};
+
+/// What a call of ffn has beside its shape and dtypes.
+struct FfnCase {
+  FfnAttributes attributes;
+  int experts = 0;  ///< 0: one weight for all rows
+  Deal deal = Deal::kEven;
+  OperandSet transposed;  ///< of weight1 and weight2
+};
+
 struct Case {
   Shape shape;
   const DTypeRow* row = nullptr;  ///< tells the operator too
@@ -23,6 +38,7 @@ struct Case {
   bool transpose_x2 = false;
   std::int64_t group_size = 32;  ///< with ScaleShape::kGroup
   bool equal_tail = false;       ///< the same residual and gamma on every rank
+  FfnCase ffn;
   double epsilon = 1e-6;
   std::uint64_t seed = 1;
 

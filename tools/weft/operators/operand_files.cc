@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "base/float16.h"
 
@@ -12,10 +13,38 @@ namespace {
 
 Status bad(std::string text) { return Status(StatusCode::kInvalidArgument, std::move(text)); }
 
+constexpr OperandSet kWeights = {OperandId::kX2, OperandId::kWeight1, OperandId::kWeight2};
+constexpr OperandSet kActivations = {OperandId::kX1, OperandId::kX};
+
 void round_floats(const float* from, DType to_dtype, std::int64_t count, void* to) {
   auto* out = static_cast<std::uint16_t*>(to);
   for (std::int64_t i = 0; i < count; ++i)
     out[i] = to_dtype == DType::kFloat16 ? f32_to_fp16(from[i]) : f32_to_bf16(from[i]);
+}
+
+bool is_file(std::string_view text) { return text.ends_with(".npy"); }
+
+/// "3,0,5" as expert_tokens.
+Result<Operand> tokens_of_text(std::string_view text) {
+  std::vector<std::int64_t> tokens;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    std::int64_t value = 0;
+    const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, value);
+    if (error != std::errc() || stop != text.data() + end)
+      return bad(
+          fmt::format("--expert-tokens is '{}', it must be rows of each expert, like 3,0,5, "
+                      "or a FILE.npy of int64.",
+                      text));
+    tokens.push_back(value);
+    begin = end + 1;
+  }
+  WEFT_ASSIGN_OR_RETURN(Operand operand,
+                        Operands::make(OperandId::kExpertTokens, DType::kInt64,
+                                       {static_cast<std::int64_t>(tokens.size())}));
+  operand.source = "--expert-tokens";
+  std::ranges::copy(tokens, reinterpret_cast<std::int64_t*>(operand.memory.data()));
+  return operand;
 }
 
 }  // namespace
@@ -29,19 +58,13 @@ std::string FileSource::path(OperandId id, int rank) const {
   return path;
 }
 
-bool FileSource::takes(OperandId id, DType dtype, DType io) const {
-  return std::ranges::any_of(op_.traits().rows, [&](const DTypeRow& row) {
-    return row.io == io && op_.dtype(row, id) == dtype;
-  });
-}
-
 Result<DType> FileSource::io_dtype(int rank) const {
   if (options_.dtype) return *options_.dtype;
-  for (OperandId id :
-       {OperandId::kResidual, OperandId::kX3, OperandId::kX1, OperandId::kCommQuantScale1}) {
+  for (OperandId id : {OperandId::kResidual, OperandId::kX3, OperandId::kX1, OperandId::kX,
+                       OperandId::kCommQuantScale1}) {
     if (path(id, rank).empty()) continue;
     WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
-    if (id != OperandId::kX1 || header.dtype != DType::kInt8) return io_dtype_of(header, id);
+    if (!kActivations.has(id) || header.dtype != DType::kInt8) return io_dtype_of(header, id);
   }
   return io_dtype_of_int8(rank);
 }
@@ -49,7 +72,7 @@ Result<DType> FileSource::io_dtype(int rank) const {
 Result<DType> FileSource::io_dtype_of(const NpyHeader& header, OperandId id) const {
   if (header.dtype == DType::kFloat16 || (header.dtype == DType::kFloat32 && options_.round))
     return DType::kFloat16;
-  if (header.dtype == DType::kFloat32 && takes(id, DType::kFloat32, DType::kFloat32))
+  if (header.dtype == DType::kFloat32 && op_.takes(id, DType::kFloat32, DType::kFloat32))
     return DType::kFloat32;
   if (header.dtype == DType::kFloat32) {
     return bad(
@@ -69,12 +92,13 @@ Result<DType> FileSource::io_dtype_of(const NpyHeader& header, OperandId id) con
 
 /// Nothing has the io dtype but perhaps the scale.
 Result<DType> FileSource::io_dtype_of_int8(int rank) const {
-  for (OperandId id : {OperandId::kDequantScale, OperandId::kX2Scale}) {
+  for (OperandId id : {OperandId::kDequantScale, OperandId::kX2Scale, OperandId::kDeqScale1}) {
     if (path(id, rank).empty()) continue;
     WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
     if (header.dtype == DType::kBFloat16 || header.dtype == DType::kFloat16)
       return io_dtype_of(header, id);
-    if (takes(id, header.dtype, DType::kFloat16) && takes(id, header.dtype, DType::kBFloat16)) {
+    if (op_.takes(id, header.dtype, DType::kFloat16) &&
+        op_.takes(id, header.dtype, DType::kBFloat16)) {
       return bad(
           fmt::format("{}: with {} of {} the output can be float16 or bfloat16.\nPass --dtype "
                       "fp16 or --dtype bf16.",
@@ -86,8 +110,8 @@ Result<DType> FileSource::io_dtype_of_int8(int rank) const {
 
 Result<DType> FileSource::dtype_in_memory(const NpyHeader& header, OperandId id, DType io) const {
   const DType dtype = header.dtype;
-  if (dtype == DType::kFloat32 && !takes(id, dtype, io)) {
-    const bool can_be_io = takes(id, io, io);
+  if (dtype == DType::kFloat32 && !op_.takes(id, dtype, io)) {
+    const bool can_be_io = op_.takes(id, io, io);
     if (options_.round && can_be_io) return io;
     if (!can_be_io) {
       return bad(
@@ -112,7 +136,26 @@ Result<DType> FileSource::dtype_in_memory(const NpyHeader& header, OperandId id,
                     header.path, to_string(id)));
   }
   if (dtype == DType::kBool) return bad(fmt::format("{}: holds bool.", header.path));
-  return dtype;
+  if (!kWeights.has(id)) return dtype;
+  WEFT_RETURN_IF_ERROR(check_weight(header, id));
+  return options_.int4 ? DType::kInt4 : dtype;
+}
+
+Status FileSource::check_weight(const NpyHeader& header, OperandId id) const {
+  const std::size_t axes = header.shape.size();
+  const bool experts = id != OperandId::kX2;
+  if (options_.transposed.has(id) && axes != 2 && !(experts && axes == 3)) {
+    std::string option = option_name(id);
+    option.insert(2, "transpose-");
+    return bad(fmt::format("{}: has shape {}, {} must be {} with {}.", header.path,
+                           shape_text(header.shape), to_string(id),
+                           experts ? "(n, k) or (experts, n, k)" : "2-D: (n, k)", option));
+  }
+  if (!options_.int4 || (header.dtype == DType::kInt8 && axes > 0)) return {};
+  return bad(
+      fmt::format("{}: holds {} {}, with --int4 {} must be int8 with two int4 in each "
+                  "byte, the lower nibble first.\nLeave --int4 out, or save such pairs.",
+                  header.path, header.numpy_name, shape_text(header.shape), to_string(id)));
 }
 
 Status FileSource::check(int ranks) const {
@@ -121,15 +164,33 @@ Status FileSource::check(int ranks) const {
     for (int i = 0; i < kOperands; ++i) {
       const auto id = static_cast<OperandId>(i);
       if (path(id, rank).empty()) continue;
+      if (id == OperandId::kExpertTokens && !is_file(path(id, rank))) {
+        WEFT_RETURN_IF_ERROR(tokens_of_text(path(id, rank)).status());
+        continue;
+      }
       WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
       WEFT_RETURN_IF_ERROR(dtype_in_memory(header, id, io).status());
-      if (id == OperandId::kX2 && options_.transpose_x2 && header.shape.size() != 2) {
-        return bad(fmt::format("{}: has shape {}, x2 must be 2-D: (n, k) with --transpose-x2.",
-                               header.path, shape_text(header.shape)));
-      }
     }
   }
   return {};
+}
+
+Result<Operand> FileSource::read(const NpyHeader& header, OperandId id, DType io) const {
+  WEFT_ASSIGN_OR_RETURN(const DType dtype, dtype_in_memory(header, id, io));
+  std::vector<std::int64_t> dims = header.shape;
+  if (dtype == DType::kInt4) dims.back() *= 2;
+  WEFT_ASSIGN_OR_RETURN(Operand operand, Operands::make(id, dtype, dims));
+  operand.source = header.path;
+  if (dtype == header.dtype || dtype == DType::kInt4) {
+    WEFT_RETURN_IF_ERROR(read_npy_data(header, operand.memory.data()));
+  } else {
+    WEFT_ASSIGN_OR_RETURN(Operand file, Operands::make(id, header.dtype, header.shape));
+    WEFT_RETURN_IF_ERROR(read_npy_data(header, file.memory.data()));
+    round_floats(reinterpret_cast<const float*>(file.memory.data()), dtype,
+                 operand.tensor.elements(), operand.memory.data());
+  }
+  if (options_.transposed.has(id)) operand.tensor = operand.tensor.transposed();
+  return operand;
 }
 
 Result<Operands> FileSource::make(int rank, int) const {
@@ -137,25 +198,19 @@ Result<Operands> FileSource::make(int rank, int) const {
   Operands operands;
   for (int i = 0; i < kOperands; ++i) {
     const auto id = static_cast<OperandId>(i);
-    if (path(id, rank).empty()) continue;
-    WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
-    WEFT_ASSIGN_OR_RETURN(const DType dtype, dtype_in_memory(header, id, io));
-    WEFT_ASSIGN_OR_RETURN(Operand operand, Operands::make(id, dtype, header.shape));
-    operand.source = header.path;
-    if (dtype == header.dtype) {
-      WEFT_RETURN_IF_ERROR(read_npy_data(header, operand.memory.data()));
-    } else {
-      WEFT_ASSIGN_OR_RETURN(Operand file, Operands::make(id, header.dtype, header.shape));
-      WEFT_RETURN_IF_ERROR(read_npy_data(header, file.memory.data()));
-      round_floats(reinterpret_cast<const float*>(file.memory.data()), dtype,
-                   operand.tensor.elements(), operand.memory.data());
+    const std::string source = path(id, rank);
+    if (source.empty()) continue;
+    if (id == OperandId::kExpertTokens && !is_file(source)) {
+      WEFT_ASSIGN_OR_RETURN(operands[id], tokens_of_text(source));
+      continue;
     }
-    if (id == OperandId::kX2 && options_.transpose_x2) operand.tensor = operand.tensor.transposed();
-    operands[id] = std::move(operand);
+    WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(source));
+    WEFT_ASSIGN_OR_RETURN(operands[id], read(header, id, io));
   }
   operands.io = io;
   operands.epsilon = options_.epsilon;
   operands.group_size = options_.group_size;
+  operands.ffn = options_.ffn;
   return operands;
 }
 

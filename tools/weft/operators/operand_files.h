@@ -13,12 +13,15 @@
 namespace weft::tools {
 
 struct FileOptions {
-  std::array<std::string, kOperands> pattern;  ///< "{rank}" stands for the rank; empty: not given
-  std::optional<DType> dtype;                  ///< --dtype: what the io dtype is
-  bool round = false;                          ///< float32 files are rounded to the io dtype
-  bool transpose_x2 = false;                   ///< the file of x2 holds (n, k)
+  /// "{rank}" stands for the rank; empty: not given. expert_tokens may be numbers: "3,0,5".
+  std::array<std::string, kOperands> pattern;
+  std::optional<DType> dtype;  ///< --dtype: what the io dtype is
+  bool round = false;          ///< float32 files are rounded to the io dtype
+  OperandSet transposed;       ///< weights whose files hold (n, k)
+  bool int4 = false;           ///< int8 weights hold two int4 a byte, the lower nibble first
   double epsilon = 1e-6;
   std::int64_t group_size = 0;
+  FfnAttributes ffn;
 };
 
 class FileSource : public OperandSource {
@@ -32,10 +35,11 @@ class FileSource : public OperandSource {
 
  private:
   std::string path(OperandId id, int rank) const;
-  bool takes(OperandId id, DType dtype, DType io) const;
   Result<DType> io_dtype_of(const NpyHeader& header, OperandId id) const;
   Result<DType> io_dtype_of_int8(int rank) const;
   Result<DType> dtype_in_memory(const NpyHeader& header, OperandId id, DType io) const;
+  Status check_weight(const NpyHeader& header, OperandId id) const;
+  Result<Operand> read(const NpyHeader& header, OperandId id, DType io) const;
 
   const Operator& op_;
   FileOptions options_;

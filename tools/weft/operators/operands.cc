@@ -24,7 +24,21 @@ constexpr std::string_view kNames[] = {"x1",
                                        "x1_scale",
                                        "x2_scale",
                                        "residual",
-                                       "gamma"};
+                                       "gamma",
+                                       "x",
+                                       "weight1",
+                                       "weight2",
+                                       "expert_tokens",
+                                       "bias1",
+                                       "bias2",
+                                       "scale",
+                                       "offset",
+                                       "deq_scale1",
+                                       "deq_scale2",
+                                       "antiquant_scale1",
+                                       "antiquant_scale2",
+                                       "antiquant_offset1",
+                                       "antiquant_offset2"};
 static_assert(std::size(kNames) == kOperands);
 
 std::int64_t bytes_of_tensor(const ConstTensorRef& tensor) {

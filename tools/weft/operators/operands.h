@@ -12,6 +12,7 @@
 
 #include "base/memory.h"
 #include "weft/context.h"
+#include "weft/ops/ffn.h"
 #include "weft/status.h"
 #include "weft/tensor.h"
 
@@ -33,6 +34,20 @@ enum class OperandId {
   kX2Scale,
   kResidual,
   kGamma,
+  kX,
+  kWeight1,
+  kWeight2,
+  kExpertTokens,
+  kBias1,
+  kBias2,
+  kScale,
+  kOffset,
+  kDeqScale1,
+  kDeqScale2,
+  kAntiquantScale1,
+  kAntiquantScale2,
+  kAntiquantOffset1,
+  kAntiquantOffset2,
   kCount
 };
 inline constexpr int kOperands = static_cast<int>(OperandId::kCount);
@@ -51,6 +66,7 @@ class OperandSet {
   constexpr bool has(OperandId id) const { return (bits_ & bit(id)) != 0; }
 
  private:
+  static_assert(kOperands <= 32);
   static constexpr std::uint32_t bit(OperandId id) {
     return std::uint32_t{1} << static_cast<int>(id);
   }
@@ -70,6 +86,14 @@ struct OutputSpec {
   std::string_view name;
   ConstTensorRef like;  ///< dtype and extents; not given: the call goes without this output
   std::optional<OperandId> in_place = std::nullopt;
+};
+
+/// The attributes of ffn, its option among them.
+struct FfnAttributes {
+  Activation activation = Activation::kGelu;
+  InnerPrecise inner_precise = InnerPrecise::kHighPrecision;
+  bool tokens_are_ends = false;
+  bool gate_is_left = false;
 };
 
 class Operands {
@@ -103,6 +127,7 @@ class Operands {
   DType io = DType::kFloat16;  ///< dtype of the outputs
   double epsilon = 1e-6;
   std::int64_t group_size = 0;
+  FfnAttributes ffn;
 
  private:
   struct OutputMemory {

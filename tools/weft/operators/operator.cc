@@ -5,21 +5,31 @@
 
 #include <algorithm>
 
+#include "operators/cases.h"
+
 namespace weft::tools {
 namespace {
+
+std::string dtypes_text(const Operator& op, const DTypeRow& row) {
+  const bool ffn = op.has(OperandId::kWeight1);
+  std::string text = fmt::format("{} {}, {} {}", ffn ? "x" : "x1", to_string(row.x1),
+                                 ffn ? "weights" : "x2", to_string(row.x2));
+  if (ffn || op.has(OperandId::kBias))
+    text += fmt::format(", {} {}", ffn ? "biases" : "bias", to_string(row.bias));
+  if (op.traits().products)
+    text += fmt::format(", scale {}",
+                        row.scenario() == ops::Scenario::kFloat ? "none" : to_string(row.scale));
+  if (row.row_scale == RowScale::kRequired) text += ", a scale per row";
+  if (row.fast) text += ", inner_precise 1";
+  if (row.gate) text += ", with a gate";
+  return text + fmt::format(", the rest {}", to_string(row.io));
+}
 
 Status no_row(std::string_view name, std::span<const Operator* const> among) {
   std::string rows;
   for (const Operator* op : among) {
-    for (const DTypeRow& row : op->traits().rows) {
-      rows += fmt::format("\n  {}  x1 {}, x2 {}", row.name, to_string(row.x1), to_string(row.x2));
-      if (op->has(OperandId::kBias)) rows += fmt::format(", bias {}", to_string(row.bias));
-      if (op->traits().matmul)
-        rows += fmt::format(
-            ", scale {}", row.scenario() == ops::Scenario::kFloat ? "none" : to_string(row.scale));
-      if (row.row_scale == RowScale::kRequired) rows += ", a scale per row";
-      rows += fmt::format(", the rest {}", to_string(row.io));
-    }
+    for (const DTypeRow& row : op->traits().rows)
+      rows += fmt::format("\n  {}  {}", row.name, dtypes_text(*op, row));
   }
   return Status(StatusCode::kInvalidArgument,
                 fmt::format("there is no row '{}'. The rows are:{}", name, rows));
@@ -47,16 +57,32 @@ std::optional<DType> Operator::dtype(const DTypeRow& row, OperandId id) const {
   const ops::Scenario scenario = row.scenario();
   switch (id) {
     case OperandId::kX1:
+    case OperandId::kX:
       return row.x1;
     case OperandId::kX2:
+    case OperandId::kWeight1:
+    case OperandId::kWeight2:
       return row.x2;
+    case OperandId::kExpertTokens:
+      return DType::kInt64;
     case OperandId::kBias:
+    case OperandId::kBias1:
+    case OperandId::kBias2:
       return row.bias;
+    case OperandId::kScale:
+    case OperandId::kOffset:
+      return when(scenario == ops::Scenario::kQuant, DType::kFloat32);
     case OperandId::kDequantScale:
     case OperandId::kX2Scale:
+    case OperandId::kDeqScale1:
+    case OperandId::kDeqScale2:
       return when(scenario == ops::Scenario::kQuant, row.scale);
     case OperandId::kAntiquantScale:
     case OperandId::kAntiquantOffset:
+    case OperandId::kAntiquantScale1:
+    case OperandId::kAntiquantScale2:
+    case OperandId::kAntiquantOffset1:
+    case OperandId::kAntiquantOffset2:
       return when(scenario == ops::Scenario::kWeightQuant, row.scale);
     case OperandId::kPertokenScale:
     case OperandId::kX1Scale:
@@ -70,12 +96,15 @@ std::optional<DType> Operator::dtype(const DTypeRow& row, OperandId id) const {
 }
 
 std::vector<OperandId> Operator::row_choices(const DTypeRow& row) const {
-  constexpr OperandSet kScales = {OperandId::kDequantScale, OperandId::kX2Scale,
-                                  OperandId::kAntiquantScale};
+  constexpr OperandSet kNeeded = {
+      OperandId::kDequantScale, OperandId::kX2Scale,         OperandId::kAntiquantScale,
+      OperandId::kScale,        OperandId::kOffset,          OperandId::kDeqScale1,
+      OperandId::kDeqScale2,    OperandId::kAntiquantScale1, OperandId::kAntiquantScale2,
+      OperandId::kExpertTokens};  // the last by a case with experts
   constexpr OperandSet kRowScales = {OperandId::kPertokenScale, OperandId::kX1Scale};
   std::vector<OperandId> choices;
   for (OperandId id : traits_.optional) {
-    if (!dtype(row, id) || kScales.has(id)) continue;
+    if (!dtype(row, id) || kNeeded.has(id)) continue;
     if (kRowScales.has(id) && row.row_scale == RowScale::kRequired) continue;
     choices.push_back(id);
   }
@@ -108,6 +137,19 @@ std::vector<OutputSpec> Operator::outputs(const Operands& operands, int ranks,
   return specs;
 }
 
+bool Operator::takes(OperandId id, DType of_file, DType io) const {
+  return std::ranges::any_of(
+      traits_.rows, [&](const DTypeRow& row) { return row.io == io && dtype(row, id) == of_file; });
+}
+
+std::string Operator::settings(const Case&) const { return {}; }
+
+std::vector<int> Operator::check_ranks(bool all) const {
+  return all ? std::vector{1, 2, 3, 8} : std::vector{1, 2, 3, 4, 8};
+}
+
+double Operator::flops(const Case& c, int ranks) const { return c.shape.flops(ranks); }
+
 Result<Shape> Operator::parse_shape(std::string_view text) const {
   return tools::parse_shape(text);
 }
@@ -115,7 +157,8 @@ Result<Shape> Operator::parse_shape(std::string_view text) const {
 Extents Operator::extents(const Operands& operands, int) const {
   const std::int64_t m = ops::rows_of(operands.tensor(OperandId::kX1));
   const ConstTensorRef& x2 = operands.tensor(OperandId::kX2);
-  return {m, x2.dim(0), x2.dim(1), m};
+  const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(x2.elements());
+  return {m, x2.dim(0), x2.dim(1), m, flops};
 }
 
 std::int64_t Operator::result_rows(const Shape& shape, int) const { return shape.m(); }
@@ -128,7 +171,7 @@ Result<std::unique_ptr<SeparatePasses>> Operator::separate_passes(Context&, Grou
 std::span<const Operator* const> operators() {
   static const Operator* const kOperators[] = {
       &matmul_allreduce_operator(), &matmul_allreduce_add_rmsnorm_operator(),
-      &matmul_reduce_scatter_operator(), &add_rmsnorm_operator()};
+      &matmul_reduce_scatter_operator(), &add_rmsnorm_operator(), &ffn_operator()};
   return kOperators;
 }
 

@@ -22,6 +22,7 @@
 namespace weft::tools {
 
 struct Case;
+struct Variant;
 
 /// Whether a row has one factor per row of x1: pertoken_scale or x1_scale.
 enum class RowScale { kNone, kOptional, kRequired };
@@ -32,6 +33,8 @@ struct DTypeRow {
   std::string_view name;
   DType x1, x2, bias, scale, io;
   RowScale row_scale = RowScale::kNone;
+  bool fast = false;  ///< ffn: inner_precise is 1
+  bool gate = false;  ///< ffn: with the activations that have a gate
 
   ops::Scenario scenario() const { return ops::scenario_of(x1, x2); }
 };
@@ -49,6 +52,7 @@ struct OperatorTraits {
   std::vector<OperandId> optional;  ///< needed by some rows, or not at all
   std::vector<OutputTraits> outputs;
   std::span<const DTypeRow> rows;
+  bool products = true;     ///< work is counted in operations, not in bytes
   bool matmul = true;       ///< x2 is a weight, the ranks communicate, calls can be traced
   bool nz_weights = false;  ///< x2 may be FRACTAL_NZ
 };
@@ -59,6 +63,7 @@ enum class OutputForm { kSeparate, kInPlace, kRequiredOnly };
 struct Extents {
   std::int64_t m = 0, k = 0, n = 0;  ///< k = 0 without a product
   std::int64_t rows = 0;             ///< of the outputs of one rank
+  double flops = 0;                  ///< of the products of one rank
 };
 
 /// An operator planned for the operands of one rank.
@@ -97,15 +102,27 @@ class Operator {
   std::optional<OperandId> in_place_operand() const;
   std::vector<OutputSpec> outputs(const Operands& operands, int ranks, OutputForm form) const;
 
+  /// Files of this dtype can be this operand where the io dtype is `io`.
+  virtual bool takes(OperandId id, DType of_file, DType io) const;
+  /// What a case has of its own, each behind a comma: ", swiglu, 3 experts".
+  virtual std::string settings(const Case& c) const;
+
   virtual Result<Shape> parse_shape(std::string_view text) const;
   /// Awkward shapes that are legal for this row and any of the numbers of ranks `weft check` tries.
   virtual std::vector<std::string> check_shapes(const DTypeRow& row) const = 0;
+  /// The numbers of ranks that `weft check` tries; fewer among `all` operators.
+  virtual std::vector<int> check_ranks(bool all) const;
+  /// The ways to call a row at a shape that `weft check` tries.
+  virtual std::vector<Variant> variants(const Shape& shape, const DTypeRow& row, int ranks,
+                                        std::uint64_t seed) const;
   virtual Result<Operands> random(const Case& c, int rank, int ranks, bool with_values) const = 0;
   /// Of operands that a plan has accepted.
   virtual Extents extents(const Operands& operands, int ranks) const;
   /// Rows of the outputs of one rank.
   virtual std::int64_t result_rows(const Shape& shape, int ranks) const;
-  /// Bytes that a rank must move, beside its product if there is one.
+  /// Of the products of all ranks.
+  virtual double flops(const Case& c, int ranks) const;
+  /// Bytes that a rank must move; of a matmul beside its product.
   virtual double bytes_moved(const Operands& operands, int ranks) const = 0;
   /// All ranks get the same bits.
   virtual bool same_on_all_ranks(const Case& c) const = 0;
@@ -142,5 +159,6 @@ const Operator& matmul_allreduce_operator();
 const Operator& matmul_allreduce_add_rmsnorm_operator();
 const Operator& matmul_reduce_scatter_operator();
 const Operator& add_rmsnorm_operator();
+const Operator& ffn_operator();
 
 }  // namespace weft::tools

@@ -5,13 +5,6 @@
 #include <cmath>
 
 namespace weft::tools {
-namespace {
-
-// Root mean square of integers that take all values of `bits` bits equally often.
-double spread_of_integers(int bits) { return std::ldexp(1.0, bits - 1) / std::sqrt(3.0); }
-
-}  // namespace
-
 RandomOperands::RandomOperands(const Case& c, int rank, int ranks, bool with_values)
     : case_(c),
       row_(*c.row),
@@ -58,18 +51,27 @@ void RandomOperands::add(OperandId id, std::vector<std::int64_t> dims, double lo
   fill(values, tensor.dtype(), low, high, tensor.elements(), to);
 }
 
+void RandomOperands::add_weight(OperandId id, std::vector<std::int64_t> dims, bool transposed,
+                                double most) {
+  if (transposed) std::swap(dims[dims.size() - 2], dims[dims.size() - 1]);
+  add(id, std::move(dims), -most, most);
+  Operand& weight = made_[id];
+  if (transposed && weight.given()) weight.tensor = weight.tensor.transposed();
+}
+
+void RandomOperands::add_integers(OperandId id, const std::vector<std::int64_t>& values) {
+  allocate(id, {static_cast<std::int64_t>(values.size())});
+  if (status_.ok() && made_[id].given())
+    std::ranges::copy(values, reinterpret_cast<std::int64_t*>(made_[id].memory.data()));
+}
+
 void RandomOperands::add_product() {
   const std::int64_t k = case_.shape.k_of(rank_), n = case_.shape.n;
   std::vector<std::int64_t> x1_dims = case_.shape.rows;
   x1_dims.push_back(k);
   add(OperandId::kX1, x1_dims, -1, 1);
   // x1 uniform in (-1, 1) and this range give a sum over all ranks with variance 1.
-  const double high = 3 / root_k_;
-  std::vector<std::int64_t> x2_dims = {k, n};
-  if (case_.transpose_x2) std::swap(x2_dims[0], x2_dims[1]);
-  add(OperandId::kX2, x2_dims, -high, high);
-  Operand& x2 = made_[OperandId::kX2];
-  if (case_.transpose_x2 && x2.given()) x2.tensor = x2.tensor.transposed();
+  add_weight(OperandId::kX2, {k, n}, case_.transpose_x2, 3 / root_k_);
   add_scales();
   const double spread = spread_of_integers(8);
   const double most = row_.bias == DType::kInt32 ? spread * spread * root_k_ : 1;

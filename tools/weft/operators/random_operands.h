@@ -2,12 +2,16 @@
 // Random operands of one rank, with values scaled so that results are near 1.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "operators/cases.h"
 
 namespace weft::tools {
+
+/// Root mean square of integers that take all values of `bits` bits equally often.
+inline double spread_of_integers(int bits) { return std::ldexp(1.0, bits - 1) / std::sqrt(3.0); }
 
 /// Each method adds those of its operands that the case has. The first failure is kept for take().
 class RandomOperands {
@@ -16,6 +20,10 @@ class RandomOperands {
 
   /// Values are uniform in [low, high), or what fill() says about the dtype.
   void add(OperandId id, std::vector<std::int64_t> dims, double low, double high);
+  /// (k, n) or (experts, k, n), in memory (n, k) if transposed. Values are in [-most, most).
+  void add_weight(OperandId id, std::vector<std::int64_t> dims, bool transposed, double most);
+  /// int64, also without values: plans and predictions read them.
+  void add_integers(OperandId id, const std::vector<std::int64_t>& values);
   /// x1, x2, bias and the scales that turn the product into numbers near 1.
   void add_product();
   /// The same on all ranks. Some columns have scales so small that values saturate.

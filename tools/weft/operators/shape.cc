@@ -16,6 +16,9 @@ constexpr std::string_view kHint =
 constexpr std::string_view kNormHint =
     "Write the axes of x1, for example 4096x8192; behind ':' those of gamma, if they are more "
     "than one: 4x1024x64x128:64x128.";
+constexpr std::string_view kFfnHint =
+    "Write the axes of x, ':' and those of weight2, for example 1024x4096:11008x4096; 1024x4096:"
+    "11008 is the same.";
 // Keeps every product of extents below 2^63.
 constexpr std::int64_t kMostExtent = std::int64_t{1} << 30;
 constexpr std::int64_t kMostElements = std::int64_t{1} << 32;
@@ -55,6 +58,17 @@ Result<std::vector<std::int64_t>> parse_list(std::string_view whole, std::string
   return values;
 }
 
+Status check_elements(std::string_view whole, std::string_view name,
+                      const std::vector<std::int64_t>& axes, std::string_view hint) {
+  std::int64_t elements = 1;
+  for (std::int64_t extent : axes) {
+    elements *= extent;
+    if (elements > kMostElements)
+      return bad(whole, fmt::format("{} has more than {} elements", name, kMostElements), hint);
+  }
+  return {};
+}
+
 }  // namespace
 
 std::int64_t Shape::m() const {
@@ -74,6 +88,14 @@ double Shape::flops(int ranks) const {
          static_cast<double>(k_total(ranks));
 }
 
+double Shape::multiplies_of_row(int ranks) const {
+  const auto at_least_1 = [](std::int64_t extent) {
+    return static_cast<double>(std::max<std::int64_t>(extent, 1));
+  };
+  if (hidden < 0) return at_least_1(k_total(ranks)) * at_least_1(n);
+  return at_least_1(hidden) * (2 * at_least_1(k_of(0)) + at_least_1(n));  // 2: with a gate
+}
+
 std::string Shape::text() const {
   if (k.empty()) {
     std::vector<std::int64_t> x1 = rows;
@@ -81,7 +103,8 @@ std::string Shape::text() const {
     return fmt::format("{}:{}", fmt::join(x1, "x"), fmt::join(gamma, "x"));
   }
   const std::string k_text = fmt::format("{}", fmt::join(k, ","));
-  return fmt::format("{}x{}:{}x{}", fmt::join(rows, "x"), k_text, k_text, n);
+  return fmt::format("{}x{}:{}x{}", fmt::join(rows, "x"), k_text,
+                     hidden < 0 ? k_text : fmt::to_string(hidden), n);
 }
 
 Result<Shape> parse_shape(std::string_view text) {
@@ -106,6 +129,28 @@ Result<Shape> parse_shape(std::string_view text) {
   return shape;
 }
 
+Result<Shape> parse_ffn_shape(std::string_view text) {
+  const auto sides = split(text, ':');
+  if (sides.size() != 2) return bad(text, "there must be one ':' between x and weight2", kFfnHint);
+  Shape shape;
+  WEFT_ASSIGN_OR_RETURN(shape.rows, parse_list(text, sides[0], 'x', kFfnHint));
+  if (shape.rows.size() < 2 || shape.rows.size() > 8)
+    return bad(text, fmt::format("x has {} axes, it must have 2 to 8", shape.rows.size()),
+               kFfnHint);
+  WEFT_ASSIGN_OR_RETURN(const std::vector<std::int64_t> weight2,
+                        parse_list(text, sides[1], 'x', kFfnHint));
+  if (weight2.size() > 2)
+    return bad(text, fmt::format("weight2 has {} axes, it must have 2", weight2.size()), kFfnHint);
+  WEFT_RETURN_IF_ERROR(check_elements(text, "x", shape.rows, kFfnHint));
+  shape.k = {shape.rows.back()};
+  shape.rows.pop_back();
+  shape.hidden = weight2[0];
+  shape.n = weight2.size() == 2 ? weight2[1] : shape.k[0];
+  for (std::int64_t outer : {shape.k[0], shape.n})
+    WEFT_RETURN_IF_ERROR(check_elements(text, "a weight", {shape.hidden, outer}, kFfnHint));
+  return shape;
+}
+
 Result<Shape> parse_norm_shape(std::string_view text) {
   const auto bad_norm = [text](std::string_view what) { return bad(text, what, kNormHint); };
   const auto sides = split(text, ':');
@@ -121,12 +166,7 @@ Result<Shape> parse_norm_shape(std::string_view text) {
       !std::equal(shape.gamma.rbegin(), shape.gamma.rend(), x1.rbegin()))
     return bad_norm("the axes of gamma are not the last ones of x1");
   shape.rows.assign(x1.begin(), x1.end() - static_cast<std::ptrdiff_t>(shape.gamma.size()));
-  std::int64_t elements = 1;
-  for (std::int64_t extent : x1) {
-    elements *= extent;
-    if (elements > kMostElements)
-      return bad_norm(fmt::format("x1 has more than {} elements", kMostElements));
-  }
+  WEFT_RETURN_IF_ERROR(check_elements(text, "x1", x1, kNormHint));
   shape.n = 1;
   for (std::int64_t extent : shape.gamma) shape.n *= extent;
   return shape;

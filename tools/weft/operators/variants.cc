@@ -106,8 +106,8 @@ std::string Variant::text(int ranks) const {
   return text;
 }
 
-std::vector<Variant> variants(const Shape& shape, const DTypeRow& row, int ranks,
-                              std::uint64_t seed) {
+std::vector<Variant> Operator::variants(const Shape& shape, const DTypeRow& row, int ranks,
+                                        std::uint64_t seed) const {
   return Maker(shape, row, ranks, seed).make();
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ways to call one row of dtypes at one shape: what `weft check` tries.
+// A way to call a row of dtypes at a shape: one of those that `weft check` tries.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,5 @@ struct Variant {
 
   std::string text(int ranks) const;
 };
-
-std::vector<Variant> variants(const Shape& shape, const DTypeRow& row, int ranks,
-                              std::uint64_t seed);
 
 }  // namespace weft::tools
