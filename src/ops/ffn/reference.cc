@@ -8,11 +8,15 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/activation/reference.h"
 #include "ops/ffn/contract.h"
 #include "ops/reference_weight.h"
 
 namespace weft::ops {
 namespace {
+
+namespace reference = activation::reference;
+using activation::Function;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
@@ -49,16 +53,6 @@ double fp32(double value) {
 }
 double fp16(double value) { return round_to(DType::kFloat16, value); }
 
-/// To T, ties away from zero.
-double round_away(DType type, double value) {
-  if (value == 0 || !std::isfinite(value)) return value;
-  const bool half = type == DType::kFloat16;
-  const int exponent = std::max(std::ilogb(value), half ? -14 : -126);
-  const double step = std::ldexp(1.0, exponent - (half ? 10 : 7));
-  const double rounded = std::round(value / step) * step;
-  return std::fabs(rounded) > largest_finite(type) ? std::copysign(HUGE_VAL, value) : rounded;
-}
-
 // What a row of the table in ffn.h rounds, and how.
 struct Roundings {
   DType type;         // T
@@ -68,7 +62,7 @@ struct Roundings {
   double h(double value) const { return steps ? round_to(type, value) : value; }
   double a(double value) const {
     if (scenario == Scenario::kQuant) return fp16(value);
-    return steps ? round_to(type, value) : round_away(type, value);
+    return steps ? round_to(type, value) : reference::round_half_away(type, value);
   }
 };
 Roundings roundings_of(const FfnArgs& args) {
@@ -188,36 +182,28 @@ std::vector<Interval> first_product(const FfnArgs& args, const Roundings& round,
   return h;
 }
 
-bool is_relu(Activation f) { return f == Activation::kRelu || f == Activation::kReglu; }
-
-/// f(v) = v / (1 + exp(this)).
-double exponent_of(Activation f, double v) {
-  if (f == Activation::kSilu || f == Activation::kSwiglu) return -v;
-  if (f == Activation::kFastGelu) return -1.702 * v;
-  return -1.5957691216057308 * (v + 0.044715 * v * v * v);
-}
-double value_of(Activation f, double v) {
-  if (is_relu(f)) return v > 0 || std::isnan(v) ? v : 0;
-  return v / (1 + std::exp(exponent_of(f, v)));
-}
-/// How far from that fp32 may be: the exponent x by 5 roundings, exp(x) by two more, of which
-/// exp(x) / (1 + exp(x)) arrives; the sum and the quotient by one each. Overflow of exp(x) gives
-/// zero.
-double error_of(Activation f, double v) {
-  if (is_relu(f)) return 0;
-  const double x = std::clamp(exponent_of(f, v), -200.0, 200.0);
-  const double arrives = 1 / (1 + std::exp(-x));
-  const double relative = 1.01 * ((5 * std::fabs(x) + 2) * arrives + 2) * 0x1p-24;
-  return relative * std::fabs(value_of(f, v)) + 0x1p-120;
+Function function_of(Activation activation) {
+  switch (activation) {
+    case Activation::kFastGelu:
+      return Function::kFastGelu;
+    case Activation::kRelu:
+    case Activation::kReglu:
+      return Function::kRelu;
+    case Activation::kSilu:
+    case Activation::kSwiglu:
+      return Function::kSilu;
+    default:
+      return Function::kGelu;
+  }
 }
 
-Interval activated(Activation f, Interval v) {
-  Interval result = of_ends(v, [&](double value) { return value_of(f, value); });
+Interval activated(Function f, Interval v) {
+  Interval result = of_ends(v, [&](double value) { return reference::value(f, value); });
   if (!result.known() || !std::isfinite(result.lo)) return result;
-  const double error = std::max(error_of(f, v.lo), error_of(f, v.hi));
+  const double error = std::max(reference::error(f, v.lo), reference::error(f, v.hi));
   // Not monotone, but |f''| < 1: between the ends f leaves what lies between its values there by at
   // most width² / 8.
-  const double bend = is_relu(f) ? 0 : v.width() * v.width() / 8;
+  const double bend = f == Function::kRelu ? 0 : v.width() * v.width() / 8;
   return {result.lo - error - bend, result.hi + error + bend};
 }
 
@@ -229,7 +215,7 @@ std::vector<Interval> activations(const FfnArgs& args, const FfnOptions& options
   const std::size_t value_at = options.gate_is_left ? n : 0, gate_at = n - value_at;
   std::vector<Interval> a;
   for (std::size_t i = 0; i < n; ++i) {
-    Interval result = activated(args.activation, h[gated ? gate_at + i : i]);
+    Interval result = activated(function_of(args.activation), h[gated ? gate_at + i : i]);
     if (gated) {
       const Interval v = h[value_at + i], f = result;
       result = hull({v.lo * f.lo, v.lo * f.hi, v.hi * f.lo, v.hi * f.hi});
@@ -244,15 +230,17 @@ std::vector<Interval> quantised(const FfnArgs& args, std::int64_t expert,
                                 const std::vector<Interval>& a) {
   const bool has_experts = shape_of(args).has_experts();
   const ConstTensorRef scale = of_expert(args.scale, has_experts, expert);
-  const double offset = fp16(element_value(of_expert(args.offset, has_experts, expert), 0));
+  const auto through_fp16 = [](const ConstTensorRef& t, std::int64_t index) {
+    return static_cast<float>(fp16(element_value(t, index)));
+  };
+  const float offset = through_fp16(of_expert(args.offset, has_experts, expert), 0);
   std::vector<Interval> q;
   for (std::size_t i = 0; i < a.size(); ++i) {
     const std::int64_t at =
         scale.elements() == 1 ? 0 : static_cast<std::int64_t>(i) * scale.stride(0);
-    const double factor = fp16(element_value(scale, at));
-    q.push_back(of_ends(a[i], [&](double value) {
-      const double shifted = fp16(fp16(value * factor) + offset);
-      return std::isnan(shifted) ? 0 : std::clamp(std::nearbyint(shifted), -128.0, 127.0);
+    const float factor = through_fp16(scale, at);
+    q.push_back(of_ends(a[i], [&](double value) -> double {
+      return reference::quantise(static_cast<float>(value), factor, offset);
     }));
     if (!a[i].known()) q.back() = kUnknown;
   }
@@ -306,8 +294,9 @@ RowError check_row(const FfnArgs& args, const FfnOptions& options, std::int64_t 
                                     [&](double value) { return round_to(round.type, value); });
       error.add(share_of_interval(got, want), "y");
     } else if (product.k == 0) {
-      const double want =
-          round.type == DType::kFloat16 ? fp16(sum.lo) : round_away(round.type, sum.lo);
+      const double want = round.type == DType::kFloat16
+                              ? fp16(sum.lo)
+                              : reference::round_half_away(round.type, sum.lo);
       error.add(share_of_interval(got, {want, want}), "y");
     } else {
       const Interval ends = {sum.lo, sum.hi};
