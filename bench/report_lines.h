@@ -67,4 +67,7 @@ class Lines {
   std::string text_;
 };
 
+/// The lines of a measurement of the ffn sections.
+void ffn_entry(Lines& lines, const Name& name, const Times& times);
+
 }  // namespace weft::bench
