@@ -159,6 +159,74 @@ void add_activation(Registrar& r) {
   }
 }
 
+void add_ffn(Registrar& r) {
+  Team& one = r.team(1, 1);
+  Team& two_threads = r.team(1, 2);
+  const auto add = [&](const char* type, Activation activation, bool products, bool threads) {
+    const FfnProblem p = {.type = type,
+                          .tokens = 1024,
+                          .k1 = 4096,
+                          .k2 = 11008,
+                          .n2 = 4096,
+                          .activation = activation};
+    FfnJob* job = r.ffn(one, p, {.products = products});
+    r.add(p.name("ffn", "fused"), job, &FfnJob::fused);
+    if (products) r.add(p.name("ffn", "two products"), job, &FfnJob::products);
+    if (threads) r.add(p.name("ffn", "2 threads"), r.ffn(two_threads, p, {}), &FfnJob::fused);
+  };
+  for (const char* type : {"bfloat16", "float16"}) add(type, Activation::kGelu, true, true);
+  for (const char* type :
+       {"int8", "bfloat16 int8", "bfloat16 int4", "float16 int8", "float16 int4"})
+    add(type, Activation::kGelu, false, false);
+  for (const char* type : {"bfloat16", "float16"}) add(type, Activation::kSwiglu, true, false);
+}
+
+void add_ffn_experts(Registrar& r) {
+  Team& one = r.team(1, 1);
+  Team& two_threads = r.team(1, 2);
+  for (const Deal deal : {Deal::kEqual, Deal::kSkewed})
+    for (const char* type : {"bfloat16", "float16"}) {
+      const FfnProblem p = {.type = type,
+                            .tokens = 2048,
+                            .k1 = 2048,
+                            .k2 = 1408,
+                            .n2 = 2048,
+                            .deal = deal,
+                            .experts = 16};
+      r.add(p.name("ffn experts", "fused"), r.ffn(one, p, {}), &FfnJob::fused);
+      r.add(p.name("ffn experts", "2 threads"), r.ffn(two_threads, p, {}), &FfnJob::fused);
+    }
+}
+
+// Steps of a dense FFN follow each other, each with other weights or with more than caches hold.
+double ffn_steps(FfnJob& job) { return job.fused_steps(4); }
+
+void add_ffn_decode(Registrar& r) {
+  Team& one = r.team(1, 1);
+  // What is measured with weights as (n, k) also reads them.
+  const auto add = [&](FfnProblem p, auto call, bool read) {
+    FfnJob* job = r.ffn(one, p, {.cold = true});
+    r.add(p.name("ffn decode", "fused"), job, call);
+    if (read) r.add(p.weights_name("ffn decode", "read weights"), job, &FfnJob::read_weights);
+  };
+  const FfnProblem dense = {.tokens = 1, .k1 = 4096, .k2 = 11008, .n2 = 4096};
+  const FfnProblem experts = {
+      .tokens = 8, .k1 = 2048, .k2 = 1408, .n2 = 2048, .deal = Deal::kTopOf, .experts = 64};
+  for (const bool transposed : {true, false}) {
+    for (const char* type : {"bfloat16", "bfloat16 int8", "bfloat16 int4", "int8"})
+      for (const std::int64_t tokens : {1, 8}) {
+        FfnProblem p = dense;
+        p.type = type, p.tokens = tokens, p.transposed = transposed;
+        add(p, ffn_steps, transposed && tokens == 1);
+      }
+    for (const char* type : {"bfloat16", "float16"}) {
+      FfnProblem p = experts;
+      p.type = type, p.transposed = transposed;
+      add(p, &FfnJob::fused, transposed);
+    }
+  }
+}
+
 // KiB, and how many calls follow each other, as those of a model do: gloo is measured like this.
 constexpr std::pair<std::int64_t, int> kSizes[] = {
     {64, 20}, {1 << 10, 10}, {16 << 10, 8}, {64 << 10, 4}};
@@ -226,6 +294,9 @@ const std::vector<Section>& sections() {
                                            {"decode weights", 6, add_decode_weights},
                                            {"add_rmsnorm", 2, add_add_rmsnorm},
                                            {"activation", 1, add_activation},
+                                           {"ffn", 20, add_ffn},
+                                           {"ffn experts", 4, add_ffn_experts},
+                                           {"ffn decode", 6, add_ffn_decode},
                                            {"collectives", 2, add_collectives},
 #ifdef WEFT_BENCH_CANN
                                            {"c door", 1, add_c_door},

@@ -13,7 +13,8 @@ namespace weft::bench {
 /// "section/what/dtype/shape/x2 layout".
 struct Section {
   std::string name;
-  double share;  ///< percent of the time: what a run without AMX takes, and more for fused
+  double share;  ///< of the time, beside those of the others: what a run without AMX takes, and
+                 ///< more for fused
   void (*add)(Registrar&);
 };
 const std::vector<Section>& sections();

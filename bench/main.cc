@@ -21,8 +21,8 @@ struct Options {
   int repetitions = 9;
   double budget_s = 300;
   bool everything = false;
-  std::string json = "build/bench.json", peers;
-  std::vector<std::string> only;
+  std::string json = "build/bench.json";
+  std::vector<std::string> peers, only;
 
   bool wanted(const Section& section) const {
     return only.empty() || std::ranges::find(only, section.name) != only.end();
@@ -40,7 +40,8 @@ void add_options(tools::Command& command, Options& options) {
       .show_default();
   command.add("--long", options.everything, "all calls of everything, however long that takes");
   command.add("--json", options.json, "file for all results").show_default();
-  command.add("--peers", options.peers, "JSON lines of bench/peers/torch_gloo.py").existing_file();
+  command.add("--peers", options.peers, "files of JSON lines that bench/peers/*.py wrote")
+      .existing_file();
   std::vector<std::string> names;
   for (const Section& section : sections()) names.push_back(section.name);
   command.add("--only", options.only, "sections to run instead of all").one_of(names);
@@ -160,7 +161,7 @@ int main(int argc, char** argv) {
   interleave();
   const double no_bound = std::numeric_limits<double>::infinity();
   Report report = Sections(options, options.everything ? no_bound : options.budget_s).measure();
-  if (!options.peers.empty()) report.read_peers(options.peers);
+  for (const std::string& path : options.peers) report.read_peers(path);
   fmt::print("{}", report.table());
   std::ofstream(options.json) << report.json_text() << "\n";
   fmt::print("all results: {}\n", options.json);

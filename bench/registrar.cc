@@ -62,6 +62,13 @@ ActivationJob* Registrar::activation(const ActivationCase& c) {
   return keep(activations_, std::make_unique<ActivationJob>(c));
 }
 
+FfnJob* Registrar::ffn(Team& team, const FfnProblem& problem, FfnJob::Options options) {
+  const int kinds = options.products ? 2 : 1;
+  if (!time_for_another(kinds * (1 + kFewestCalls) * problem.flops() / flops_per_s_))
+    return nullptr;
+  return keep(ffns_, std::make_unique<FfnJob>(team, problem, ffn_weights_, options));
+}
+
 #ifdef WEFT_BENCH_CANN
 CDoor* Registrar::c_door(const Type& type, const char* shape) {
   if (!time_for_another()) return nullptr;

@@ -16,6 +16,7 @@
 #include "c_door.h"
 #include "hccl_job.h"
 #endif
+#include "ffn_job.h"
 #include "report.h"
 #include "team.h"
 #include "terminal/progress.h"
@@ -51,6 +52,7 @@ class Registrar {
   Job* job(Team& team, const Type& type, const char* shape, bool transposed, Job::Options options);
   ActivationJob* activation(const ActivationCase& c);
   CollectiveJob* collective(Team& team, const char* what, DType dtype, std::int64_t bytes);
+  FfnJob* ffn(Team& team, const FfnProblem& problem, FfnJob::Options options);
 #ifdef WEFT_BENCH_CANN
   CDoor* c_door(const Type& type, const char* shape);
   HcclJob* hccl(int ranks);
@@ -70,6 +72,10 @@ class Registrar {
   template <typename Call>
   void add(const std::string& name, CollectiveJob* job, Call call) {
     add(name, job, 0, job ? job->bytes_per_rank() : 0, call);
+  }
+  template <typename Call>
+  void add(const std::string& name, FfnJob* job, Call call) {
+    add(name, job, job ? job->flops_per_rank() : 0, job ? job->bytes_per_rank() : 0, call);
   }
 
   /// Calls all measurements, in random order, again and again: so that what is compared is measured
@@ -100,6 +106,8 @@ class Registrar {
   std::vector<std::unique_ptr<Job>> jobs_;
   std::vector<std::unique_ptr<CollectiveJob>> collectives_;
   std::vector<std::unique_ptr<ActivationJob>> activations_;
+  FfnWeights ffn_weights_;  // outlive the jobs that read them
+  std::vector<std::unique_ptr<FfnJob>> ffns_;
 #ifdef WEFT_BENCH_CANN
   std::unique_ptr<CDoor> c_door_;
   std::unique_ptr<HcclJob> hccl_;

@@ -4,60 +4,41 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <optional>
 
 #include "activation_job.h"
 #include "base/topology.h"
 #include "benchmarks.h"
-#include "gates.h"
 #include "jobs/job.h"
 #include "operators/shape.h"
+#include "report_lines.h"
 
 namespace weft::bench {
 namespace {
 
-// "section/what/dtype/shape/layout".
-struct Name {
-  std::string section, what, dtype, shape, layout;
-  explicit Name(const std::string& text) {
-    std::string* parts[] = {&section, &what, &dtype, &shape, &layout};
-    size_t begin = 0;
-    for (std::string* part : parts) {
-      const size_t end = text.find('/', begin);
-      *part = text.substr(begin, end == std::string::npos ? end : end - begin);
-      begin = end == std::string::npos ? text.size() : end + 1;
-    }
-  }
-  std::string with(const std::string& other) const {
-    return fmt::format("{}/{}/{}/{}/{}", section, other, dtype, shape, layout);
-  }
-};
-
-DType type_of(const std::string& name) { return dtype_from_name(name).value(); }
-
-class Table {
+class Table : private Lines {
  public:
-  explicit Table(const Report& report) : report_(report) {}
+  explicit Table(const Report& report) : Lines(report) {}
 
   std::string text() {
     machine();
     for (const Section& section : sections())
-      for (const auto& [full, times] : report_.results) {
+      for (const auto& [full, times] : report().results) {
         const Name name(full);
         if (name.section == section.name) entry(name, times);
       }
-    for (const Skipped& part : report_.skipped) {
+    for (const Skipped& part : report().skipped) {
       const size_t count = part.names.size(), all = count + static_cast<size_t>(part.measured);
       line("{}: {} of {} measurements skipped, from {} on: the time was used up; --long has them",
            part.section, count, all, part.names.front());
     }
-    return text_;
+    return Lines::text();
   }
 
  private:
   void entry(const Name& name, const Times& times) {
     if (name.section == "gemm") return gemm(name, times);
+    if (name.section.starts_with("ffn")) return ffn_entry(*this, name, times);
     if (name.section == "add_rmsnorm") return add_rmsnorm(name, times);
     if (name.section == "activation") return activation(name, times);
     if (name.section == "int8 communication") {
@@ -78,52 +59,25 @@ class Table {
     beyond_gemm(name, times);  // fused, allreduce, reduce scatter
   }
 
-  template <typename... Args>
-  void line(fmt::format_string<Args...> format, Args&&... args) {
-    text_ += fmt::format(format, std::forward<Args>(args)...) + "\n";
-  }
-  // The first line of a measurement.
-  template <typename... Args>
-  void head(const Name& name, const Times& times, fmt::format_string<Args...> format,
-            Args&&... args) {
-    const std::string title =
-        fmt::format("{} {} {} {} {}", name.section, name.what, name.dtype, name.shape, name.layout);
-    line("{:62} {}{}", title, fmt::format(format, std::forward<Args>(args)...),
-         few(times.seconds.size()));
-  }
-  // Marks a median that says less than a claim about speed needs.
-  static std::string few(size_t repetitions) {
-    return repetitions < 7 ? fmt::format("  (median of {})", repetitions) : "";
-  }
-  Gate gate(const std::string& name) const {
-    if (const auto found = find_gate(name, kind_)) return *found;
-    fmt::print(stderr, "weft_bench: gates.inc has no row for '{}'\n", name);
-    std::exit(1);
-  }
-  std::optional<double> median(const std::string& name) const {
-    const auto found = report_.results.find(name);
-    if (found == report_.results.end()) return std::nullopt;
-    return found->second.median();
-  }
   const PeerResult* peer(const std::string& what, const Name& name) const {
     const tools::Shape shape = tools::parse_shape(name.shape).value();
-    for (const PeerResult& theirs : report_.peers)
+    for (const PeerResult& theirs : report().peers)
       if (theirs.what == what && theirs.dtype == name.dtype && theirs.m == shape.m() &&
           theirs.k == shape.k_of(0) && theirs.n == shape.n && theirs.x2 == name.layout)
         return &theirs;
     return nullptr;
   }
-  double byte_bound(const Times& times) const { return times.bytes / report_.copy_together; }
+  double byte_bound(const Times& times) const { return times.bytes / report().copy_together; }
 
   void machine() {
     line("{}: {} cpus, {}AMX, instruction sets {}", topology().cpu_model, topology().usable_cpus,
          has_amx() ? "" : "no ", isa::names(isa_in_use()));
-    for (const peak::Peak& p : report_.machine.peaks)
+    for (const peak::Peak& p : report().machine.peaks)
       line("  {:28} {:9.0f} Gop/s", p.name, p.ops_per_second * 1e-9);
-    line("  {:28} {:9.1f} GB/s", "read from memory", report_.machine.bandwidth.read * 1e-9);
+    line("  {:28} {:9.1f} GB/s", "read from memory", report().machine.bandwidth.read * 1e-9);
     line("  {:28} {:9.1f} GB/s (read + written)", "copy, one core",
-         report_.machine.bandwidth.copy * 1e-9);
-    line("  {:28} {:9.1f} GB/s per core", "copy, two cores at once", report_.copy_together * 1e-9);
+         report().machine.bandwidth.copy * 1e-9);
+    line("  {:28} {:9.1f} GB/s per core", "copy, two cores at once", report().copy_together * 1e-9);
     line("");
   }
 
@@ -143,7 +97,7 @@ class Table {
       return compare(strided.layout, median(strided.with(name.what)), seconds, gate("gemm/NZ"));
     }
     const tools::GemmPeak peak =
-        tools::gemm_peak(report_.machine, type_of(name.dtype), isa_in_use());
+        tools::gemm_peak(report().machine, type_of(name.dtype), isa_in_use());
     const double share = speed / peak.ops_per_second;
     const auto here = [&](const char* what) {
       const bool wide = name.shape.starts_with("4096x1024");
@@ -172,13 +126,6 @@ class Table {
             gate(name.section + "/peer/" + name.dtype));
   }
 
-  // Restored weights beside the 16-bit ones of the same type.
-  std::optional<double> unquantised(const Name& name) const {
-    Name other = name;
-    other.dtype = name.dtype.substr(0, name.dtype.find(' '));
-    return other.dtype == name.dtype ? std::nullopt : median(other.with(name.what));
-  }
-
   void weights(const Name& name, const Times& times) {
     head(name, times, "{:8.2f} ms", times.median() * 1e3);
     compare("16-bit weights", unquantised(name), times.median(), gate("weights"));
@@ -200,7 +147,7 @@ class Table {
   void add_rmsnorm(const Name& name, const Times& times) {
     const double seconds = times.median();
     const bool one = name.what == "1 thread";
-    const double copy = one ? report_.machine.bandwidth.copy : 2 * report_.copy_together;
+    const double copy = one ? report().machine.bandwidth.copy : 2 * report().copy_together;
     const double share = times.bytes / seconds / copy;
     head(name, times, "{:8.2f} ms  {:6.1f} GB/s  {:.2f} of copying  {}", seconds * 1e3,
          times.bytes / seconds * 1e-9, share, verdict(share, gate("add_rmsnorm")));
@@ -257,7 +204,7 @@ class Table {
     const auto one = median(name.with("gemm of one rank"));
     if (!one) return;
     constexpr int kRanks = 8;
-    const int cores = std::min(kRanks, report_.machine.cores);
+    const int cores = std::min(kRanks, report().machine.cores);
     // Bytes of all ranks go through the cores there are.
     const double gemms = *one * kRanks / cores, bytes = byte_bound(times) * kRanks / cores;
     const double part = seconds / (1.15 * gemms + bytes);
@@ -279,27 +226,11 @@ class Table {
     std::string gate_name = "collectives/peer/other";
     if (allreduce && kib > 64)
       gate_name = fmt::format("collectives/peer/{}/{} MiB", name.dtype, kib > 1024 ? 16 : 1);
-    for (const PeerResult& theirs : report_.peers)
+    for (const PeerResult& theirs : report().peers)
       if (theirs.what == "collectives/" + name.what && theirs.dtype == name.dtype &&
           theirs.kib == kib)
         compare("gloo", &theirs, seconds, gate(gate_name));
   }
-
-  void compare(std::string_view with, std::optional<double> theirs, double ours, Gate gate,
-               std::string_view mark = "") {
-    if (!theirs) return;
-    line("    {} {:.2f} ms: {:.2f} x  {}{}", with, *theirs * 1e3, *theirs / ours,
-         verdict(*theirs / ours, gate), mark);
-  }
-  void compare(std::string_view with, const PeerResult* theirs, double ours, Gate gate) {
-    if (theirs == nullptr) return;
-    if (!theirs->skipped.empty()) return line("    {} skipped: {}", with, theirs->skipped);
-    compare(with, theirs->median_s, ours, gate, few(theirs->repetitions));
-  }
-
-  const Report& report_;
-  const Kind kind_ = kind_of(isa_in_use());
-  std::string text_;
 };
 
 }  // namespace

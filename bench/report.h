@@ -27,10 +27,11 @@ struct Times {
 /// By benchmark name.
 using Results = std::map<std::string, Times>;
 
-/// One line of bench/peers/torch_gloo.py.
+/// One line of bench/peers/*.py.
 struct PeerResult {
   std::string what, dtype, x2;
   std::int64_t m = 0, k = 0, n = 0, kib = 0;
+  std::string shape;  ///< of an FFN, as in its benchmark's name; x2: the layout that was the faster
   size_t repetitions = 0;
   double median_s = 0;
   std::string skipped;  ///< why there is no time, if there is none

@@ -49,7 +49,7 @@ void Report::read_peers(const std::string& path) {
       return parsed.has(name) ? parsed[name].string() : std::string();
     };
     peers.push_back({text("what"), text("dtype"), text("x2"), number("m"), number("k"), number("n"),
-                     number("kib"), static_cast<std::size_t>(number("repeat")),
+                     number("kib"), text("shape"), static_cast<std::size_t>(number("repeat")),
                      parsed.has("median_s") ? parsed["median_s"].number() : 0, text("skipped"),
                      line});
   }

@@ -10,26 +10,19 @@ left out with the reason. Gives one JSON object per line; progress and what was 
 import argparse
 import dataclasses
 import datetime
-import json
-import math
 import os
-import statistics
-import sys
 import tempfile
-import time
 import warnings
 
-BEGIN = time.monotonic()  # importing PyTorch is part of the budget
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+import torch_peer  # sets what PyTorch reads when it is imported
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch_peer import FLOATS, matrix, multiply
+
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 
-import torch  # noqa: E402  (reads OMP_NUM_THREADS when imported)
-import torch.distributed as dist  # noqa: E402
-import torch.multiprocessing as mp  # noqa: E402
-
-FLOATS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 FULL_WEIGHT_FLOPS = 2 * 4096 * 1024 * 8192
-PROBE_ROWS, PROBE_SECONDS = 16, 0.3
 
 
 def shape(text):
@@ -48,14 +41,8 @@ def arguments():
     parser.add_argument("--no-collectives", dest="collectives", action="store_const", const=[],
                         default=[(64, 20), (1 << 10, 10), (16 << 10, 8), (64 << 10, 4)],
                         help="leave out the collectives alone")
-    parser.add_argument("--dtypes", nargs="+", choices=[*FLOATS, "int8"], default=[*FLOATS, "int8"])
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=9)
-    parser.add_argument("--budget", type=float, default=280, metavar="SECONDS", help="that all may take (280)")
-    parser.add_argument("--long", dest="budget", action="store_const", const=math.inf,
-                        help="all calls of everything, however long that takes")
-    parser.set_defaults(begin=BEGIN)
-    parser.add_argument("--json", metavar="FILE", help="write the lines to FILE instead of stdout")
+    torch_peer.add_options(parser, 280)
     return parser.parse_args()
 
 
@@ -81,15 +68,19 @@ class Case:
         return f"{self.what} {self.dtype} {size}"
 
     @property
+    def flops(self):
+        return 2 * self.m * self.k * self.n
+
+    @property
     def weight(self):
         """Of the time, as the work is."""
-        work = 2 * self.m * self.k * self.n / FULL_WEIGHT_FLOPS if self.n else self.kib * self.steps / (512 << 10)
+        work = self.flops / FULL_WEIGHT_FLOPS if self.n else self.kib * self.steps / (512 << 10)
         return max(0.1, work)
 
     def line(self, ranks, **values):
         alone = self.what == "gemm"
         size = {"m": self.m, "k": self.k, "n": self.n, "x2": self.order} if self.n else {"kib": self.kib}
-        return {"what": self.what, "peer": f"torch {torch.__version__}" + ("" if alone else " + gloo"),
+        return {"what": self.what, "peer": torch_peer.PEER + ("" if alone else " + gloo"),
                 "dtype": self.dtype, **size, "ranks": 1 if alone else ranks, **values}
 
 
@@ -109,18 +100,6 @@ def cases(args):
             + products(args.fused, ["allreduce", "reduce scatter"], "row-major")
             + products(args.decode, ["decode"], "transposed")
             + products(args.fused, ["fused", "allreduce", "reduce scatter"], "transposed"))
-
-
-def matrix(rows, columns, dtype, order="row-major"):
-    if order == "transposed":
-        return matrix(columns, rows, dtype).t()
-    if dtype == "int8":
-        return torch.randint(-127, 128, (rows, columns), dtype=torch.int8)
-    return torch.randn(rows, columns).to(FLOATS[dtype])
-
-
-def multiply(dtype):
-    return torch._int_mm if dtype == "int8" else torch.matmul
 
 
 def product_call(case, ranks):
@@ -180,57 +159,24 @@ def slowest(value):
     return largest.item()
 
 
-def duration(seconds):
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1e3:.1f} ms"
-
-
-class Skipped(Exception):
-    """There is no time for a measurement; says why."""
-
-
-class Runner:
+class Runner(torch_peer.Runner):
     """A rank's part of every measurement."""
 
     def __init__(self, rank, args):
-        self.rank, self.args = rank, args
-        self.row_seconds = {}  # of a product, by dtype, k, n, order; alike on all ranks
+        super().__init__(args)
+        self.rank = rank
 
-    def passed(self):
-        return slowest(time.monotonic() - self.args.begin)
+    def agreed(self, value):
+        return slowest(value)
+
+    def begin_together(self):
+        dist.barrier()
+
+    def line(self, case, **values):
+        return case.line(self.args.ranks, **values)
 
     def expected(self, case):
-        """Seconds of the product of one call, which may be minutes: from as many of its rows as take long enough."""
-        if case.m <= PROBE_ROWS:
-            return 0
-        key = case.dtype, case.k, case.n, case.order
-        if key not in self.row_seconds:
-            x1, x2 = matrix(case.m, case.k, case.dtype), matrix(case.k, case.n, case.dtype, case.order)
-            rows, seconds = PROBE_ROWS // 4, 0
-            while seconds < PROBE_SECONDS and rows < case.m:
-                rows = min(4 * rows, case.m)
-                begin = time.perf_counter()
-                multiply(case.dtype)(x1[:rows], x2)
-                seconds = time.perf_counter() - begin
-            self.row_seconds[key] = slowest(seconds / rows)
-        return case.m * self.row_seconds[key]
-
-    def measure(self, case, share):
-        """The case's JSON line. Two calls come first: they allocate, choose kernels and fill caches."""
-        full, begin = self.args.repeat + 2, self.passed()
-        expected = self.expected(case) if share < math.inf else 0
-        if 2 * expected > share:
-            raise Skipped(f"one call would take about {duration(expected)}, the budget has {duration(share)} for it")
-        call = self.call(case)
-        seconds = [self.timed(call)]
-        if 2 * seconds[0] > share:
-            raise Skipped(f"one call took {duration(seconds[0])}, the budget had {duration(share)} for it")
-        left = share - (self.passed() - begin)
-        calls = full if left > full * seconds[0] else 1 + max(1, int(left / seconds[0]))
-        seconds += [self.timed(call) for _ in range(calls - 1)]
-        seconds = seconds[2 if calls == full else 1:]
-        median = statistics.median(seconds) / case.steps
-        speed = {"gflops_per_rank": 2e-9 * case.m * case.k * case.n / median} if case.n else {}
-        return case.line(self.args.ranks, repeat=len(seconds), median_s=median, **speed)
+        return self.product_seconds(case.m, case.k, case.n, case.dtype, case.order)
 
     def call(self, case):
         if not case.n:
@@ -239,91 +185,17 @@ class Runner:
             return lambda: None  # a product alone is the first rank's; the others wait
         return product_call(case, self.args.ranks)
 
-    def timed(self, call):
-        dist.barrier()
-        begin = time.perf_counter()
-        call()
-        return slowest(time.perf_counter() - begin)
-
-
-class Report:
-    """The JSON lines, and a line on stderr that overwrites itself. Only one rank has one."""
-
-    def __init__(self, args, count):
-        self.args, self.count, self.done, self.section = args, count, 0, ""
-        self.skipped = 0
-        self.terminal = sys.stderr.isatty()
-        self.out = open(args.json, "w", encoding="utf-8") if args.json else sys.stdout
-
-    def begin(self, case):
-        if self.terminal:
-            text = f"PyTorch: {self.done + 1} of {self.count}, {case.title}, {time.monotonic() - self.args.begin:.0f} s"
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-        elif case.section != self.section:
-            print(f"PyTorch: {case.section}", file=sys.stderr, flush=True)
-        self.section = case.section
-
-    def note(self, text):
-        print(("\r\x1b[K" if self.terminal else "") + text, file=sys.stderr, flush=True)
-
-    def emit(self, case, line):
-        self.done += 1
-        print(json.dumps(line), file=self.out, flush=True)
-        if "skipped" in line:
-            self.skipped += 1
-        elif line["repeat"] < self.args.repeat:
-            one = duration(line["median_s"] * case.steps)
-            self.note(f"{case.title}: median of {line['repeat']}, not {self.args.repeat}: one call takes {one}")
-
-    def end(self, rest):
-        if rest:
-            self.note(f"the budget of {self.args.budget:.0f} s is used up: {rest} measurements skipped")
-        measured = self.done - self.skipped
-        skipped = f", {self.skipped} skipped (--long measures all)" if self.skipped else ""
-        self.note(f"PyTorch: {measured} measured{skipped}, {time.monotonic() - self.args.begin:.0f} s")
-        if self.args.json:
-            self.out.close()
-
-
-def one_core(rank):
-    cores = sorted(os.sched_getaffinity(0))
-    if rank < len(cores):
-        os.sched_setaffinity(0, {cores[rank]})
-    torch.set_num_threads(1)
-
-
-def measure_all(runner, report):
-    todo = cases(runner.args)
-    rest = 0
-    for i, case in enumerate(todo):
-        left = runner.args.budget - runner.passed()
-        if report:
-            report.begin(case)
-        try:
-            if left <= 0:
-                rest += 1
-                raise Skipped("the budget was used up")
-            part = case.weight / sum(other.weight for other in todo[i:])
-            line = runner.measure(case, left * min(1, 2 * part))  # twice its part, because many take less
-        except Skipped as why:
-            line = case.line(runner.args.ranks, skipped=str(why))
-            if report and left > 0:
-                report.note(f"{case.title}: skipped: {why}")
-        if report:
-            report.emit(case, line)
-    if report:
-        report.end(rest)
-
 
 def rank_main(rank, args, store):
-    one_core(rank)
+    torch_peer.one_core(rank)
     torch.manual_seed(rank)
     warnings.filterwarnings("ignore", category=FutureWarning)  # PyTorch renames reduce_scatter_tensor
     # One rank may wait for a product of another, which takes minutes on some machines.
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=args.ranks,
                             timeout=datetime.timedelta(days=1))
     with torch.inference_mode():
-        measure_all(Runner(rank, args), Report(args, len(cases(args))) if rank == 0 else None)
+        todo = cases(args)
+        Runner(rank, args).measure_all(todo, torch_peer.Report(args, len(todo)) if rank == 0 else None)
     dist.destroy_process_group()
 
 

@@ -12,13 +12,13 @@ Result<LocalGemm> LocalGemm::plan(Context& context, const ops::MatmulOperands& o
   return gemm;
 }
 
-void LocalGemm::run(const ops::MatmulOperands& operands) {
+void LocalGemm::run(const ops::MatmulOperands& operands, bool read_soon) {
   // Past the cache where the fused operator does so too: not for a decode step.
   constexpr std::int64_t kLarge = 4 << 20;
   local_.bind(operands);
   const ops::PartialRun all[] = {{{0, local_.m()}, product_.data()}};
-  local_.compute(
-      {all, row_bytes_, product_.bytes() > kLarge ? rows::Store::kStream : rows::Store::kPlain});
+  const bool past = product_.bytes() > kLarge && !read_soon;
+  local_.compute({all, row_bytes_, past ? rows::Store::kStream : rows::Store::kPlain});
   rows::stream_fence();
 }
 

@@ -11,7 +11,8 @@ namespace weft::bench {
 class LocalGemm {
  public:
   static Result<LocalGemm> plan(Context& context, const ops::MatmulOperands& operands, DType io);
-  void run(const ops::MatmulOperands& operands);
+  /// `read_soon`: the product is kept in the caches as far as it fits.
+  void run(const ops::MatmulOperands& operands, bool read_soon = false);
 
   std::byte* row(std::int64_t i) const { return product_.data() + i * row_bytes_; }
   std::int64_t row_bytes() const { return row_bytes_; }
