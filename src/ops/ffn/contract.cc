@@ -280,7 +280,8 @@ void check_int4(Contract& c, const Product& p) {
 }
 
 void check_layouts(Contract& c, const Args& a) {
-  for (const auto& [name, tensor] : std::span<const NamedTensor>(tensors_of(a))) {
+  const TensorList all = tensors_of(a);  // a temporary would end before the loop begins
+  for (const auto& [name, tensor] : std::span<const NamedTensor>(all)) {
     c.rule(Rule::kFormat, tensor.format() == Format::kStrided,
            "{} is FRACTAL_NZ but must lie as its strides say", name);
     c.rule(Rule::kLimit, !tensor.given() || can_be_addressed(tensor),
