@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "ops/ffn/activation.h"
+
 #include <algorithm>
 #include <cctype>
-
-#include "weft/ops/ffn.h"
 
 namespace weft {
 namespace {
@@ -36,5 +36,21 @@ std::optional<Activation> activation_from_name(std::string_view name) {
 }
 
 bool has_gate(Activation activation) { return activation >= Activation::kGeglu; }
+
+activation::Function ops::function_of(Activation activation) {
+  using activation::Function;
+  switch (activation) {
+    case Activation::kFastGelu:
+      return Function::kFastGelu;
+    case Activation::kRelu:
+    case Activation::kReglu:
+      return Function::kRelu;
+    case Activation::kSilu:
+    case Activation::kSwiglu:
+      return Function::kSilu;
+    default:
+      return Function::kGelu;
+  }
+}
 
 }  // namespace weft

@@ -50,22 +50,6 @@ activation::Form form_of(const FfnArgs& a) {
   }
 }
 
-activation::Function function_of(Activation activation) {
-  using activation::Function;
-  switch (activation) {
-    case Activation::kFastGelu:
-      return Function::kFastGelu;
-    case Activation::kRelu:
-    case Activation::kReglu:
-      return Function::kRelu;
-    case Activation::kSilu:
-    case Activation::kSwiglu:
-      return Function::kSilu;
-    default:
-      return Function::kGelu;
-  }
-}
-
 WeightOperands weight_operands(const FfnArgs& a, const ConstTensorRef& weight,
                                const PackedWeight* packed) {
   WeightOperands operands;

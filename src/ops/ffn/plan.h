@@ -8,6 +8,7 @@
 #include "base/context_state.h"
 #include "base/memory.h"
 #include "kernels/activation/activation.h"
+#include "ops/ffn/activation.h"
 #include "ops/ffn/contract.h"
 #include "ops/grouped_matmul/grouped_matmul.h"
 

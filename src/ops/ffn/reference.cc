@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/activation/reference.h"
+#include "ops/ffn/activation.h"
 #include "ops/ffn/contract.h"
 #include "ops/reference_weight.h"
 
@@ -180,21 +181,6 @@ std::vector<Interval> first_product(const FfnArgs& args, const Roundings& round,
     h.back() = of_ends(h.back(), [&](double value) { return round.h(value); });
   }
   return h;
-}
-
-Function function_of(Activation activation) {
-  switch (activation) {
-    case Activation::kFastGelu:
-      return Function::kFastGelu;
-    case Activation::kRelu:
-    case Activation::kReglu:
-      return Function::kRelu;
-    case Activation::kSilu:
-    case Activation::kSwiglu:
-      return Function::kSilu;
-    default:
-      return Function::kGelu;
-  }
 }
 
 Interval activated(Function f, Interval v) {
