@@ -161,7 +161,8 @@ TEST_F(FfnRunRules, YOverlaps) {
   for (const Args& planned : {int4_experts(), quant_experts(), from_int8(), with_experts()}) {
     begin(planned);
     const Args legal = args_;
-    for (const auto& [name, tensor] : std::span<const NamedTensor>(tensors_of(legal))) {
+    const TensorList tensors = tensors_of(legal);
+    for (const auto& [name, tensor] : std::span<const NamedTensor>(tensors)) {
       if (!tensor.given() || name == "y") continue;
       args_.y = legal.y.with_data(const_cast<char*>(static_cast<const char*>(tensor.data())) -
                                   2 * legal.y.elements() + 2);

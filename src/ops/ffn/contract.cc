@@ -366,7 +366,7 @@ Status check_expert_tokens(const std::int64_t* values, std::int64_t experts, std
     c.rule(Rule::kTokens, are_ends ? value <= m : value <= m - before,
            "expert_tokens[{}] is {}, which makes {} rows, but x has {}", e, value,
            are_ends ? fmt::to_string(value) : fmt::format("{} + {}", before, value), m);
-    end = are_ends ? value : before + value;
+    if (c.ok()) end = are_ends ? value : before + value;
   }
   return c.status();
 }
