@@ -39,8 +39,8 @@ struct RowSource {
 struct Product {
   std::span<const RowRun> runs;
   Weight weight;
-  const void* bias = nullptr;  ///< values of acc's type for all columns of the weight, readable up
-                               ///< to the next multiple of nr; or null
+  /// Values of acc's type for all columns of the weight, nr - 1 more can be read; or null.
+  const void* bias = nullptr;
 
   // Set by run().
   std::int64_t m = 0;  ///< rows of all runs

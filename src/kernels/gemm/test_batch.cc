@@ -49,7 +49,7 @@ struct Operands {
     a = random_elements(kernel.a, rows * k, random);
     weights = random_elements(kernel.b, count * k * columns, random);
     std::normal_distribution<float> normal;
-    for (std::int64_t j = 0; j < round_up(columns, kernel.nr); ++j)
+    for (std::int64_t j = 0; j < columns + kernel.nr - 1; ++j)
       bias.push_back(kernel.acc == DType::kInt32 ? random() % 1000
                                                  : std::bit_cast<std::uint32_t>(normal(random)));
   }

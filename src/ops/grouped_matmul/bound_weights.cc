@@ -91,7 +91,7 @@ Result<BoundWeights> BoundWeights::plan(const gemm::Kernel& kernel, const rows::
   BoundWeights weights;
   weights.kernel_ = &kernel;
   weights.rows_ = &rows;
-  const std::int64_t columns = round_up(round_up(operands.n(), kernel.nr) * 4, kCacheLine);
+  const std::int64_t columns = round_up((operands.n() + kernel.nr) * 4, kCacheLine);
   weights.scale_at_ = operands.bias.given() ? columns : 0;
   weights.antiquant_at_ = weights.scale_at_ + (operands.dequant_scale.given() ? columns : 0);
   weights.offset_at_ = weights.antiquant_at_ + copied_bytes(operands, operands.antiquant_scale);
