@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gemm of many processors' worth of work: products C = bias + A · B, each of some rows of one
-// matrix A with a weight of its own, on all threads together. Each finished tile is handed to a
-// callback while hot.
+// Products C = bias + A · B on all threads together, each of some rows of one matrix A with a
+// weight of its own. Each finished tile is handed to a callback while hot.
 //
 // The rows are packed first. Then every product is cut into items: blocks of columns (blocked.h),
 // or with few rows runs of columns that are read in place (narrow.h). Threads take one item after
