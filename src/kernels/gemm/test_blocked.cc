@@ -139,9 +139,12 @@ struct Problem {
     product.packed = x.data();
     pack_rows(gemm, product, 0, gather.data());
     const std::int64_t turn = round_up(ceil_div(n, threads), kernel.nr);
+    bool done = true;
+    if (kernel.narrow.enter) kernel.narrow.enter(static_cast<int>(rows_wanted));
     for (std::int64_t begin = 0; begin < n; begin += turn)
-      if (!multiply_narrow(gemm, {0, begin, std::min(n, begin + turn)}, scratch.data())) return {};
-    return out.acc;
+      done = multiply_narrow(gemm, {0, begin, std::min(n, begin + turn)}, scratch.data()) && done;
+    if (kernel.leave) kernel.leave();
+    return done ? out.acc : std::vector<std::uint32_t>();
   }
 
   std::vector<std::uint32_t> run(const Blocking& blocking, int threads, const Weight& weight,
