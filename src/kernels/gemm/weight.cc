@@ -14,6 +14,8 @@ namespace {
 // weights), or the columns of one panel (weights with adjacent k). 32 is a multiple of every
 // floating-point k_step.
 constexpr std::int64_t kStripRows = 32;
+// Weights whose elements lie anywhere, in the kernel's type: a multiple of every k_step.
+constexpr std::int64_t kScatteredRows = 64;
 
 constexpr std::int64_t kChunk = FractalNz::kChunkBytes;
 
@@ -83,8 +85,8 @@ void gather_and_pack_scattered(const Kernel& kernel, const Weight& weight, const
                                std::byte* dst, std::int64_t panel_stride_bytes,
                                std::byte* scratch) {
   const std::int64_t stride = gathered_stride(weight, range.nc);
-  for (std::int64_t begin = 0; begin < range.kc; begin += kStripRows) {
-    const std::int64_t count = std::min(kStripRows, range.kc - begin);
+  for (std::int64_t begin = 0; begin < range.kc; begin += kScatteredRows) {
+    const std::int64_t count = std::min(kScatteredRows, range.kc - begin);
     gather_scattered(weight, {range.k0 + begin, count}, {range.n0, range.nc}, scratch, stride);
     kernel.pack_b({scratch, stride, count, range.nc, dst, panel_stride_bytes, begin});
   }
@@ -235,7 +237,7 @@ std::int64_t pack_scratch_bytes(const Kernel& kernel, const Weight& weight, std:
   if (weight.packed) return 0;
   const bool columns = along_k(weight);
   if (weight.stored == kernel.b) {
-    if (weight.is_scattered()) return kStripRows * gathered_stride(weight, nc);
+    if (weight.is_scattered()) return kScatteredRows * gathered_stride(weight, nc);
     if (!weight.nz_rows) return 0;
     return columns ? kernel.nr * kNzColumnStride : kNzRows * kNzRowBytes;
   }
