@@ -50,14 +50,14 @@ class Run {
     }
     if (g_.k > 0) pack();
     cut();
-    deal([&](const Product& product, std::int64_t) { return items_of(product); },
+    deal([&](const Product& product) { return items_of(product); },
          [&](std::int64_t product, std::int64_t item, int thread) {
            multiply(product, item, g_.scratch + thread * g_.scratch_bytes);
          });
   }
 
   void pack() {
-    deal([&](const Product& product, std::int64_t) { return row_parts(kernel_, product); },
+    deal([&](const Product& product) { return row_parts(kernel_, product); },
          [&](std::int64_t product, std::int64_t part, int thread) {
            pack_rows(g_, g_.products[static_cast<size_t>(product)], part,
                      g_.scratch + thread * g_.scratch_bytes);
@@ -122,10 +122,10 @@ class Run {
   // Deals out the items of all products, those of one after those of another.
   template <typename Count, typename Body>
   void deal(const Count& count, const Body& body) {
-    std::int64_t items = 0, index = 0;
+    std::int64_t items = 0;
     for (Product& product : g_.products) {
       product.first_item = items;
-      items += count(product, index++);
+      items += count(product);
     }
     pool_.parallel_for(items, [&](std::int64_t item, int thread) {
       // The last product that begins here or before: those without items have no part of it.

@@ -11,9 +11,6 @@
 namespace weft::gemm {
 namespace {
 
-constexpr std::int64_t kAccBytes = 4;  // f32 and s32
-constexpr int kMostSides = 2;
-
 std::int64_t tile_bytes(const Kernel& kernel) { return kAccBytes * kernel.mr * kernel.nr; }
 
 // Panels of a block of columns, of all sides. A weight packed by the caller has its panels at

@@ -25,6 +25,9 @@ namespace weft::gemm {
 struct Batch;
 struct Product;
 
+inline constexpr std::int64_t kAccBytes = 4;  ///< of a sum, f32 or s32
+inline constexpr int kMostSides = 2;
+
 struct Blocking {
   std::int64_t kc;  ///< rows of k per chunk, multiple of k_step
   std::int64_t ks;  ///< rows of k per packed block, multiple of kc

@@ -11,9 +11,6 @@
 namespace weft::gemm {
 namespace {
 
-constexpr std::int64_t kAccBytes = 4;  // f32 and s32
-constexpr int kMostSides = 2;
-
 std::int64_t bytes(DType type, std::int64_t count) { return count * info(type).bits / 8; }
 
 const std::byte* at(const void* base, std::int64_t bytes) {
