@@ -149,26 +149,14 @@ class FfnRun {
 
   void store_rows(const gemm::FinishedTile& tile, std::int64_t begin, std::int64_t count,
                   std::byte* dst, std::int64_t row_bytes) {
-    const BoundWeight& weight = p_.second.bound(tile.product);
-    rows::StoreTile s{};
-    s.m = static_cast<int>(count);
-    s.n = tile.n;
-    s.acc = static_cast<const std::byte*>(tile.acc) + begin * tile.acc_stride_bytes;
-    s.acc_stride_bytes = tile.acc_stride_bytes;
-    s.panel_columns = tile.panel_columns;
-    s.panel_stride_bytes = tile.panel_stride_bytes;
+    rows::StoreTile s = p_.second.tile_rows(tile, begin, count);
     s.dst = dst + tile.col * 2;
     s.dst_stride_bytes = row_bytes;
     s.store = p_.store;
-    if (weight.scale) {
-      s.scale = weight.scale + weight.scale_step * tile.col;
-      s.scale_step = weight.scale_step;
-      p_.second.row_kernels().store_tile_s32(s);
-    } else if (p_.shape.k2 == 0 && p_.io == DType::kBFloat16) {
+    if (p_.shape.k2 == 0 && p_.io == DType::kBFloat16 && !s.scale)
       store_bias_half_away(s);
-    } else {
-      p_.second.row_kernels().store_tile_f32(s);
-    }
+    else
+      p_.second.store(s);
   }
 
   // With nothing to add to it the bias is rounded to bfloat16 half away from zero.

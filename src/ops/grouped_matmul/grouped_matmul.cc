@@ -82,6 +82,26 @@ void GroupedMatmul::compute(const gemm::RowSource& x, const gemm::Epilogue& epil
                              .epilogue = epilogue});
 }
 
+rows::StoreTile GroupedMatmul::tile_rows(const gemm::FinishedTile& tile, std::int64_t begin,
+                                         std::int64_t count) const {
+  rows::StoreTile rows{};
+  rows.m = static_cast<int>(count);
+  rows.n = tile.n;
+  rows.acc = static_cast<const std::byte*>(tile.acc) + begin * tile.acc_stride_bytes;
+  rows.acc_stride_bytes = tile.acc_stride_bytes;
+  rows.panel_columns = tile.panel_columns;
+  rows.panel_stride_bytes = tile.panel_stride_bytes;
+  if (const BoundWeight& weight = bound(tile.product); weight.scale) {
+    rows.scale = weight.scale + weight.scale_step * tile.col;
+    rows.scale_step = weight.scale_step;
+  }
+  return rows;
+}
+
+void GroupedMatmul::store(const rows::StoreTile& tile) const {
+  (tile.scale ? rows_->store_tile_s32 : rows_->store_tile_f32)(tile);
+}
+
 std::int64_t GroupedMatmul::scratch_bytes() const {
   return packed_a_.bytes() + scratch_.bytes() + weights_.bytes();
 }

@@ -52,9 +52,13 @@ class GroupedMatmul {
   /// should come first.
   void compute(const gemm::RowSource& x, const gemm::Epilogue& epilogue);
 
+  /// Rows [begin, begin + count) of a tile for the row kernels, with its scales; where they go and
+  /// what else becomes of them is the caller's. store() writes them.
+  rows::StoreTile tile_rows(const gemm::FinishedTile& tile, std::int64_t begin,
+                            std::int64_t count) const;
+  void store(const rows::StoreTile& tile) const;
+
   const BoundWeight& bound(std::int64_t group) const { return bound_[static_cast<size_t>(group)]; }
-  const gemm::Kernel& kernel() const { return *kernel_; }
-  const gemm::Blocking& blocking() const { return blocking_; }
   const rows::Kernels& row_kernels() const { return *rows_; }
   std::int64_t n() const { return n_; }
   std::int64_t k() const { return k_; }

@@ -69,13 +69,7 @@ void LocalMatmul::store_tile(const gemm::FinishedTile& tile) {
 
 void LocalMatmul::store_rows(const gemm::FinishedTile& tile, int begin, int end, std::int64_t row,
                              std::byte* dst) {
-  rows::StoreTile store{};
-  store.m = end - begin;
-  store.n = tile.n;
-  store.acc = static_cast<const std::byte*>(tile.acc) + begin * tile.acc_stride_bytes;
-  store.acc_stride_bytes = tile.acc_stride_bytes;
-  store.panel_columns = tile.panel_columns;
-  store.panel_stride_bytes = tile.panel_stride_bytes;
+  rows::StoreTile store = grouped_.tile_rows(tile, begin, end - begin);
   store.dst = dst + tile.col * (output_.quant_scale ? 1 : 2);
   store.dst_stride_bytes = output_.row_bytes;
   store.store = output_.store;
@@ -84,16 +78,9 @@ void LocalMatmul::store_rows(const gemm::FinishedTile& tile, int begin, int end,
     store.addend = x3_[row] + tile.col * 2;
     store.addend_stride_bytes = x3_.row_bytes();
   }
-  const rows::Kernels& rows = grouped_.row_kernels();
-  if (const BoundWeight& weight = grouped_.bound(0); weight.scale) {
-    store.scale = weight.scale + weight.scale_step * tile.col;
-    store.scale_step = weight.scale_step;
-    if (row_scale_.bytes() > 0)
-      store.row_scale = reinterpret_cast<const float*>(row_scale_.data()) + row;
-    rows.store_tile_s32(store);
-  } else {
-    rows.store_tile_f32(store);
-  }
+  if (row_scale_.bytes() > 0)
+    store.row_scale = reinterpret_cast<const float*>(row_scale_.data()) + row;
+  grouped_.store(store);
 }
 
 void LocalMatmul::compute(const Output& output) {
