@@ -26,4 +26,11 @@ void copy_dense(const ConstTensorRef& from, std::byte* to) {
   }
 }
 
+ConstTensorRef slice(const ConstTensorRef& tensor, std::int64_t index) {
+  const std::int64_t bits = index * tensor.stride(0) * info(tensor.dtype()).bits;
+  const auto* data = static_cast<const std::byte*>(tensor.data());
+  return ConstTensorRef(data ? data + bits / 8 : nullptr, tensor.dtype(), tensor.dims().subspan(1),
+                        tensor.strides().subspan(1));
+}
+
 }  // namespace weft::ops

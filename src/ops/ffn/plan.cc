@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ops/dense.h"
+
 namespace weft {
 namespace ops {
 namespace {
@@ -154,8 +156,6 @@ Ffn::~Ffn() = default;
 Result<Ffn> Ffn::plan(Context& context, const FfnArgs& args, const FfnOptions& options) {
   WEFT_RETURN_IF_ERROR(ops::check_plan(args));
   const ops::FfnShape shape = ops::shape_of(args);
-  const activation::Form form = ops::form_of(args);
-  const activation::Function function = ops::function_of(args.activation);
   auto plan = std::make_unique<Plan>(
       Plan{.context = context.state(),
            .args = args,
@@ -163,10 +163,8 @@ Result<Ffn> Ffn::plan(Context& context, const FfnArgs& args, const FfnOptions& o
            .shape = shape,
            .io = args.y.dtype(),
            .block_rows = std::min(shape.m, ops::kBlockRows),
-           .form = form,
-           .function = function,
-           .activate =
-               activation::select(form, function, has_gate(args.activation), context.state().isa),
+           .activate = activation::select(ops::form_of(args), ops::function_of(args.activation),
+                                          has_gate(args.activation), context.state().isa),
            .store = 2 * shape.m * shape.n2 > ops::kStreamBytes ? rows::Store::kStream
                                                                : rows::Store::kPlain});
   plan->ends.reserve(static_cast<size_t>(shape.has_experts() ? shape.experts : 1));

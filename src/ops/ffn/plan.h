@@ -43,8 +43,6 @@ struct FfnPlan {
   ops::FfnShape shape;
   DType io;                     ///< T
   std::int64_t block_rows = 0;  ///< rows that pass both products together
-  activation::Form form;
-  activation::Function function;
   activation::ActivateTileFn activate = nullptr;
   ops::GroupedMatmul first, second;
 

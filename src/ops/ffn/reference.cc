@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/activation/reference.h"
+#include "ops/dense.h"
 #include "ops/ffn/activation.h"
 #include "ops/ffn/contract.h"
 #include "ops/reference_weight.h"
@@ -95,10 +96,7 @@ struct Product {
 
 /// What an operand has for one expert: without its first axis, if experts have one.
 ConstTensorRef of_expert(const ConstTensorRef& t, bool has_experts, std::int64_t expert) {
-  if (!t.given() || !has_experts) return t;
-  const auto* data = static_cast<const std::byte*>(t.data());
-  if (expert > 0) data += expert * t.stride(0) * info(t.dtype()).bits / 8;
-  return {data, t.dtype(), t.dims().subspan(1), t.strides().subspan(1)};
+  return t.given() && has_experts ? slice(t, expert) : t;
 }
 
 Product product_of(const FfnArgs& a, bool first, std::int64_t expert) {

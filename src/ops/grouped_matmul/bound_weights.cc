@@ -63,13 +63,6 @@ void bind_dequant_scale(const rows::Kernels& rows, const ConstTensorRef& scale, 
 
 }  // namespace
 
-ConstTensorRef slice(const ConstTensorRef& tensor, std::int64_t index) {
-  const std::int64_t bits = index * tensor.stride(0) * info(tensor.dtype()).bits;
-  const auto* data = static_cast<const std::byte*>(tensor.data());
-  return ConstTensorRef(data ? data + bits / 8 : nullptr, tensor.dtype(), tensor.dims().subspan(1),
-                        tensor.strides().subspan(1));
-}
-
 gemm::Weight BoundWeights::layout_of(const gemm::Kernel& kernel, const WeightOperands& operands) {
   gemm::Weight weight;
   if (operands.packed) {

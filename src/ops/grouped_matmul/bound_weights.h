@@ -29,11 +29,7 @@ struct WeightOperands {
   bool has_experts() const { return packed ? packed->experts() > 0 : weight.rank() == 3; }
   std::int64_t k() const { return packed ? packed->k() : weight.dim(weight.rank() - 2); }
   std::int64_t n() const { return packed ? packed->n() : weight.dim(weight.rank() - 1); }
-  DType dtype() const { return packed ? packed->dtype() : weight.dtype(); }
 };
-
-/// `tensor` without its first axis, at `index`.
-ConstTensorRef slice(const ConstTensorRef& tensor, std::int64_t index);
 
 /// One weight, ready for a product.
 struct BoundWeight {

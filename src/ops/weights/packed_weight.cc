@@ -9,7 +9,7 @@
 #include "base/topology.h"
 #include "kernels/gemm/blocked.h"
 #include "kernels/rows/rows.h"
-#include "ops/grouped_matmul/bound_weights.h"
+#include "ops/dense.h"
 
 namespace weft {
 namespace {
