@@ -69,6 +69,14 @@ void check_given(Contract& c, const Args& a) {
   c.rule(Rule::kMissing, a.y.given(), "y is missing");
 }
 
+// What int8 rows have and the others lack; scale and offset first.
+std::array<NamedTensor, 4> quant_operands(const Args& a) {
+  return {{{"scale", a.scale},
+           {"offset", a.offset},
+           {"deq_scale1", a.deq_scale1},
+           {"deq_scale2", a.deq_scale2}}};
+}
+
 void check_absent(Contract& c, std::string_view name, const ConstTensorRef& t, std::string_view x,
                   std::string_view weights) {
   c.rule(Rule::kDtype, !t.given(), "{} is given, but x is {} and the weights are {}; leave it out",
@@ -77,10 +85,7 @@ void check_absent(Contract& c, std::string_view name, const ConstTensorRef& t, s
 
 void check_quant_dtypes(Contract& c, const Args& a) {
   const DType io = a.y.dtype();
-  const NamedTensor needed[] = {{"scale", a.scale},
-                                {"offset", a.offset},
-                                {"deq_scale1", a.deq_scale1},
-                                {"deq_scale2", a.deq_scale2}};
+  const auto needed = quant_operands(a);
   for (const auto& [name, tensor] : needed)
     c.rule(Rule::kDtype, tensor.given(), "{} is missing; int8 x and weights need one", name);
   if (!c.ok()) return;
@@ -102,11 +107,7 @@ void check_float_dtypes(Contract& c, const Args& a, Scenario scenario) {
   c.rule(Rule::kDtype, a.y.dtype() == io, "y is {} but must be {} like x", to_string(a.y.dtype()),
          to_string(io));
   const std::string_view x = to_string(io), w = to_string(first_of(a).dtype());
-  const NamedTensor absent[] = {{"scale", a.scale},
-                                {"offset", a.offset},
-                                {"deq_scale1", a.deq_scale1},
-                                {"deq_scale2", a.deq_scale2}};
-  for (const auto& [name, tensor] : absent) check_absent(c, name, tensor, x, w);
+  for (const auto& [name, tensor] : quant_operands(a)) check_absent(c, name, tensor, x, w);
   if (scenario != Scenario::kWeightQuant) return;
   for (const Product& p : products_of(a)) {
     c.rule(Rule::kDtype, !p.packed, "{} is {} but x is {}; pack the restored weight or pass {}",
@@ -268,12 +269,7 @@ void check_int4(Contract& c, const Product& p) {
          "{} is int4 with strides ({}, {}) but one axis must be adjacent: row-major (…, 1) or the "
          "transposed view (1, …); make it contiguous",
          p.weight_name, w.stride(k), w.stride(n));
-  const bool column = w.dim(n) == 1 && w.stride(k) == 1;
-  const std::int64_t inner = row_major && !column ? w.dim(n) : w.dim(k);
-  c.rule(
-      Rule::kShape, inner % 2 == 0,
-      "{} is int4 with {} elements along its adjacent axis, but that must be even (two per byte)",
-      p.weight_name, inner);
+  check_int4_pairs(c, p.weight_name, w);
   c.rule(Rule::kStrides, w.rank() == 2 || w.dim(0) <= 1 || w.stride(0) % 2 == 0,
          "{} is int4 with {} elements from expert to expert, but that must be even (two per byte)",
          p.weight_name, w.rank() == 3 ? w.stride(0) : 0);
@@ -301,9 +297,7 @@ void check_layouts(Contract& c, const Args& a) {
 
 FfnShape shape_of(const Args& a) {
   const Product first = first_of(a), second = second_of(a);
-  std::int64_t m = 1;
-  for (int i = 0; i + 1 < a.x.rank(); ++i) m *= a.x.dim(i);
-  return {m, first.k(), first.n(), second.k(), second.n(), first.experts()};
+  return {rows_of(a.x), first.k(), first.n(), second.k(), second.n(), first.experts()};
 }
 
 Scenario scenario_of(const Args& a) { return scenario_of(a.x.dtype(), first_of(a).dtype()); }

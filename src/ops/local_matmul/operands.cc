@@ -127,15 +127,7 @@ void check_weight_layout(Contract& c, const MatmulOperands& o) {
       "x2 has strides ({}, {}) but one axis must be adjacent: row-major (…, 1) or the transposed "
       "view (1, …); make it contiguous",
       x2.stride(0), x2.stride(1));
-  if (x2.dtype() == DType::kInt4) {
-    // A single column is adjacent along k, whatever the stride of n says.
-    const bool column = x2.dim(1) == 1 && x2.stride(0) == 1;
-    const std::int64_t inner = row_major && !column ? x2.dim(1) : x2.dim(0);
-    c.rule(
-        Rule::kShape, inner % 2 == 0,
-        "x2 is int4 with {} elements along its adjacent axis, but that must be even (two per byte)",
-        inner);
-  }
+  if (x2.dtype() == DType::kInt4) check_int4_pairs(c, "x2", x2);
 }
 
 // Only weights have another order than strides.
@@ -147,6 +139,18 @@ void check_formats(Contract& c, const MatmulOperands& o) {
 }
 
 }  // namespace
+
+void check_int4_pairs(Contract& c, std::string_view name, const ConstTensorRef& weight) {
+  const int k = weight.rank() - 2, n = weight.rank() - 1;
+  // A single column is adjacent along k, whatever the stride of n says.
+  const bool column = weight.dim(n) == 1 && weight.stride(k) == 1;
+  const bool row_major = weight.stride(n) == 1 || weight.dim(n) == 1;
+  const std::int64_t inner = row_major && !column ? weight.dim(n) : weight.dim(k);
+  c.rule(
+      Rule::kShape, inner % 2 == 0,
+      "{} is int4 with {} elements along its adjacent axis, but that must be even (two per byte)",
+      name, inner);
+}
 
 bool is_per_tensor(const ConstTensorRef& scale) { return scale.rank() == 1 && scale.dim(0) == 1; }
 bool is_per_channel(const ConstTensorRef& scale, std::int64_t n) {

@@ -67,6 +67,9 @@ void check_inner_extents(Contract& contract, const MatmulOperands& operands);
 /// formats, ranks, shapes, group rules, sizes, strides. Expects dtypes and inner extents to hold.
 void check_operand_shapes(Contract& contract, const MatmulOperands& operands);
 
+/// The adjacent axis of an int4 weight (…, k, n) holds whole bytes.
+void check_int4_pairs(Contract& contract, std::string_view name, const ConstTensorRef& weight);
+
 /// A scale with one value, or one per column: (1); (n) or (1, n).
 bool is_per_tensor(const ConstTensorRef& scale);
 bool is_per_channel(const ConstTensorRef& scale, std::int64_t n);
