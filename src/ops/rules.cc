@@ -6,13 +6,13 @@ namespace {
 
 struct Row {
   std::string_view name;
-  int codes[7];  // in the order of CannEntry
+  int codes[8];  // in the order of CannEntry
 };
 constexpr Row kTable[] = {
 #define WEFT_RULE(rule, ...) {#rule, {__VA_ARGS__}},
 #include "ops/rules.inc"
 #undef WEFT_RULE
-#define WEFT_RULE(rule, hccl) {#rule, {0, 0, 0, 0, 0, 0, hccl}},
+#define WEFT_RULE(rule, hccl) {#rule, {0, 0, 0, 0, 0, 0, 0, hccl}},
 #include "ops/collectives/rules.inc"
 #undef WEFT_RULE
 };

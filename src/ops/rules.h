@@ -23,6 +23,7 @@ enum class CannEntry {
   kMatmulAllReduceAddRmsNorm,  ///< plain, Quant, WeightQuant and their Inplace forms
   kMatmulReduceScatter,
   kFfn,   ///< aclnnFFN, V2, V3
+  kMoe,   ///< aclnnMoe…
   kHccl,  ///< HCCL's functions, in a table of their own
 };
 
