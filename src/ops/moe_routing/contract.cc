@@ -10,6 +10,8 @@ namespace weft::ops {
 namespace {
 
 constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+// A count for each travels with every call.
+constexpr std::int64_t kMostExperts = 65536;
 
 void check_numbers(Contract& c, const MoeExperts& e) {
   const std::pair<std::string_view, std::int64_t> numbers[] = {
@@ -25,7 +27,10 @@ void check_numbers(Contract& c, const MoeExperts& e) {
   if (!c.ok()) return;
   const std::int64_t ids =
       e.moe_expert_num + e.zero_expert_num + e.copy_expert_num + e.const_expert_num;
-  c.rule(Rule::kExperts, e.moe_expert_num > 0, "moe_expert_num is 0 but must be at least 1");
+  c.rule(Rule::kExperts, e.moe_expert_num > 0 && e.moe_expert_num <= kMostExperts,
+         "moe_expert_num is {} but must be 1 to {}", e.moe_expert_num, kMostExperts);
+  c.rule(Rule::kExperts, e.shared_expert_num <= kMostExperts,
+         "shared_expert_num is {} but must be at most {}", e.shared_expert_num, kMostExperts);
   c.rule(Rule::kExperts, ids <= kMost,
          "there are {} experts, special ones included, but ids are int32; have at most {}", ids,
          kMost);
