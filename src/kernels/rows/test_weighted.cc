@@ -63,7 +63,13 @@ class RowsWeighted : public RowsTest {
         {terms.data(), static_cast<int>(terms.size()), 1, &dst, Store::kPlain});
     return widen_one(dst);
   }
+  struct Normed {
+    std::vector<U16> x, y;
+    float rstd;
+  };
   void norm_matches_reference(std::int64_t n, Data data);
+  void expect_norm(WeightedSumNormRow row, std::vector<Term> terms, const Normed& want,
+                   int x_offset, bool in_place);
   void example(const std::vector<std::pair<double, float>>& terms, const double (&residual)[2],
                const double (&x)[2], float rstd, const double (&y)[2]);
 
@@ -124,7 +130,7 @@ void RowsWeighted::norm_matches_reference(std::int64_t n, Data data) {
   if (n % 45 == 0) terms[0].weight = INFINITY;
   std::vector<U16> x(n), y(n);
   std::vector<float> scratch_want(n);
-  float rstd_want = 0, rstd = 0;
+  float rstd_want = 0;
   terms.push_back({residual.data(), 1});
   WeightedSumNormRow row = {.terms = terms.data(),
                             .count = count + 1,
@@ -137,32 +143,44 @@ void RowsWeighted::norm_matches_reference(std::int64_t n, Data data) {
                             .scratch = scratch_want.data(),
                             .store = Store::kPlain};
   reference::weighted_sum_norm_row(type(), row);
-  Canaried<float> scratch((n + 31) / 32 * 32, 0);
-  row.scratch = scratch.data();
-  if (count < 4) row.gamma = memory_[3].put(gamma);  // else a term lies there
-  const void* ahead[] = {gamma.data(), nullptr, residual.data()};
+  row.gamma = count < 4 ? memory_[3].put(gamma) : gamma.data();  // else a term lies there
   for (int x_offset : {0, 8, 31}) {
     for (bool in_place : {false, true}) {
-      Canaried<U16> x_got(n, x_offset);
-      row.rstd = in_place ? nullptr : &rstd;
-      row.ahead = ahead;
-      row.ahead_count = in_place ? 3 : 0;
-      terms.back().row = in_place ? x_got.data() : residual.data();
-      expect_row(y, [&](U16* dst, Store store) {
-        std::memcpy(x_got.data(), residual.data(), n * sizeof(U16));
-        row.x = x_got.data();
-        row.y = dst;
-        row.store = store;
-        kernel().weighted_sum_norm_row(row);
-        stream_fence();
-        ASSERT_EQ(difference(x.data(), x_got.data(), n), "") << "x, in place " << in_place;
-        ASSERT_TRUE(rstd == rstd_want || in_place || (std::isnan(rstd) && std::isnan(rstd_want)))
-            << rstd << " instead of " << rstd_want << ", n " << n;
-      });
-      ASSERT_TRUE(x_got.guards_intact() && scratch.guards_intact()) << "n " << n;
+      SCOPED_TRACE("n " + std::to_string(n) + " x offset " + std::to_string(x_offset) +
+                   " in place " + std::to_string(in_place));
+      expect_norm(row, terms, {x, y, rstd_want}, x_offset, in_place);
       if (HasFatalFailure()) return;
     }
   }
+}
+
+// The last of the terms is the residual; in place, x is its memory.
+void RowsWeighted::expect_norm(WeightedSumNormRow row, std::vector<Term> terms, const Normed& want,
+                               int x_offset, bool in_place) {
+  const std::int64_t n = row.n;
+  const auto* residual = static_cast<const U16*>(terms.back().row);
+  Canaried<U16> x(n, x_offset);
+  Canaried<float> scratch((n + 31) / 32 * 32, 0);
+  float rstd = 0;
+  const void* ahead[] = {row.gamma, nullptr, residual};
+  if (in_place) terms.back().row = x.data();
+  row.terms = terms.data();
+  row.x = x.data();
+  row.scratch = scratch.data();
+  row.rstd = in_place ? nullptr : &rstd;
+  row.ahead = ahead;
+  row.ahead_count = in_place ? 3 : 0;
+  expect_row(want.y, [&](U16* dst, Store store) {
+    std::memcpy(x.data(), residual, n * sizeof(U16));
+    row.y = dst;
+    row.store = store;
+    kernel().weighted_sum_norm_row(row);
+    stream_fence();
+    ASSERT_EQ(difference(want.x.data(), x.data(), n), "") << "x";
+    ASSERT_TRUE(!row.rstd || rstd == want.rstd || (std::isnan(rstd) && std::isnan(want.rstd)))
+        << rstd << " instead of " << want.rstd;
+  });
+  ASSERT_TRUE(x.guards_intact() && scratch.guards_intact());
 }
 
 TEST_P(RowsWeighted, NormMatchesReference) {
