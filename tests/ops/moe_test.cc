@@ -2,6 +2,7 @@
 // Dispatch, combine and combine + add + RMSNorm against their references: numbers of ranks, forms
 // of the arguments, sizes of the windows, and the bits of ranks that are threads or processes.
 #include <fmt/core.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -13,6 +14,10 @@
 
 namespace weft::testing {
 namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 constexpr DType kF16 = DType::kFloat16;
 
@@ -165,10 +170,20 @@ TEST_P(MoeWindows, Sizes) {
 INSTANTIATE_TEST_SUITE_P(All, MoeWindows, ::testing::Values(64 << 10, 200 << 10, 2 << 20, 0),
                          [](const auto& test) { return fmt::format("bytes{}", test.param); });
 
-TEST(MoeWindow, RowsWiderThanTheWindow) {
+// The rows of one token travel together.
+TEST(MoeWindow, TooSmallForTheRowsOfAToken) {
   GroupOptions options = quick_options();
   options.window_bytes = 64 << 10;
-  run_and_expect_correct(with_ranks({.tokens = {3, 2}, .h = 100'000, .k = 2}, 2), 1, options);
+  MoeGroups groups(1, false, options);
+  const MoeData data(with_ranks({.tokens = {3}, .h = 100'000, .k = 2}, 1));
+  Context context = context_with(1);
+  for (const Status& status : {dispatch(context, groups, data, 0),
+                               combine(context, groups, data, 0), norm(context, groups, data, 0)}) {
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(status.message(),
+                AllOf(StartsWith("moe_"), HasSubstr("65536"), HasSubstr("HCCL_BUFFSIZE")));
+  }
+  data.expect_untouched(0);
 }
 
 /// What a rank's calls leave, as one number.
