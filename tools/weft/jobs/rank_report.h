@@ -22,7 +22,7 @@ struct Span {
 struct OutputReport {
   std::string name, tensor;  ///< "y", "float16 (1, 4, 8)"
   std::uint64_t digest = 0;
-  std::vector<std::uint8_t> rows;  ///< Job::rows one after the other
+  std::vector<std::uint8_t> rows;  ///< those of Job::rows that it has, or all of it if it has none
 };
 
 struct RankReport {
