@@ -132,6 +132,7 @@ class RankJob {
     rank_.progress("writing the results");
     for (int i = 0; i < operands_.outputs(); ++i) {
       const TensorRef tensor = operands_.output(i);
+      if (!tensor.given()) continue;
       WEFT_RETURN_IF_ERROR(
           write_npy(fmt::format("{}/{}_{}.npy", job_.out, specs_[static_cast<std::size_t>(i)].name,
                                 rank_.rank),
