@@ -232,6 +232,19 @@ TEST_F(WeftMoeTest, SharedAndSpecialExperts) {
               rows({50, 57.5, 68 /* of 68.25 */}));
 }
 
+TEST_F(WeftMoeTest, OddIdsAreMentioned) {
+  EXPECT_THAT(weft(dispatch()).out, Not(HasSubstr("expert_ids are")));
+  write("expert_ids", 1, kI32, {3, 2}, {2, 2, 0, -1, 4, 2});
+  const Ran ran = weft(dispatch());
+  EXPECT_EQ(ran.exit_code, 0) << ran.err;
+  EXPECT_THAT(ran.out, Not(HasSubstr("  rank 0: ")));
+  EXPECT_THAT(ran.out,
+              HasSubstr("  rank 1: 2 of its expert_ids are of no expert and were not sent; "
+                        "1 of its expert_ids stand twice for a token and were sent "
+                        "again\n"));
+  expect("ep_recv_counts", 1, kI32, {4}, {2, 5, 6, 6});
+}
+
 TEST_F(WeftMoeTest, MistakesAreNamed) {
   const std::vector<std::string> plain = dispatch();
   EXPECT_THAT(message({plain.begin(), plain.end() - 2}),

@@ -177,10 +177,12 @@ void print_text(const Operator& op, const Arguments& arguments, const LaunchOpti
   if (arguments.trace.wanted()) fmt::print("{}", waits_text(reports));
   for (const std::string& path : {arguments.trace.trace, arguments.trace.timeline})
     if (!path.empty()) fmt::print("  wrote {}\n", path);
-  for (std::size_t rank = 0; rank < reports.size(); ++rank)
+  for (std::size_t rank = 0; rank < reports.size(); ++rank) {
+    if (!reports[rank].remark.empty()) fmt::print("  rank {}: {}\n", rank, reports[rank].remark);
     if (reports[rank].events_dropped > 0)
       fmt::print("  the trace of rank {} lacks its last {} events\n", rank,
                  reports[rank].events_dropped);
+  }
 }
 
 Status run_operator(Arguments& arguments) {

@@ -42,6 +42,7 @@ class RankJob {
     if (!plan.ok()) return with_operands(plan.status());
     describe(**plan);
     WEFT_RETURN_IF_ERROR(time_calls(**plan));
+    report_.remark = (*plan)->remark();
     keep_results();
     if (!job_.out.empty()) WEFT_RETURN_IF_ERROR(write_results());
     report_.events = trace_.events();

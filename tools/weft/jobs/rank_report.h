@@ -26,7 +26,7 @@ struct OutputReport {
 };
 
 struct RankReport {
-  std::string plan;                                           ///< describe()
+  std::string plan, remark;                                   ///< of the PlannedCall
   std::vector<std::pair<std::string, std::string>> operands;  ///< name and tensor of the given ones
   DType io = DType::kFloat16;
   Extents extents;

@@ -43,6 +43,28 @@ std::int64_t written_rows(const Args& args) {
   return std::clamp<std::int64_t>(ends[counts - 1], 0, args.expand_x.dim(0));
 }
 
+class PlannedDispatch : public PlannedCall {
+ public:
+  PlannedDispatch(MoeDispatch op, std::unique_ptr<MoeDispatchCounts> counts)
+      : counts_(std::move(counts)), op_(std::move(op)) {}
+  Status run(const Operands& operands) override { return op_.run(operands.args<Args>()); }
+  std::string describe() const override { return op_.describe(); }
+  std::string remark() const override {
+    std::string text;
+    if (counts_->out_of_range > 0)
+      text = fmt::format("{} of its expert_ids are of no expert and were not sent",
+                         counts_->out_of_range);
+    if (counts_->doubled > 0)
+      text += fmt::format("{}{} of its expert_ids stand twice for a token and were sent again",
+                          text.empty() ? "" : "; ", counts_->doubled);
+    return text;
+  }
+
+ private:
+  std::unique_ptr<MoeDispatchCounts> counts_;  // where op_ finds it
+  MoeDispatch op_;
+};
+
 class Tool : public MoeOperator<MoeDispatch, Args, MoeDispatchOptions> {
  public:
   Tool()
@@ -88,6 +110,17 @@ class Tool : public MoeOperator<MoeDispatch, Args, MoeDispatchOptions> {
     if (!operands.moe.quantise) return static_cast<double>(2 * h * (tokens + 2 * rows));
     // An expert's own factors: a staged row for each of its tokens.
     return static_cast<double>((h + 4) * 3 * rows);
+  }
+
+  Result<std::unique_ptr<PlannedCall>> plan(Context& context, Group& group,
+                                            const Operands& operands, Trace* trace) const override {
+    auto counts = std::make_unique<MoeDispatchCounts>();
+    MoeDispatchOptions options;
+    options.counts = counts.get();
+    options.trace = trace;
+    WEFT_ASSIGN_OR_RETURN(MoeDispatch op,
+                          MoeDispatch::plan(context, group, operands.args<Args>(), options));
+    return std::unique_ptr<PlannedCall>(new PlannedDispatch(std::move(op), std::move(counts)));
   }
 
   ops::RowError check_row(std::span<const Operands> ranks, int rank,

@@ -74,6 +74,8 @@ class PlannedCall {
   virtual ~PlannedCall() = default;
   virtual Status run(const Operands& operands) = 0;
   virtual std::string describe() const = 0;
+  /// What its user should know about the operands of the last call; empty if nothing.
+  virtual std::string remark() const { return {}; }
 };
 
 /// The same job without a fused operator.
