@@ -96,7 +96,7 @@ class TensorList {
   }
 
  private:
-  static constexpr int kMost = 16;  // of any operator
+  static constexpr int kMost = 20;  // of any operator
   std::array<NamedTensor, kMost> tensors_;
   int size_ = 0;
 };

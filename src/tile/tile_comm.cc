@@ -12,12 +12,10 @@ using internal::CounterId;
 namespace {
 
 Layout layout_of(Collective collective, Pattern pattern, std::int64_t m, int ranks,
-                 std::int64_t row_bytes, std::int64_t rows, std::int64_t window_bytes) {
+                 std::int64_t row_bytes, std::int64_t rows) {
   const Deal deal = collective == Collective::kReduceScatter ? Deal::kByRank : Deal::kWithinBlocks;
   const int owners = collective == Collective::kAllGather ? 1 : ranks;
-  Layout layout{collective, pattern, Grid(deal, m, owners, rows), row_bytes, 0, 0};
-  // Where there are one-shot calls, slow ranks may still be reading those parts.
-  if (Layout::one_shot_fits(window_bytes)) layout.ring_offset = 2 * Layout::kOneShotBytes;
+  Layout layout{collective, pattern, Grid(deal, m, owners, rows), row_bytes, 0};
   const bool publishes_sums = collective == Collective::kAllReduce && pattern == Pattern::kRing;
   const std::int64_t slot_rows =
       layout.grid.max_super_block_rows() + (publishes_sums ? layout.grid.max_tile_rows() : 0);
@@ -31,21 +29,20 @@ Result<Layout> Layout::make(Collective collective, Pattern pattern, std::int64_t
                             std::int64_t row_bytes, std::int64_t wanted_rows,
                             std::int64_t window_bytes) {
   const std::int64_t all = std::max<std::int64_t>(m, 1);
-  if (pattern == Pattern::kOneShot)
-    return layout_of(collective, pattern, m, ranks, row_bytes, all, window_bytes);
+  if (pattern == Pattern::kOneShot) return layout_of(collective, pattern, m, ranks, row_bytes, all);
   for (std::int64_t rows = std::min(wanted_rows, all); rows >= 1;
        rows = rows == 1 ? 0 : ceil_div(rows, 2)) {
-    const Layout layout = layout_of(collective, pattern, m, ranks, row_bytes, rows, window_bytes);
-    if (layout.ring_offset + kSlots * layout.slot_bytes <= window_bytes) return layout;
+    const Layout layout = layout_of(collective, pattern, m, ranks, row_bytes, rows);
+    if (layout.slot_bytes <= SlotRing::most_slot_bytes(window_bytes)) return layout;
   }
-  const Layout smallest = layout_of(collective, pattern, m, ranks, row_bytes, 1, window_bytes);
-  std::int64_t least = smallest.ring_offset + kSlots * smallest.slot_bytes;
-  if (smallest.ring_offset == 0 && one_shot_fits(least)) least += 2 * kOneShotBytes;
+  const Layout smallest = layout_of(collective, pattern, m, ranks, row_bytes, 1);
+  std::int64_t least = std::int64_t{1} << 20;
+  while (SlotRing::most_slot_bytes(least) < smallest.slot_bytes) least += std::int64_t{1} << 20;
   return Status(
       StatusCode::kInvalidArgument,
       fmt::format("the window of {} bytes per rank is too small for rows of {} bytes; set "
                   "HCCL_BUFFSIZE or GroupOptions::window_bytes to at least {} MB",
-                  window_bytes, row_bytes, ceil_div(least, std::int64_t{1} << 20)));
+                  window_bytes, row_bytes, least >> 20));
 }
 
 std::int64_t Layout::window_bytes_used() const {
@@ -57,28 +54,18 @@ std::int64_t Layout::window_bytes_used() const {
 TileComm::TileComm(internal::GroupState& group, const Layout& layout, std::string_view partials)
     : group_(group),
       layout_(layout),
+      ring_(group, layout.slot_bytes),
       partials_(partials),
       partial_base_(group.own(CounterId::kPartial)),
-      reduced_base_(group.own(CounterId::kReduced)),
-      consumed_base_(group.own(CounterId::kConsumed)) {}
-
-std::byte* one_shot_half(const internal::GroupState& group, int rank) {
-  return group.window(rank) +
-         static_cast<std::int64_t>(group.own(CounterId::kCall) & 1) * Layout::kOneShotBytes;
-}
+      reduced_base_(group.own(CounterId::kReduced)) {}
 
 std::byte* TileComm::slot(std::int64_t s, int rank) const {
-  if (layout_.pattern == Pattern::kOneShot) return one_shot_half(group_, rank);
-  return group_.window(rank) + layout_.ring_offset + s % Layout::kSlots * layout_.slot_bytes;
+  if (layout_.pattern == Pattern::kOneShot) return one_shot_half(group_, rank, this_call(group_));
+  return ring_.slot(s, rank);
 }
 
 Status TileComm::acquire(std::int64_t s) {
-  if (layout_.pattern == Pattern::kOneShot) return {};
-  // Calls may cut their rings differently, so the first slots of a call wait for all of the call
-  // before.
-  const std::uint64_t reusable =
-      s < Layout::kSlots ? 0 : static_cast<std::uint64_t>(s - Layout::kSlots + 1);
-  return group_.wait_all(CounterId::kConsumed, consumed_base_ + reusable, {"a free slot", s});
+  return layout_.pattern == Pattern::kOneShot ? Status() : ring_.acquire(s);
 }
 
 std::byte* TileComm::partial(std::int64_t s, int rank, std::int64_t row) const {
@@ -137,8 +124,6 @@ Status TileComm::wait_reduced(std::int64_t s, int owner) {
                  {"the reduced rows", s});
 }
 
-void TileComm::consumed(std::int64_t s) {
-  group_.publish(CounterId::kConsumed, consumed_base_ + static_cast<std::uint64_t>(s) + 1);
-}
+void TileComm::consumed(std::int64_t s) { ring_.consumed(s); }
 
 }  // namespace weft::tile

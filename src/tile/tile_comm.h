@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tiles through windows: which slot of which rank's window holds what, and who may touch it when.
+// Tiles through windows: which part of which rank's window (slot_ring.h) holds what, and who may
+// read it when.
 //
-// The window of every rank:
-//   [one-shot, even calls][one-shot, odd calls][ring slot 0][ring slot 1] …
-//
-// (small windows have no one-shot parts, see one_shot_fits).
 // A ring slot holds one super-block's partial sums of this rank (all tiles) and the reduced rows of
-// the tile it owns. A slot is reused once every rank has consumed what was in it; with the order of
-// stages in run.cc that follows from the other waits too, but it should not hang on them. A
-// one-shot call uses the half of its parity: when this rank enters call c, every peer has entered
-// call c - 1 and so has finished call c - 2.
+// the tile it owns. That it may be reused follows from the other waits too, with the order of
+// stages in run.cc, but should not hang on them. A one-shot call has its one super-block in a half.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +13,7 @@
 
 #include "comm/group_state.h"
 #include "tile/grid.h"
+#include "tile/slot_ring.h"
 #include "weft/status.h"
 
 namespace weft::tile {
@@ -38,23 +34,14 @@ enum class Pattern {
 /// Sizes decided by the plan. Local; the same on every rank because it follows from what ranks
 /// agree on.
 struct Layout {
-  /// Slots of a ring: one being computed, one being reduced, one being read (see run.cc). A rank
-  /// waits for a slot only if a peer is more than about one super-block behind.
-  static constexpr int kSlots = 3;
-  /// A one-shot call may use this much of the window, twice.
-  static constexpr std::int64_t kOneShotBytes = 4 << 20;
-
-  /// Whether one-shot calls have their parts of such a window; if not, everything takes the ring.
-  static constexpr bool one_shot_fits(std::int64_t window_bytes) {
-    return window_bytes >= 4 * kOneShotBytes;
-  }
+  /// Slots of a ring: one being computed, one being reduced, one being read (see run.cc).
+  static constexpr int kSlots = SlotRing::kSlots;
 
   Collective collective;
   Pattern pattern;
   Grid grid;
-  std::int64_t row_bytes;    ///< bytes between rows in a slot, whole cache lines
-  std::int64_t slot_bytes;   ///< of one ring slot, or of the one-shot half
-  std::int64_t ring_offset;  ///< where the ring begins in the window
+  std::int64_t row_bytes;   ///< bytes between rows in a slot, whole cache lines
+  std::int64_t slot_bytes;  ///< of one ring slot, or what is used of the one-shot half
 
   /// Picks super-blocks of at most wanted_rows such that kSlots fit the window.
   /// kInvalidArgument if not even one row per slot fits, naming the bytes and HCCL_BUFFSIZE.
@@ -64,9 +51,6 @@ struct Layout {
   /// Bytes of the window that the layout touches.
   std::int64_t window_bytes_used() const;
 };
-
-/// The half of a rank's window that one-shot calls use in turns, in the call that runs.
-std::byte* one_shot_half(const internal::GroupState& group, int rank);
 
 /// The tiles of one call. Made anew for each run; holds no memory of its own.
 class TileComm {
@@ -107,9 +91,10 @@ class TileComm {
 
   internal::GroupState& group_;
   const Layout& layout_;
+  SlotRing ring_;
   const std::string_view partials_;
   // Counters are monotonic over the life of the group: these are their values before this call.
-  std::uint64_t partial_base_, reduced_base_, consumed_base_;
+  std::uint64_t partial_base_, reduced_base_;
 };
 
 }  // namespace weft::tile

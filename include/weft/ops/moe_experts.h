@@ -33,6 +33,8 @@ struct MoeExperts {
   /// Experts that live nowhere: nothing is sent, the combine knows what they return: nothing; the
   /// token itself; alpha_1 · token + alpha_2 · v.
   std::int64_t zero_expert_num = 0, copy_expert_num = 0, const_expert_num = 0;
+
+  bool operator==(const MoeExperts&) const = default;
 };
 
 /// Experts whose rows this rank gets: of the routed ones, or 1 on a rank that holds a shared one.

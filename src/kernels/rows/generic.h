@@ -117,6 +117,18 @@ inline void each_line(E* dst, std::int64_t n, Store store, const Make& make) {
   }
 }
 
+inline bool line_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 64 == 0; }
+
+// Fetches line j ... of rows that are needed next; null rows are skipped.
+template <class E>
+inline void fetch_ahead(const void* const* rows, int count, std::int64_t j) {
+  for (int r = 0; r < count; ++r) {
+    if (!rows[r]) continue;
+    const E* p = static_cast<const E*>(rows[r]) + j;
+    for (std::int64_t at = 0; at < kLine; at += 64 / sizeof(E)) __builtin_prefetch(p + at, 0, 2);
+  }
+}
+
 // Where row i starts that has `stride_bytes` from row to row.
 template <class E>
 inline E* row_of(void* base, std::int64_t stride_bytes, int i) {
@@ -224,77 +236,6 @@ void dequant_row(const DequantRow& a) {
   });
 }
 
-// The tree l + (l ^ 16), then 8, 4, 2, 1. Addition commutes, so one side of each pair is enough.
-template <class V>
-inline float sum_of_lanes(const typename V::Line& line) {
-  alignas(64) float lane[kLine];
-  V::lanes(line, lane);
-  for (int step = 16; step >= 1; step /= 2)
-    for (int l = 0; l < step; ++l) lane[l] += lane[l + step];
-  return lane[0];
-}
-
-// First pass: y goes to the scratch row and to put_y; returns the mean of its squares.
-template <class V, class PutY>
-inline float add_and_mean_square(const AddRmsNormRow& a, const PutY& put_y) {
-  using E = typename V::Element;
-  const auto* m = static_cast<const E*>(a.m);
-  const auto* residual = static_cast<const E*>(a.residual);
-  auto* scratch = static_cast<E*>(a.scratch);
-  const auto per_n = V::broadcast(1.0f / static_cast<float>(a.n));
-  typename V::Line acc;
-  for (int i = 0; i < V::kRegs; ++i) acc.v[i] = V::broadcast(0.0f);
-  const auto line = [&](std::int64_t j, auto count) {
-    const auto packed = V::pack(add<V>(V::load(m + j, count), V::load(residual + j, count)));
-    V::store(scratch + j, packed, Whole{});
-    put_y(j, packed, count);
-    const auto y = V::unpack(packed);  // zero where count leaves out: adds nothing to its lane
-    for (int i = 0; i < V::kRegs; ++i) acc.v[i] = V::fma(V::mul(y.v[i], y.v[i]), per_n, acc.v[i]);
-  };
-  std::int64_t j = 0;
-  for (; j + kLine <= a.n; j += kLine) line(j, Whole{});
-  if (j < a.n) line(j, static_cast<int>(a.n - j));
-  return sum_of_lanes<V>(acc);
-}
-
-inline bool line_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 64 == 0; }
-
-template <class E>
-inline void fetch_line(const E* p) {
-  for (std::int64_t at = 0; at < kLine; at += 64 / sizeof(E)) __builtin_prefetch(p + at, 0, 2);
-}
-
-template <class V>
-void add_rmsnorm_row(const AddRmsNormRow& a) {
-  using E = typename V::Element;
-  auto* y = static_cast<E*>(a.y);
-  const auto* scratch = static_cast<const E*>(a.scratch);
-  const auto* gamma = static_cast<const E*>(a.gamma);
-  float mean_square;
-  if (!V::kStreams || a.store == Store::kPlain) {
-    mean_square = add_and_mean_square<V>(
-        a, [&](std::int64_t j, const auto& packed, auto count) { V::store(y + j, packed, count); });
-  } else if (line_aligned(y) && a.n % kLine == 0) {
-    mean_square = add_and_mean_square<V>(
-        a, [&](std::int64_t j, const auto& packed, auto) { V::stream(y + j, packed); });
-  } else {
-    // The lanes start at element 0, cache lines do not: y goes out from the scratch row, whose
-    // lines need not match.
-    mean_square = add_and_mean_square<V>(a, [](std::int64_t, const auto&, auto) {});
-    each_line<V>(y, a.n, Store::kStream,
-                 [&](std::int64_t j, auto count) { return V::load_packed(scratch + j, count); });
-  }
-  const float rstd = 1.0f / __builtin_sqrtf(mean_square + a.epsilon);
-  if (a.rstd) *a.rstd = rstd;
-  const auto all_rstd = V::broadcast(rstd);
-  each_line<V>(static_cast<E*>(a.out), a.n, a.store, [&](std::int64_t j, auto count) {
-    for (int r = 0; r < a.ahead_count; ++r)
-      if (a.ahead[r]) fetch_line(static_cast<const E*>(a.ahead[r]) + j);
-    const auto h = V::unpack(V::pack(mul<V>(V::load(scratch + j, count), all_rstd)));
-    return V::pack(mul<V>(h, V::load(gamma + j, count)));
-  });
-}
-
 // weights(j, count) gives w[j ...] as floats; j counts from a.dst.
 template <class V, class Weights>
 inline void antiquant_row(const AntiquantRow& a, std::int64_t begin, std::int64_t end,
@@ -357,9 +298,10 @@ void narrow(const float* src, void* dst, std::int64_t n) {
 }  // namespace
 }  // namespace weft::rows
 
-// Defines the functions of one line WEFT_ROWS of kernels.inc. V keeps elements in order; W may not,
-// for what goes from T to T. Flattened: left to the compiler, the size of such a file decides which
-// of its conversions become calls within the loops, and a tile then takes up to a third longer.
+// Defines what is above for one line WEFT_ROWS of kernels.inc. V keeps elements in order; W may
+// not, for what goes from T to T. Flattened: left to the compiler, the size of such a file decides
+// which of its conversions become calls within the loops, and a tile then takes up to a third
+// longer.
 #define WEFT_ROWS_DEFINE(suffix, V, W)                                                        \
   [[gnu::flatten]] void store_tile_f32_##suffix(const StoreTile& a) { store_tile_f32<V>(a); } \
   [[gnu::flatten]] void store_tile_s32_##suffix(const StoreTile& a) { store_tile_s32<V>(a); } \
@@ -377,9 +319,4 @@ void narrow(const float* src, void* dst, std::int64_t n) {
   }                                                                                           \
   [[gnu::flatten]] void narrow_##suffix(const float* src, void* dst, std::int64_t n) {        \
     narrow<V>(src, dst, n);                                                                   \
-  }                                                                                           \
-  WEFT_ROWS_DEFINE_NORM(suffix, W)
-
-// The same for a line WEFT_ROWS_NORM.
-#define WEFT_ROWS_DEFINE_NORM(suffix, W) \
-  [[gnu::flatten]] void add_rmsnorm_row_##suffix(const AddRmsNormRow& a) { add_rmsnorm_row<W>(a); }
+  }

@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "base/float16.h"
 
@@ -126,19 +127,12 @@ void dequant_row(DType type, const DequantRow& a) {
 }
 
 void add_rmsnorm_row(DType type, const AddRmsNormRow& a) {
-  const float per_n = 1.0f / static_cast<float>(a.n);
-  float lane[32] = {};
+  std::vector<float> sums(a.n);
   for (std::int64_t j = 0; j < a.n; ++j) {
     store(type, a.scratch, j, load32(type, a.m, j) + load32(type, a.residual, j));
-    const float y = load32(type, a.scratch, j);
-    lane[j % 32] = std::fma(y * y, per_n, lane[j % 32]);
+    sums[j] = load32(type, a.scratch, j);
   }
-  for (int step : {16, 8, 4, 2, 1}) {
-    float sum[32];
-    for (int l = 0; l < 32; ++l) sum[l] = lane[l] + lane[l ^ step];
-    std::memcpy(lane, sum, sizeof(lane));
-  }
-  const float rstd = 1.0f / std::sqrt(lane[0] + a.epsilon);
+  const float rstd = 1.0f / std::sqrt(mean_square(sums.data(), a.n) + a.epsilon);
   if (a.rstd) *a.rstd = rstd;
   for (std::int64_t j = 0; j < a.n; ++j) {
     const float y = load32(type, a.scratch, j);

@@ -26,6 +26,14 @@ void antiquant_int8_row(DType type, const AntiquantRow& args);
 void antiquant_int4_row(DType type, const AntiquantRow& args);
 void widen(DType type, const void* src, float* dst, std::int64_t n);
 void narrow(DType type, const float* src, void* dst, std::int64_t n);
+/// The mean square of add_rmsnorm_row and weighted_sum_norm_row.
+float mean_square(const float* f, std::int64_t n);
+void weighted_sum_row(DType type, const WeightedSumRow& args);
+void weighted_sum_norm_row(DType type, const WeightedSumNormRow& args);
+void quantize_row(DType type, const QuantizeRow& args);
+void encode_groups_row(DType type, const EncodeGroupsRow& args);
+void decode_groups_row(DType type, const DecodeGroupsRow& args);
+void blend_row(DType type, const BlendRow& args);
 
 /// out[j] = y[j] / sqrt(mean of y² + epsilon) · gamma[j] in double, from y as stored. A row that
 /// rounds as rows.h says differs from it by at most 2·u + u² (h and out) and a little fp32 error,

@@ -128,6 +128,111 @@ struct AntiquantRow {
 };
 using AntiquantRowFn = void (*)(const AntiquantRow&);
 
+/// A row that is added with a weight: n elements of T, or of float.
+struct Term {
+  const void* row;
+  float weight;
+  bool is_f32 = false;
+};
+
+/// dst[j] = T(s[j]), j < n, where
+///
+///   s[j] = ((0 + w0·r0[j]) + w1·r1[j]) + ...     in the order of the terms
+///
+/// Each product and each sum is rounded to fp32 (the first sum makes -0 a +0).
+struct WeightedSumRow {
+  const Term* terms;
+  int count;  // may be 0: s is zero
+  std::int64_t n;
+  void* dst;  // T, may be the memory of a term's row of T
+  Store store;
+  const void* const* ahead = nullptr;  // as in AddRmsNormRow
+  int ahead_count = 0;
+};
+using WeightedSumRowFn = void (*)(const WeightedSumRow&);
+
+/// One row of weighted sum + RMSNorm. The norm sees the sum before it is rounded to T:
+///
+///   f[j] = s[j] of WeightedSumRow     fp32
+///   x[j] = T(f[j])
+///   q    = the mean of f[j]² as in AddRmsNormRow: the same lanes, the same tree
+///   rstd = 1 / sqrt(q + epsilon)      as in AddRmsNormRow
+///   y[j] = T( T(f[j] · rstd) · gamma[j] )
+///
+/// x may be the memory of a term's row of T, y may not. Each row is read once.
+struct WeightedSumNormRow {
+  const Term* terms;
+  int count;  // may be 0: f is zero
+  std::int64_t n;
+  const void* gamma;
+  float epsilon;
+  void* x;
+  void* y;
+  float* rstd;    // where rstd goes, or null
+  void* scratch;  // n floats, rounded up to 32, 64-byte aligned: keeps f hot between the passes
+  Store store;
+  const void* const* ahead = nullptr;  // as in AddRmsNormRow
+  int ahead_count = 0;
+};
+using WeightedSumNormRowFn = void (*)(const WeightedSumNormRow&);
+
+/// One row becomes int8 with a scale of its own (dynamic quantisation):
+///
+///   v[j]   = float(src[j]);                 v[j] = v[j] · smooth[j] if given
+///   m      = max |v[j]| over the v[j] that are not nan, 0 without any
+///   d      = 127 / m
+///   dst[j] = v[j] · d as the nearest integer (ties to even); nan gives 0
+///   *scale = 1 / d                          two divisions, which is not always m / 127
+///
+/// fp32; to_int8, which rounds to float16 on the way, is not used. If m is 0 or d is not finite,
+/// dst and *scale are 0. If m is infinity, infinities give ±127, all else 0, and *scale is
+/// infinity.
+struct QuantizeRow {
+  const void* src;  // T
+  std::int64_t n;
+  const float* smooth;  // one per element, or null
+  void* dst;            // int8
+  float* scale;
+  Store store;
+};
+using QuantizeRowFn = void (*)(const QuantizeRow&);
+
+/// A row becomes int8 with a scale for every 8 elements, for transport. Of each group, the last of
+/// which may be shorter:
+///
+///   g = max |src[j]| · (1/127)       fp32; over what is not nan, 0 without any
+///   dst[j] = to_int8(src[j] / g)     to_int8 as in StoreTile; nan, so all of a group of zeros, is
+///   0 group_scale[i] = T(g)
+struct EncodeGroupsRow {
+  const void* src;  // T
+  std::int64_t n;
+  void* dst;          // int8
+  void* group_scale;  // T, one per group
+};
+using EncodeGroupsRowFn = void (*)(const EncodeGroupsRow&);
+
+/// dst[j] = T( float(src[j]) · float(group_scale[j / 8]) ), src int8.
+struct DecodeGroupsRow {
+  const void* src;
+  const void* group_scale;  // T, one per group of 8
+  std::int64_t n;
+  void* dst;  // T
+};
+using DecodeGroupsRowFn = void (*)(const DecodeGroupsRow&);
+
+/// dst[j] = alpha_1·x[j] + alpha_2·v[j] in fp32 with three roundings. x, v and the alphas are T;
+/// alpha_step 0 is one alpha for all elements, 1 is one per element, for both.
+struct BlendRow {
+  const void* x;
+  const void* v;
+  const void* alpha_1;
+  const void* alpha_2;
+  int alpha_step;
+  std::int64_t n;
+  float* dst;
+};
+using BlendRowFn = void (*)(const BlendRow&);
+
 /// dst[j] = float(src[j]) and dst[j] = T(src[j]).
 using WidenFn = void (*)(const void* src, float* dst, std::int64_t n);
 using NarrowFn = void (*)(const float* src, void* dst, std::int64_t n);
@@ -148,6 +253,12 @@ struct Kernels {
   AntiquantRowFn antiquant_int4_row;
   WidenFn widen;
   NarrowFn narrow;
+  WeightedSumRowFn weighted_sum_row;
+  WeightedSumNormRowFn weighted_sum_norm_row;
+  QuantizeRowFn quantize_row;
+  EncodeGroupsRowFn encode_groups_row;
+  DecodeGroupsRowFn decode_groups_row;
+  BlendRowFn blend_row;
 };
 
 /// All rows of kernels.inc, best first within a type.

@@ -115,15 +115,18 @@ struct Floats {
     for (int i = 0; i < size(count); ++i) p[i] = x.v[i];
   }
 
+  // The nearest int8, ties to even; nan gives 0.
+  static std::int8_t nearest(float x) {
+    // Comparisons with nan are false; the limits are integers, so they may come first.
+    const float above = x > -128.0f ? x : x <= -128.0f ? -128.0f : 0.0f;
+    const float within = above < 127.0f ? above : 127.0f;
+    // The last place of the sum is 1: the addition rounds to the nearest integer, ties to even.
+    return static_cast<std::int8_t>(std::bit_cast<std::int32_t>(within + 0x1.8p23f));
+  }
   static Bytes to_bytes(const Line& x) {
     Bytes r;
     for (int i = 0; i < kRegs; ++i) {
-      const float half = Fp16Bits::widen(Fp16Bits::narrow(x.v[i]));
-      // Comparisons with nan are false; the limits are integers, so they may come first.
-      const float above = half > -128.0f ? half : half <= -128.0f ? -128.0f : 0.0f;
-      const float within = above < 127.0f ? above : 127.0f;
-      // The last place of the sum is 1: the addition rounds to the nearest integer, ties to even.
-      r.v[i] = static_cast<std::int8_t>(std::bit_cast<std::int32_t>(within + 0x1.8p23f));
+      r.v[i] = nearest(Fp16Bits::widen(Fp16Bits::narrow(x.v[i])));
     }
     return r;
   }

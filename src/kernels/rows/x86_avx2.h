@@ -55,6 +55,7 @@ struct Avx2 {
     store_f32(line.v, x, Whole{});
     copy_out(p, line, count);
   }
+  static void lanes(const Line& x, float* lane) { store_f32(lane, x, Whole{}); }
   static Line load_s32(const std::int32_t* p, Whole) {
     const auto* q = reinterpret_cast<const __m256i*>(p);
     Line r;
@@ -100,12 +101,14 @@ struct Avx2 {
     // What no int32 holds becomes the least one: right for -inf, so only the upper limit is here.
     return _mm256_cvtps_epi32(_mm256_min_ps(number, _mm256_set1_ps(127)));
   }
-  static Bytes to_bytes(const Line& x) {
+  static Bytes saturated(__m256i x0, __m256i x1, __m256i x2, __m256i x3) {
     // The packs saturate, and work within 128-bit halves: put the quarters in order at the end.
-    const __m256i a = _mm256_packs_epi32(to_s32(x.v[0]), to_s32(x.v[1]));
-    const __m256i b = _mm256_packs_epi32(to_s32(x.v[2]), to_s32(x.v[3]));
+    const __m256i a = _mm256_packs_epi32(x0, x1), b = _mm256_packs_epi32(x2, x3);
     return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b),
                                        _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  }
+  static Bytes to_bytes(const Line& x) {
+    return saturated(to_s32(x.v[0]), to_s32(x.v[1]), to_s32(x.v[2]), to_s32(x.v[3]));
   }
   static void store(std::int8_t* p, Bytes x, Whole) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x);
@@ -180,7 +183,6 @@ struct WholeFp16 : Avx2 {
     _mm256_stream_si256(q, _mm256_set_m128i(x.v[1], x.v[0]));
     _mm256_stream_si256(q + 1, _mm256_set_m128i(x.v[3], x.v[2]));
   }
-  static void lanes(const Line& x, float* lane) { store_f32(lane, x, Whole{}); }
 };
 
 // The upper half of each 32 bits is the nearest bfloat16, ties to even; nan is made quiet and keeps
@@ -268,7 +270,6 @@ struct Float32 : InFloats<Avx2> {
   static void stream(float* p, const Line& x) {
     for (int i = 0; i < kRegs; ++i) _mm256_stream_ps(p + 8 * i, x.v[i]);
   }
-  static void lanes(const Line& x, float* lane) { store_f32(lane, x, Whole{}); }
 };
 
 }  // namespace

@@ -6,17 +6,18 @@
 namespace weft::ops {
 
 using internal::CounterId;
-using tile::Layout;
 
 // What is short travels before anybody knows how long the parts of the others are, one part after
 // the other in the one-shot half of the window. When all have announced their counts it is known
 // whether that was all; if not, the exchange begins anew, now that its blocks can be cut.
 Status CollectiveRun::exchange_announced(const Parts& out, const Parts& in,
                                          std::int64_t element_bytes, std::string_view op) {
-  const auto half = [&](int rank) { return tile::one_shot_half(group_, rank); };
+  const auto half = [&](int rank) {
+    return tile::one_shot_half(group_, rank, tile::this_call(group_));
+  };
   const auto is_short = [&](int rank) {
-    return Layout::one_shot_fits(group_.window_bytes()) &&
-           announced_bytes(rank, ranks(), element_bytes) <= kOneShotBytes;
+    return announced_bytes(rank, ranks(), element_bytes) <=
+           std::min(kOneShotBytes, tile::one_shot_bytes(group_.window_bytes()));
   };
   if (is_short(rank()))
     for (int i = 1; i < ranks(); ++i)

@@ -8,8 +8,8 @@ using tile::Pattern;
 
 Result<Layout> CollectiveRun::layout(tile::Collective collective, std::int64_t rows,
                                      std::int64_t read_bytes, std::int64_t block_rows) const {
-  const bool one_shot = read_bytes <= kOneShotBytes && rows * kRow <= Layout::kOneShotBytes &&
-                        Layout::one_shot_fits(group_.window_bytes());
+  const bool one_shot =
+      read_bytes <= kOneShotBytes && rows * kRow <= tile::one_shot_bytes(group_.window_bytes());
   return Layout::make(collective, one_shot ? Pattern::kOneShot : Pattern::kRing, rows, ranks(),
                       kRow, block_rows, group_.window_bytes());
 }

@@ -20,11 +20,8 @@ constexpr std::int64_t kSuperBlockRows = 2048;
 constexpr std::int64_t kOneShotBytes = 512 << 10;
 
 tile::Pattern choose_pattern(std::int64_t partial_bytes, std::int64_t m, const GroupState& group) {
-  static_assert(kOneShotBytes <= tile::Layout::kOneShotBytes);
   // One-shot calls have a fixed part of the window; what does not fit there goes through the ring.
-  if (partial_bytes > tile::Layout::kOneShotBytes ||
-      !tile::Layout::one_shot_fits(group.window_bytes()))
-    return tile::Pattern::kRing;
+  if (partial_bytes > tile::one_shot_bytes(group.window_bytes())) return tile::Pattern::kRing;
   if (partial_bytes * (group.ranks() - 1) <= kOneShotBytes) return tile::Pattern::kOneShot;
   // Fewer rows than ranks: most ranks would own nothing.
   return m < group.ranks() ? tile::Pattern::kOneShot : tile::Pattern::kRing;

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "ops/matmul_collective/matmul_collective.h"
+#include "ops/traced.h"
 
 namespace weft::ops {
 
@@ -83,24 +84,10 @@ class CollectiveRun {
     return plan_.layout_.pattern == Pattern::kOneShot ? rows::Store::kPlain : rows::Store::kStream;
   }
 
-  // Notes what this rank does until the end of the scope, if the call is traced.
-  class Traced {
-   public:
-    Traced(const CollectiveRun& run, TraceKind kind, std::int64_t s, int peer = -1)
-        : trace_(run.plan_.trace_),
-          event_{kind, static_cast<int>(s), peer, trace_ ? trace_now_ns() : 0, 0} {}
-    ~Traced() {
-      if (!trace_) return;
-      event_.end_ns = trace_now_ns();
-      trace_->add(event_);
-    }
-    Traced(const Traced&) = delete;
-    Traced& operator=(const Traced&) = delete;
-
-   private:
-    Trace* trace_;
-    TraceEvent event_;
-  };
+  /// This rank does it until the end of the scope.
+  Traced traced(TraceKind kind, std::int64_t s, int peer = -1) const {
+    return {plan_.trace_, kind, s, peer};
+  }
 
   MatmulCollective& plan_;
   const Epilogue& epilogue_;
@@ -142,28 +129,28 @@ void CollectiveRun::list_runs(std::int64_t s) {
 
 Status CollectiveRun::compute(std::int64_t s) {
   {
-    const Traced wait(*this, TraceKind::kWait, s);
+    const Traced wait = traced(TraceKind::kWait, s);
     WEFT_RETURN_IF_ERROR(tiles_.acquire(s));
   }
   {
-    const Traced gemm(*this, TraceKind::kGemm, s);
+    const Traced gemm = traced(TraceKind::kGemm, s);
     list_runs(s);
     plan_.local_.compute({plan_.runs_, tiles_.row_bytes(), store(), plan_.wire_.quant_scale()});
   }
-  const Traced publish(*this, TraceKind::kPublish, s);
+  const Traced publish = traced(TraceKind::kPublish, s);
   tiles_.publish_partials(s);
   return {};
 }
 
 Status CollectiveRun::reduce(std::int64_t s) {
   {
-    const Traced wait(*this, TraceKind::kWait, s);
+    const Traced wait = traced(TraceKind::kWait, s);
     // Before anything of a peer is used, all ranks have said what they are doing.
     if (s == 0) WEFT_RETURN_IF_ERROR(plan_.group_->check_peers());
     WEFT_RETURN_IF_ERROR(tiles_.wait_partials(s));
   }
   {
-    const Traced reduce_norm(*this, TraceKind::kReduceNorm, s, tiles_.rank());
+    const Traced reduce_norm = traced(TraceKind::kReduceNorm, s, tiles_.rank());
     const tile::Rows own = tiles_.grid().tile(s, tiles_.rank());
     for_rows(own, [&](std::int64_t row, const RowScratch& scratch) {
       sum_and_finish(s, row, own.end, scratch);
@@ -174,7 +161,7 @@ Status CollectiveRun::reduce(std::int64_t s) {
     tiles_.consumed(s);
     return {};
   }
-  const Traced publish(*this, TraceKind::kPublish, s);
+  const Traced publish = traced(TraceKind::kPublish, s);
   tiles_.publish_reduced(s);
   return {};
 }
@@ -184,10 +171,10 @@ Status CollectiveRun::finish(std::int64_t s) {
   for (int i = 1; i < tiles_.ranks(); ++i) {
     const int owner = (tiles_.rank() + i) % tiles_.ranks();
     {
-      const Traced wait(*this, TraceKind::kWait, s, owner);
+      const Traced wait = traced(TraceKind::kWait, s, owner);
       WEFT_RETURN_IF_ERROR(tiles_.wait_reduced(s, owner));
     }
-    const Traced copy(*this, TraceKind::kCopy, s, owner);
+    const Traced copy = traced(TraceKind::kCopy, s, owner);
     const tile::Rows theirs = tiles_.grid().tile(s, owner);
     for_rows(theirs, [&](std::int64_t row, const RowScratch& scratch) {
       read_and_finish(s, owner, row, theirs.end, scratch);
@@ -210,11 +197,11 @@ Status CollectiveRun::ring() {
 Status CollectiveRun::one_shot() {
   WEFT_RETURN_IF_ERROR(compute(0));
   {
-    const Traced wait(*this, TraceKind::kWait, 0);
+    const Traced wait = traced(TraceKind::kWait, 0);
     WEFT_RETURN_IF_ERROR(plan_.group_->check_peers());
     WEFT_RETURN_IF_ERROR(tiles_.wait_partials(0));
   }
-  const Traced reduce_norm(*this, TraceKind::kReduceNorm, 0);
+  const Traced reduce_norm = traced(TraceKind::kReduceNorm, 0);
   const tile::Rows needed =
       allreduce() ? tile::Rows{0, plan_.local_.m()} : tiles_.grid().tile(0, tiles_.rank());
   for_rows(needed, [&](std::int64_t row, const RowScratch& scratch) {

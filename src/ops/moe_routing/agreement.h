@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the MoE operators say of their experts to the other ranks and to people, and how their calls
+// begin.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "comm/group_state.h"
+#include "weft/group.h"
+#include "weft/ops/moe_experts.h"
+#include "weft/trace.h"
+
+namespace weft::ops {
+
+internal::CallHeader& add_experts(internal::CallHeader& header, const MoeExperts& experts, bool tp);
+
+/// Two lines for describe().
+std::string describe_experts(const MoeExperts& experts, const internal::GroupState& group);
+
+/// A TP group that is given has two ranks.
+Status check_pair(std::string_view op, int rank, const Group* tp_group);
+
+/// begin_call and check_peers. A trace gets the wait for each rank apart.
+Status begin_and_check(internal::GroupState& group, const internal::CallHeader& header,
+                       Trace* trace);
+
+}  // namespace weft::ops
