@@ -1,154 +1,225 @@
 // SPDX-License-Identifier: Apache-2.0
-// Placement and Routing: which rank has which expert, and which rows of a rank's tokens go where.
-#include <gtest/gtest.h>
+// What the routing operators compute: against their references, always the same bits, and one
+// after the other.
+#include "base/isa.h"
+#include "counted_memory.h"
+#include "moe_routing_case.h"
 
-#include <array>
-#include <cstdint>
-#include <string>
-#include <utility>
-#include <vector>
-
-#include "ops/moe_routing/routing.h"
-
-namespace weft::ops {
+namespace weft::testing {
 namespace {
 
-using Rows = std::vector<std::pair<int, int>>;  // token, slot
-
-MoeExperts experts(std::int64_t routed, std::int64_t shared = 0, std::int64_t on = 0) {
-  return {.moe_expert_num = routed, .shared_expert_num = shared, .shared_expert_rank_num = on};
+Status call(Context& context, const MoeGatingTopkSoftmaxArgs& a) {
+  return moe_gating_topk_softmax(context, a);
+}
+Status call(Context& context, const MoeInitRoutingArgs& a) { return moe_init_routing(context, a); }
+Status call(Context& context, const MoeFinalizeRoutingArgs& a) {
+  return moe_finalize_routing(context, a);
 }
 
-/// The ids of one rank, and what becomes of them.
-struct Tokens {
-  std::vector<std::int32_t> ids;
-  std::int64_t k;
-  std::vector<std::uint8_t> mask = {};  ///< of tokens, or of entries
+template <typename Data>
+void expect_right(const Data& data, int threads) {
+  const Status status = call(context_of(threads), data.args());
+  ASSERT_TRUE(status.ok()) << status.to_string();
+  data.expect_correct();
+}
 
-  std::int64_t count() const { return std::ssize(ids) / k; }
-  Routing route(const MoeExperts& e, int rank, int ranks) const {
-    Routing routing(Placement(e, ranks), e, rank, count(), k);
-    ConstTensorRef active;
-    if (std::ssize(mask) == count())
-      active = ConstTensorRef(mask.data(), DType::kBool, std::array{count()});
-    else if (!mask.empty())
-      active = ConstTensorRef(mask.data(), DType::kBool, std::array{count(), k});
-    routing.route(ConstTensorRef(ids.data(), DType::kInt32, std::array{count(), k}), active);
-    return routing;
+// On every instruction set here and for any number of threads, more than rows among them.
+template <typename Data>
+void expect_same_bits(Data&& data) {
+  ASSERT_NO_FATAL_FAILURE(expect_right(data, 1));
+  const auto want = data.results();
+  for (const int threads : {2, 3, 7}) {
+    data.reset();
+    ASSERT_TRUE(call(context_of(threads), data.args()).ok());
+    EXPECT_EQ(data.results(), want) << threads << " threads";
   }
+  for (const isa::Row& row : isa::rows()) {
+    if (!row.available) continue;
+    Context context = Context::create({.threads = 2, .isa = std::string(row.name)}).value();
+    data.reset();
+    ASSERT_TRUE(call(context, data.args()).ok());
+    EXPECT_EQ(data.results(), want) << row.name;
+  }
+}
+
+// A plan runs again with other pointers, and allocates nothing.
+template <typename Plan, typename Data>
+void expect_plan_runs_again(Data&& first, Data&& second) {
+  Result<Plan> plan = Plan::plan(context_of(2), first.args());
+  ASSERT_TRUE(plan.ok()) << plan.status().to_string();
+  EXPECT_NE(plan->describe().find("threads   2"), std::string::npos) << plan->describe();
+  for (auto* data : {&first, &second}) {
+    const auto args = data->args();
+    const MemoryRequests before = memory_requests();
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(plan->run(args).ok());
+    const MemoryRequests after = memory_requests();
+    if (counts_memory()) {
+      EXPECT_EQ(after.heap - before.heap, 0);
+      EXPECT_EQ(after.maps - before.maps, 0);
+    }
+    data->expect_correct();
+  }
+}
+
+class MoeRoutingTest : public ::testing::TestWithParam<DType> {
+ protected:
+  unsigned seed_ = seed_of_this_run();
+  ::testing::ScopedTrace trace_{__FILE__, __LINE__, "seed " + std::to_string(seed_)};
 };
 
-Rows at(const Routing& routing, std::int64_t place) {
-  Rows rows;
-  for (const Entry& e : routing.at(place)) rows.emplace_back(e.token, e.slot);
-  return rows;
+TEST_P(MoeRoutingTest, GatingOfOddSizes) {
+  for (const std::int64_t experts : {1, 2, 31, 32, 33, 64, 100, 257})
+    for (const Dims& tokens : {Dims{1}, Dims{5}, Dims{2, 3}, Dims{17}})
+      for (const std::int64_t k : {std::int64_t{1}, std::min<std::int64_t>(8, experts), experts})
+        for (const double deviation : {0.5, 40.0})
+          ASSERT_NO_FATAL_FAILURE(expect_right(GatingData({.type = GetParam(),
+                                                           .tokens = tokens,
+                                                           .experts = experts,
+                                                           .k = k,
+                                                           .finished = k != 1,
+                                                           .deviation = deviation,
+                                                           .seed = ++seed_}),
+                                               2));
 }
 
-TEST(Placement, EveryPlaceHasOneRank) {
-  for (int ranks = 1; ranks <= 12; ++ranks)
-    for (std::int64_t shared_ranks = 0; shared_ranks < ranks; ++shared_ranks)
-      for (std::int64_t routed = 1; routed <= 40; ++routed) {
-        const Placement placement(experts(routed, shared_ranks > 0 ? 1 : 0, shared_ranks), ranks);
-        std::int64_t next = 0, most = 0, least = routed;
-        for (int rank = 0; rank < ranks; ++rank) {
-          ASSERT_EQ(placement.first_place(rank), next);
-          for (std::int64_t i = 0; i < placement.local_places(rank); ++i)
-            ASSERT_EQ(placement.rank_of_place(next++), rank)
-                << routed << " experts on " << ranks << " ranks, " << shared_ranks << " shared";
-          if (rank < shared_ranks) continue;
-          most = std::max(most, placement.local_places(rank));
-          least = std::min(least, placement.local_places(rank));
-        }
-        ASSERT_EQ(next, placement.places());
-        ASSERT_LE(most - least, 1);
-      }
+TEST_P(MoeRoutingTest, GatingOfStridesAndSpecialValues) {
+  for (int i = 0; i < 60; ++i)
+    ASSERT_NO_FATAL_FAILURE(expect_right(GatingData({.type = GetParam(),
+                                                     .tokens = i % 2 ? Dims{6} : Dims{2, 1, 3},
+                                                     .experts = 40,
+                                                     .k = 5,
+                                                     .finished = i % 3 == 0,
+                                                     .strided = true,
+                                                     .special = i % 2 == 0,
+                                                     .seed = ++seed_}),
+                                         3));
 }
 
-TEST(Placement, SharedExpertsGetTheTokensOfTheirSources) {
-  const Placement two(experts(4, 2, 4), 8);  // two experts on two ranks each
-  const Placement three(experts(5, 1, 3), 8);
-  for (int source = 0; source < 8; ++source) {
-    EXPECT_EQ(two.shared_place(0, source, 0, 1), source % 2);
-    EXPECT_EQ(two.shared_place(1, source, 0, 1), source % 2 + 2);
-    EXPECT_EQ(three.shared_place(0, source, 0, 1), source % 3);
-  }
-  EXPECT_EQ(two.scale_row(1), 0);
-  EXPECT_EQ(two.scale_row(2), 1);
-  EXPECT_EQ(two.scale_row(two.place_of(3)), 5);
+TEST_P(MoeRoutingTest, GatingHasTheSameBits) {
+  expect_same_bits(GatingData({.type = GetParam(),
+                               .tokens = {301},
+                               .experts = 157,
+                               .k = 9,
+                               .special = true,
+                               .seed = seed_}));
+  expect_same_bits(GatingData({.type = GetParam(), .tokens = {2}, .experts = 2000, .k = 1500}));
 }
 
-TEST(Placement, SlicesOfTokensCoverEachTokenOnceInOrder) {
-  for (const std::int64_t shared : {1, 2, 3, 5})
-    for (const std::int64_t tokens : {1, 2, 7, 8, 64}) {
-      MoeExperts e = experts(8, 1, shared);
-      e.shared_tokens = SharedTokens::kBySlice;
-      const Placement placement(e, 8);
-      for (int source = 0; source < 8; ++source)
-        for (std::int64_t t = 0; t < tokens; ++t) {
-          const std::int64_t place = placement.shared_place(0, source, t, tokens);
-          if (source < shared) {
-            ASSERT_EQ(place, source);
-            continue;
-          }
-          const std::int64_t before = source * tokens / shared;
-          ASSERT_GE(t, (place + source) * tokens / shared - before);
-          ASSERT_LT(t, (place + 1 + source) * tokens / shared - before);
-        }
-    }
+TEST_P(MoeRoutingTest, InitOfOddSizes) {
+  for (const std::int64_t n : {1, 2, 5, 33})
+    for (const std::int64_t h : {0, 1, 7, 64})
+      for (const std::int64_t k : {1, 2, 9})
+        for (const std::int64_t active : {std::int64_t{0}, std::int64_t{1}, n, n + 3})
+          for (const Ids ids : {Ids::kFew, Ids::kMany, Ids::kAny})
+            ASSERT_NO_FATAL_FAILURE(expect_right(InitData({.type = GetParam(),
+                                                           .n = n,
+                                                           .h = h,
+                                                           .k = k,
+                                                           .active_num = active,
+                                                           .ids = ids,
+                                                           .seed = ++seed_}),
+                                                 2));
 }
 
-TEST(Routing, RowsAreInTheOrderOfTheirTokens) {
-  const Tokens tokens = {.ids = {0, 2, 3, 0, 1, 2}, .k = 2};
-  const Routing routing = tokens.route(experts(4), 0, 2);
-  EXPECT_EQ(at(routing, 0), (Rows{{0, 0}, {1, 1}}));
-  EXPECT_EQ(at(routing, 1), (Rows{{2, 0}}));
-  EXPECT_EQ(at(routing, 2), (Rows{{0, 1}, {2, 1}}));
-  EXPECT_EQ(at(routing, 3), (Rows{{1, 0}}));
-  EXPECT_EQ(routing.counts().rows_sent, 6);
+TEST_P(MoeRoutingTest, InitOfStridesAndAnyPermutation) {
+  for (int i = 0; i < 60; ++i)
+    ASSERT_NO_FATAL_FAILURE(expect_right(InitData({.type = GetParam(),
+                                                   .n = 7,
+                                                   .h = 5,
+                                                   .k = 3,
+                                                   .active_num = i % 9,
+                                                   .ids = static_cast<Ids>(i % 3),
+                                                   .strided = true,
+                                                   .shuffled = i % 2 == 0,
+                                                   .seed = ++seed_}),
+                                         3));
 }
 
-TEST(Routing, AMaskOfTokensCounts) {
-  for (const std::vector<std::uint8_t>& mask : {std::vector<std::uint8_t>{1, 1, 0}, {1, 0, 1}}) {
-    const Tokens tokens = {.ids = {0, 2, 3, 0, 1, 2}, .k = 2, .mask = mask};
-    const Routing routing = tokens.route(experts(4), 0, 2);
-    EXPECT_EQ(at(routing, 0), (Rows{{0, 0}, {1, 1}}));
-    EXPECT_EQ(at(routing, 1), Rows());
-    EXPECT_EQ(at(routing, 2), (Rows{{0, 1}}));
-    EXPECT_EQ(at(routing, 3), (Rows{{1, 0}}));
-  }
+TEST_P(MoeRoutingTest, InitHasTheSameBits) {
+  expect_same_bits(InitData({.type = GetParam(),
+                             .n = 501,
+                             .h = 100,
+                             .k = 6,
+                             .active_num = 501,
+                             .ids = Ids::kAny,
+                             .shuffled = true,
+                             .seed = seed_}));
+  expect_same_bits(InitData({.type = GetParam(), .n = 1, .h = 9000, .k = 2, .active_num = 1}));
 }
 
-TEST(Routing, AMaskOfEntriesLeavesOutEntries) {
-  const Tokens tokens = {.ids = {0, 2, 3, 0, 1, 2}, .k = 2, .mask = {0, 0, 0, 7, 1, 1}};
-  const Routing routing = tokens.route(experts(4, 1, 1), 1, 3);
-  EXPECT_EQ(at(routing, 0), (Rows{{1, 2}, {2, 2}}));  // the shared expert: not of token 0
-  EXPECT_EQ(at(routing, 1), (Rows{{1, 1}}));
-  EXPECT_EQ(at(routing, 2), (Rows{{2, 0}}));
-  EXPECT_EQ(at(routing, 3), (Rows{{2, 1}}));
-  EXPECT_EQ(at(routing, 4), Rows());
-}
-
-TEST(Routing, CountsWhatIsOutOfRangeOrDoubled) {
-  MoeExperts e = experts(3);
-  e.zero_expert_num = 1;
-  e.copy_expert_num = 1;
-  const Tokens tokens = {.ids = {0, 0, 0, -1, 3, 4, 5, 1, 2147483647}, .k = 3};
-  const Routing routing = tokens.route(e, 0, 1);
-  EXPECT_EQ(at(routing, 0), (Rows{{0, 0}, {0, 1}, {0, 2}}));
-  EXPECT_EQ(at(routing, 1), (Rows{{2, 1}}));
-  EXPECT_EQ(routing.counts().rows_sent, 4);
-  EXPECT_EQ(routing.counts().doubled, 2);
-  EXPECT_EQ(routing.counts().out_of_range, 3);
-}
-
-TEST(Routing, MayBeUsedAgainAndHaveNoTokens) {
-  Routing routing(Placement(experts(2), 2), experts(2), 0, 0, 3);
-  for (int i = 0; i < 2; ++i) {
-    routing.route(ConstTensorRef(nullptr, DType::kInt32, std::array<std::int64_t, 2>{0, 3}), {});
-    EXPECT_EQ(routing.counts().rows_sent, 0);
-    EXPECT_TRUE(routing.at(1).empty());
+// Every combination of operands, in both orders, with and without dropped rows.
+TEST_P(MoeRoutingTest, FinalizeOfAllOperands) {
+  for (int form = 0; form < 128; ++form) {
+    FinalizeCase c = {.type = GetParam(), .n = 5, .h = 1 + form % 70, .k = 1 + form % 4};
+    c.x1 = form & 1, c.x2 = form & 2, c.bias = form & 4, c.scales = form & 8;
+    c.padded = form & 16;
+    c.order = form & 32 ? ExpandedRowOrder::kRowMajor : ExpandedRowOrder::kColumnMajor;
+    c.in_place = c.x1 && form & 64;
+    c.float_scales = c.type == DType::kBFloat16 && form & 64;
+    c.seed = ++seed_;
+    ASSERT_NO_FATAL_FAILURE(expect_right(FinalizeData(c), 2));
+    c.strided = c.special = true;
+    ASSERT_NO_FATAL_FAILURE(expect_right(FinalizeData(c), 3));
   }
 }
+
+// On both sides of the size from which out goes past the cache.
+TEST_P(MoeRoutingTest, FinalizeHasTheSameBits) {
+  for (const bool padded : {false, true})
+    expect_same_bits(FinalizeData({.type = GetParam(),
+                                   .n = padded ? 401 : 3,
+                                   .h = padded ? 1500 : 77,
+                                   .k = 4,
+                                   .padded = padded,
+                                   .special = true,
+                                   .seed = seed_}));
+}
+
+TEST_P(MoeRoutingTest, PlansRunAgain) {
+  expect_plan_runs_again<MoeGatingTopkSoftmax>(
+      GatingData({.type = GetParam(), .tokens = {9}, .finished = true, .seed = 1}),
+      GatingData({.type = GetParam(), .tokens = {9}, .finished = true, .seed = 2}));
+  expect_plan_runs_again<MoeInitRouting>(InitData({.type = GetParam(), .seed = 1}),
+                                         InitData({.type = GetParam(), .seed = 2}));
+  expect_plan_runs_again<MoeFinalizeRouting>(FinalizeData({.type = GetParam(), .seed = 1}),
+                                             FinalizeData({.type = GetParam(), .seed = 2}));
+}
+
+TEST_P(MoeRoutingTest, NoRowsNoWork) {
+  const auto expect_nothing = [](const auto& data, const auto& plan) {
+    ASSERT_TRUE(plan.ok()) << plan.status().to_string();
+    EXPECT_EQ(plan->describe(), "nothing to compute: there are no rows\n");
+    const Status status = call(context_of(2), data.args());
+    EXPECT_TRUE(status.ok()) << status.to_string();
+    EXPECT_TRUE(data.outputs_untouched());
+  };
+  for (const Dims& tokens : {Dims{0}, Dims{3, 0}}) {
+    const GatingData data({.type = GetParam(), .tokens = tokens, .finished = true});
+    expect_nothing(data, MoeGatingTopkSoftmax::plan(context_of(2), data.args()));
+  }
+  for (const std::int64_t experts : {0, 4}) {
+    const GatingData data({.type = GetParam(), .experts = experts, .k = 0});
+    expect_nothing(data, MoeGatingTopkSoftmax::plan(context_of(2), data.args()));
+  }
+  for (const InitCase& c : {InitCase{.n = 0}, InitCase{.k = 0}}) {
+    const InitData data(c);
+    expect_nothing(data, MoeInitRouting::plan(context_of(2), data.args()));
+  }
+  for (const FinalizeCase& c : {FinalizeCase{.n = 0}, FinalizeCase{.h = 0}}) {
+    const FinalizeData data(c);
+    expect_nothing(data, MoeFinalizeRouting::plan(context_of(2), data.args()));
+  }
+}
+
+// Without experts a token is what is added to it.
+TEST_P(MoeRoutingTest, FinalizeWithoutExperts) {
+  for (const bool x1 : {false, true})
+    ASSERT_NO_FATAL_FAILURE(
+        expect_right(FinalizeData({.type = GetParam(), .k = 0, .x1 = x1, .x2 = false}), 2));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, MoeRoutingTest, ::testing::ValuesIn(kFloats),
+                         [](const auto& info) { return std::string(to_string(info.param)); });
 
 }  // namespace
-}  // namespace weft::ops
+}  // namespace weft::testing
