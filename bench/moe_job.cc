@@ -81,11 +81,16 @@ void MoeJob::prepare_combine(int rank) {
 
 void MoeJob::prepare_copy(int rank) {
   RankJob& job = of(rank);
-  const TensorRef& counts = job.dispatch_args.ep_recv_counts;
-  const std::int64_t rows = static_cast<const std::int32_t*>(counts.data())[counts.elements() - 1];
+  const TensorRef& tensor = job.dispatch_args.ep_recv_counts;
+  const std::span<const std::int32_t> sums(static_cast<const std::int32_t*>(tensor.data()),
+                                           static_cast<size_t>(tensor.elements()));
+  const std::int64_t rows = sums.back();
+  std::int64_t staying = 0;  // of them, those of this rank's tokens
+  for (size_t i = static_cast<size_t>(rank); i < sums.size(); i += ranks_.size())
+    staying += sums[i] - (i > 0 ? sums[i - 1] : 0);
   const std::int64_t row_bytes = bytes_of(problem_.row_type(), problem_.hidden);
   const std::int64_t own_rows = problem_.tokens * problem_.top_k;
-  job.bytes = options_.combine ? row_bytes * (2 * rows + own_rows + 3 * problem_.tokens)
+  job.bytes = options_.combine ? row_bytes * (2 * (rows - staying) + own_rows + 3 * problem_.tokens)
                                : row_bytes * (leaving_tokens(rank) + 2 * rows);
   for (Buffer* buffer : {&job.from, &job.to})
     *buffer = require(Buffer::allocate(job.bytes / 2, "copies"));

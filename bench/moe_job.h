@@ -47,8 +47,8 @@ class MoeJob {
 
   /// The most that the operator of this job must read and write on one rank. Dispatch: a staged
   /// copy of each token that leaves is written (its x is small and counts as cached), each row is
-  /// read and written. Combine: each row is read, staged and read from there, counted for those
-  /// that stay on their rank, too; residual is read, x and y are written.
+  /// read and written. Combine: each row that leaves is read and staged, each row of the own tokens
+  /// is read; residual is read, x and y are written.
   double bytes_per_rank() const;
 
  private:
