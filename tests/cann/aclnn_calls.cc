@@ -16,6 +16,10 @@
 #include "aclnnop/aclnn_matmul_all_reduce_v2.h"
 #include "aclnnop/aclnn_matmul_reduce_scatter.h"
 #include "aclnnop/aclnn_matmul_reduce_scatter_v2.h"
+#include "aclnnop/aclnn_moe_finalize_routing.h"
+#include "aclnnop/aclnn_moe_finalize_routing_v2.h"
+#include "aclnnop/aclnn_moe_gating_top_k_softmax.h"
+#include "aclnnop/aclnn_moe_init_routing.h"
 #include "aclnnop/aclnn_quant_matmul_all_reduce.h"
 #include "aclnnop/aclnn_quant_matmul_all_reduce_add_rms_norm.h"
 #include "aclnnop/aclnn_quant_matmul_all_reduce_v2.h"
@@ -123,6 +127,14 @@ const std::map<std::string, EntryPoint>& table() {
       WEFT_ENTRY(aclnnFFN, WEFT_FFN(t.tokens), t["y"]),
       WEFT_ENTRY(aclnnFFNV2, WEFT_FFN(t.tokens), c.tokens_are_ends, t["y"]),
       WEFT_ENTRY(aclnnFFNV3, WEFT_FFN(t["expertTokens"]), c.tokens_are_ends, t["y"]),
+      WEFT_ENTRY(aclnnMoeGatingTopKSoftmax, t["x"], t["finished"], c.k, t["yOut"],
+                 t["expertIdxOut"], t["rowIdxOut"]),
+      WEFT_ENTRY(aclnnMoeInitRouting, t["x"], t["rowIdx"], t["expertIdx"], c.active_num,
+                 t["expandedXOut"], t["expandedRowIdxOut"], t["expandedExpertIdxOut"]),
+      WEFT_ENTRY(aclnnMoeFinalizeRouting, t["expandedX"], t["x1"], t["x2"], t["bias"], t["scales"],
+                 t["expandedRowIdx"], t["expertIdx"], t["out"]),
+      WEFT_ENTRY(aclnnMoeFinalizeRoutingV2, t["expandedX"], t["expandedRowIdx"], t["x1"], t["x2"],
+                 t["bias"], t["scales"], t["expertIdx"], c.drop_pad_mode, t["out"]),
       WEFT_ENTRY(aclnnTransQuantParamV2, t["scale"], t["offset"], t["out"]),
       WEFT_ENTRY(aclnnTransQuantParamV3, t["scale"], t["offset"], c.round_mode, t["out"]),
       WEFT_ENTRY(aclnnTransMatmulWeight, t["mmWeightRef"]),
