@@ -153,7 +153,7 @@ Status demo(const Arguments& arguments) {
   job.warmup = kWarmup;
   job.repeat = kRepeat;
   job.trace = job.digests = job.separate = true;
-  job.rows = rows_to_check(made.op(), made.shape, kRanks, kBudget);
+  job.rows = rows_to_check(made, kRanks, kBudget);
   std::vector<RankReport> reports;
   {
     const Step step(1, fmt::format("running {} ranks, {} + {} calls, fused and as separate passes",
@@ -169,6 +169,7 @@ Status demo(const Arguments& arguments) {
       fmt::format("wrote {} (open it in a browser)\n      and {} (open it in "
                   "ui.perfetto.dev)",
                   files.timeline, files.trace));
+  fmt::print("\n{}", waits_text(reports));
   return {};
 }
 
