@@ -165,15 +165,4 @@ void CollectiveCall::check_attributes() {
                      common.op, fmt::join(family.ranks, ", "));
 }
 
-aclnnStatus no_plan(const Status& status) {
-  switch (status.code()) {
-    case StatusCode::kInvalidArgument:
-      return fail(ACLNN_ERR_INNER_TILING_ERROR, status.message());
-    case StatusCode::kUnimplemented:
-      return fail(ACLNN_ERR_INNER_FIND_KERNEL_ERROR, status.message());
-    default:
-      return fail(ACLNN_ERR_INNER, status.message());
-  }
-}
-
 }  // namespace weft::cann

@@ -128,9 +128,6 @@ ConstTensorRef* scale_of(ops::Scenario scenario, Args& args) {
   return scenario == ops::Scenario::kWeightQuant ? &args.antiquant_scale : nullptr;
 }
 
-/// The contract holds, and yet there is no plan.
-aclnnStatus no_plan(const Status& status);
-
 /// What the second phase submits.
 template <typename Native>
 struct Planned : PlanPool::Plan {

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "aclnn_ffn_checks.h"
 
-#include <algorithm>
 #include <array>
-#include <iterator>
 #include <limits>
 #include <memory>
 
@@ -17,12 +15,6 @@ using ops::Scenario;
 constexpr int kInvalid = ACLNN_ERR_PARAM_INVALID, kPlanning = ACLNN_ERR_INNER_NULLPTR;
 constexpr std::int64_t kMostDepth = 65535, kMostExperts = 256;
 constexpr int kBlockBytes = 32;  // M counts in blocks of so many bytes of x
-
-constexpr int kTiled[] = {
-    ACL_FORMAT_NC1HWC0,          ACL_FORMAT_FRACTAL_Z,        ACL_FORMAT_NC1HWC0_C04,
-    ACL_FORMAT_FRACTAL_NZ,       ACL_FORMAT_NDC1HWC0,         ACL_FRACTAL_Z_3D,
-    ACL_FORMAT_FRACTAL_NZ_C0_16, ACL_FORMAT_FRACTAL_NZ_C0_32, ACL_FORMAT_FRACTAL_NZ_C0_2,
-    ACL_FORMAT_FRACTAL_NZ_C0_4,  ACL_FORMAT_FRACTAL_NZ_C0_8};
 
 /// One of the two products, for rules that hold for both.
 struct Product {
@@ -139,10 +131,9 @@ void check_planning(Findings& f, const FfnArgs& a, const ops::FfnShape& s,
 void check_format(Findings& findings, const char* name, const aclTensor* handle) {
   const std::shared_ptr<Tensor> found = look_up(findings, name, handle);
   if (!found) return;
-  const int format = number_of(found->storage_format);
-  findings.require(std::ranges::find(kTiled, format) == std::end(kTiled), kInvalid,
+  findings.require(!found->tiled(), kInvalid,
                    "{} has storage format {}, which is tiled; pass ACL_FORMAT_ND (2)", name,
-                   format);
+                   number_of(found->storage_format));
 }
 
 void check_expert_tokens(Findings& findings, std::span<const std::int64_t> tokens, bool are_ends,

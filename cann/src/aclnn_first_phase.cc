@@ -30,6 +30,17 @@ void Results::check(Findings& findings) const {
   findings.require(executor, ACLNN_ERR_PARAM_NULLPTR, "executor is null");
 }
 
+aclnnStatus no_plan(const Status& status) {
+  switch (status.code()) {
+    case StatusCode::kInvalidArgument:
+      return fail(ACLNN_ERR_INNER_TILING_ERROR, status.message());
+    case StatusCode::kUnimplemented:
+      return fail(ACLNN_ERR_INNER_FIND_KERNEL_ERROR, status.message());
+    default:
+      return fail(ACLNN_ERR_INNER, status.message());
+  }
+}
+
 namespace {
 
 Operand operand(Operand::Direction direction, const aclTensor* handle) {

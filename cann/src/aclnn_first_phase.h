@@ -58,6 +58,9 @@ struct Results {
   void check(Findings& findings) const;
 };
 
+/// The contract holds, and yet there is no plan.
+aclnnStatus no_plan(const Status& status);
+
 /// End of a first phase with nothing to do: no workspace, and a second phase that submits nothing.
 aclnnStatus finish_empty(const char* op, const Results& results);
 /// End of a first phase.

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "communicator.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <new>
 #include <set>
 #include <utility>
@@ -66,6 +69,25 @@ Status run(const Communicator::Work& work, Communicator& communicator) {
   }
 }
 
+/// A piece of work and its turns, in the order of the communicators.
+struct Piece {
+  Communicator::Several communicators;
+  std::deque<Turn> turns;
+  Communicator::Work work;
+
+  Status run() {
+    for (Turn& turn : turns) turn.wait();
+    const Status status = cann::run(work, *communicators[0]);
+    for (const auto& communicator : communicators)
+      if (!status.ok()) (void)communicator->group().state().poison(status);
+    // Before a synchronise returns, so that busy() is false then and nothing holds the
+    // communicators.
+    communicators.clear();
+    for (Turn& turn : turns) turn.end();
+    return status;
+  }
+};
+
 }  // namespace
 
 Communicator::Communicator(VirtualDevice& on, Group group, Context context, Origin of)
@@ -79,19 +101,18 @@ Communicator::~Communicator() = default;
 
 Error Communicator::submit(const std::shared_ptr<Communicator>& communicator, Stream& stream,
                            Work work, OnFailure on_failure) {
-  const std::lock_guard lock(communicator->submitting_);
-  auto turn = std::make_shared<Turn>(communicator->turns_);
-  auto task = [holder = communicator, turn = std::move(turn), work = std::move(work)]() mutable {
-    turn->wait();
-    const Status status = run(work, *holder);
-    if (!status.ok()) (void)holder->group().state().poison(status);
-    // Before a synchronise returns, so that busy() is false then and nothing holds the
-    // communicator.
-    holder.reset();
-    turn->end();
-    return Error(status);
-  };
-  return stream.submit(std::move(task), on_failure);
+  return submit(Several{communicator}, stream, std::move(work), on_failure);
+}
+
+Error Communicator::submit(const Several& communicators, Stream& stream, Work work,
+                           OnFailure on_failure) {
+  Several in_order = communicators;
+  std::ranges::sort(in_order, std::less<>());
+  std::deque<std::unique_lock<std::mutex>> locks;
+  for (const auto& communicator : in_order) locks.emplace_back(communicator->submitting_);
+  auto piece = std::make_shared<Piece>(Piece{communicators, {}, std::move(work)});
+  for (const auto& communicator : communicators) piece->turns.emplace_back(communicator->turns_);
+  return stream.submit([piece = std::move(piece)] { return Error(piece->run()); }, on_failure);
 }
 
 bool Communicator::busy() const { return !turns_->all_over(); }

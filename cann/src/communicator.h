@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "handle_table.h"
 #include "plan_pool.h"
@@ -54,6 +55,16 @@ class Communicator {
   /// it. Errors: those of Stream::submit.
   using Work = std::function<Status(Context&, Group&)>;
   static Error submit(const std::shared_ptr<Communicator>& communicator, Stream& stream, Work work,
+                      OnFailure on_failure = OnFailure::kStreamDecides);
+  /// Work that uses several communicators, each of them once: it takes its turn in all, `work` is
+  /// given the first's context and group, and a failure makes all of them unusable.
+  ///
+  /// Turns never wait in a circle. A submission has the mutexes of all its communicators, locked in
+  /// the order of their addresses, while it takes its turns and enters the stream. So of two pieces
+  /// of work that share a communicator or a stream, one is first everywhere, which orders all work
+  /// of the process in time; a piece waits for earlier ones only.
+  using Several = std::vector<std::shared_ptr<Communicator>>;
+  static Error submit(const Several& communicators, Stream& stream, Work work,
                       OnFailure on_failure = OnFailure::kStreamDecides);
   /// Work was submitted and is not over.
   bool busy() const;

@@ -96,6 +96,15 @@ bool Tensor::fractal_nz() const {
   return number_of(storage_format) == ACL_FORMAT_FRACTAL_NZ && storage_dims.size() == 4;
 }
 
+bool Tensor::tiled() const {
+  constexpr int kTiled[] = {
+      ACL_FORMAT_NC1HWC0,          ACL_FORMAT_FRACTAL_Z,        ACL_FORMAT_NC1HWC0_C04,
+      ACL_FORMAT_FRACTAL_NZ,       ACL_FORMAT_NDC1HWC0,         ACL_FRACTAL_Z_3D,
+      ACL_FORMAT_FRACTAL_NZ_C0_16, ACL_FORMAT_FRACTAL_NZ_C0_32, ACL_FORMAT_FRACTAL_NZ_C0_2,
+      ACL_FORMAT_FRACTAL_NZ_C0_4,  ACL_FORMAT_FRACTAL_NZ_C0_8};
+  return std::ranges::find(kTiled, number_of(storage_format)) != std::end(kTiled);
+}
+
 Descriptions& Descriptions::instance() {
   static auto* const descriptions = new Descriptions;  // programs destroy theirs after main, too
   return *descriptions;

@@ -29,6 +29,8 @@ struct Tensor {
   bool dense() const;
   /// FRACTAL_NZ by storage format and by a 4-D storage shape.
   bool fractal_nz() const;
+  /// The storage format is one whose elements lie in blocks, FRACTAL_NZ or another.
+  bool tiled() const;
 };
 
 struct Scalar {

@@ -77,8 +77,9 @@ class WEFT_API Group {
   /// "loopback" or "shm".
   std::string_view transport() const;
 
-  /// Collective. Returns when every rank has called it. Errors: kMismatch, kTimeout, kPeerLost.
-  Status barrier();
+  /// Collective. Returns when every rank has called it. timeout_s: seconds that this rank waits;
+  /// 0: exec_timeout_s; negative: for ever. Errors: kMismatch, kTimeout, kPeerLost.
+  Status barrier(double timeout_s = 0);
 
   /// Ok, or the error that made this group unusable; every later call on the group returns it at
   /// once.

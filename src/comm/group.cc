@@ -100,9 +100,9 @@ const std::string& Group::name() const { return state_->name(); }
 std::int64_t Group::window_bytes() const { return state_->window_bytes(); }
 std::string_view Group::transport() const { return state_->transport_name(); }
 
-Status Group::barrier() {
+Status Group::barrier(double timeout_s) {
   static const internal::CallHeader header("barrier");
-  WEFT_RETURN_IF_ERROR(state_->begin_call(header));
+  WEFT_RETURN_IF_ERROR(state_->begin_call(header, timeout_s));
   WEFT_RETURN_IF_ERROR(state_->check_peers());
   state_->end_call();
   return {};

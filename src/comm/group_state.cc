@@ -59,11 +59,14 @@ Counter& GroupState::counter(int rank, CounterId id) const {
   return control(rank).counters[static_cast<int>(id)];
 }
 
-void GroupState::start_deadline() { deadline_ns_ = deadline_after(exec_timeout_s_); }
+void GroupState::start_deadline(double timeout_s) {
+  call_timeout_s_ = timeout_s;
+  deadline_ns_ = deadline_after(timeout_s == 0 ? exec_timeout_s_ : timeout_s);
+}
 
-Status GroupState::begin_call(const CallHeader& header) {
+Status GroupState::begin_call(const CallHeader& header, double timeout_s) {
   if (poisoned()) return health();
-  start_deadline();
+  start_deadline(timeout_s);
   ++call_;
   CallHeader& slot = control(rank_).headers[call_ % 2];
   const auto used = offsetof(CallHeader, fields_) +

@@ -114,8 +114,9 @@ class GroupState {
   std::byte* window(int rank) const { return segments_[static_cast<std::size_t>(rank)].window; }
 
   /// Starts collective call number N+1: publishes this rank's header. Local, does not wait. Fails
-  /// at once if the group is poisoned. Starts the deadline of the call (exec_timeout_s from now).
-  Status begin_call(const CallHeader& header);
+  /// at once if the group is poisoned. Starts the deadline of the call: timeout_s from now (negative:
+  /// never), or exec_timeout_s if that is 0.
+  Status begin_call(const CallHeader& header, double timeout_s = 0);
   /// Waits until every peer has entered this call and compares the headers with rank 0's. On a
   /// difference every rank returns the same kMismatch text naming both values, and the group is
   /// poisoned. Every call makes it, before end_call.
@@ -182,7 +183,7 @@ class GroupState {
   ControlBlock& control(int rank) const {
     return *segments_[static_cast<std::size_t>(rank)].control;
   }
-  void start_deadline();
+  void start_deadline(double timeout_s = 0);
 
   PairBlock& pair(int owner, int peer) const;
   void ring(int peer) const;
@@ -210,6 +211,7 @@ class GroupState {
   const std::string name_;
   const std::int64_t window_bytes_;
   const double exec_timeout_s_;
+  double call_timeout_s_ = 0;  // the call's own; 0: it has none
   const bool private_futex_;
   const bool oversubscribed_;   ///< more ranks than CPUs: spinning would keep the awaited rank off
   const std::int32_t process_;  ///< a forked child has a copy of this object but is not the rank

@@ -128,10 +128,12 @@ std::string GroupState::timeout_text(const Wait& wait) const {
           : fmt::format("rank {} is in the call and waits for nobody", last);
   return fmt::format(
       "{}: rank {} waited {:.3g} s for {} from rank {} ({} {} of {}); {}. It may be stopped, stuck "
-      "or slow; the limit is {:.6g} s (exec_timeout_s, HCCL_EXEC_TIMEOUT). Form a new group.",
+      "or slow; the limit is {:.6g} s ({}). Form a new group.",
       control(rank_).headers[call_ % 2].op(), rank_,
       static_cast<double>(now_ns() - wait.begin_ns) * 1e-9, describe(wait.what), wait.peer,
-      name_of(wait.id), peek(wait.peer, wait.id), wait.value, state, exec_timeout_s_);
+      name_of(wait.id), peek(wait.peer, wait.id), wait.value, state,
+      call_timeout_s_ == 0 ? exec_timeout_s_ : call_timeout_s_,
+      call_timeout_s_ == 0 ? "exec_timeout_s, HCCL_EXEC_TIMEOUT" : "of this call");
 }
 
 int GroupState::last_of_chain(const Wait& wait) const {

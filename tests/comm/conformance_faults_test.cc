@@ -149,6 +149,33 @@ TEST_P(Faults, DeadlineNamesTheRankThatNeverArrives) {
   expect_all(got, StatusCode::kTimeout, got[0].message());
 }
 
+// The other rank has no limit of its own and yet is told: the group is over.
+TEST_P(Faults, ACallMayHaveADeadlineOfItsOwn) {
+  GroupOptions options = quick_options();
+  options.exec_timeout_s = -1;
+  std::vector<Group> groups = make(3, options);
+  std::vector<Status> got(3);
+  on_all(groups, [&](Group& group) {
+    EXPECT_TRUE(group.barrier(-1).ok());
+    EXPECT_TRUE(group.barrier(30).ok());
+    if (group.rank() < 2)
+      got[static_cast<std::size_t>(group.rank())] = group.barrier(group.rank() == 0 ? 1e-3 : 0);
+  });
+  got[2] = groups[2].barrier();
+  EXPECT_THAT(got[0].message(), HasSubstr("the limit is 0.001 s (of this call)"));
+  expect_all(got, StatusCode::kTimeout, got[0].message());
+}
+
+// ... and it ends with the call.
+TEST_P(Faults, TheNextCallHasTheDeadlineOfTheGroup) {
+  std::vector<Group> groups = make(2);
+  on_all(groups, [&](Group& group) {
+    EXPECT_TRUE(group.barrier(0.5).ok());
+    if (group.rank() == 1) std::this_thread::sleep_for(milliseconds(800));
+    EXPECT_TRUE(group.barrier().ok());
+  });
+}
+
 TEST_P(Faults, DeadlineNamesTheEndOfTheChain) {
   GroupOptions options = quick_options();
   options.exec_timeout_s = 0.4;

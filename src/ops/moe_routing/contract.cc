@@ -105,8 +105,9 @@ void check_vector(Contract& c, std::string_view name, const ConstTensorRef& t,
   c.rule(Rule::kShape, exactly ? have == elements : have >= elements,
          "{} is {} but must have {}{} elements", name, shape_text(t), exactly ? "" : "at least ",
          elements);
-  c.rule(Rule::kStrides, t.dense(), "{} has strides ({}) but must be dense; make it contiguous",
-         name, fmt::join(t.strides(), ", "));
+  c.rule(Rule::kStrides, have == 0 || t.dense(),
+         "{} has strides ({}) but must be dense; make it contiguous", name,
+         fmt::join(t.strides(), ", "));
 }
 
 void check_matrix(Contract& c, std::string_view name, const ConstTensorRef& t, std::int64_t rows,

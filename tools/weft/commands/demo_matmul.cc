@@ -112,7 +112,7 @@ Status demo_matmul(const DemoArguments& arguments) {
   job.warmup = kWarmup;
   job.repeat = kRepeat;
   job.trace = job.digests = job.separate = true;
-  job.rows = rows_to_check(made.op(), made.shape, kDemoRanks, kBudget);
+  job.rows = rows_to_check(made, kDemoRanks, kBudget);
   std::vector<RankReport> reports;
   {
     const DemoStep step(1, kSteps,
@@ -126,6 +126,7 @@ Status demo_matmul(const DemoArguments& arguments) {
   const DemoStep step(4, kSteps, "drawing the timeline");
   WEFT_RETURN_IF_ERROR(write_trace_files(setup.files, made.op(), setup.launch, reports));
   step.drawn(setup.files);
+  fmt::print("\n{}", waits_text(reports));
   return {};
 }
 

@@ -3,8 +3,11 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "files/file_io.h"
 #include "files/timeline.h"
+#include "files/waits.h"
 #include "terminal/text.h"
 
 namespace weft::tools {
@@ -34,6 +37,28 @@ double total_bytes(const std::vector<RankReport>& reports) {
   return bytes;
 }
 
+Timeline timeline_of(const std::vector<RankReport>& reports, std::string title,
+                     std::string subtitle) {
+  Timeline timeline{std::move(title), std::move(subtitle), {}};
+  for (std::size_t rank = 0; rank < reports.size(); ++rank)
+    timeline.lanes.push_back({static_cast<int>(rank), reports[rank].events});
+  return timeline;
+}
+
+bool traced(const std::vector<RankReport>& reports) {
+  return std::ranges::any_of(reports, [](const RankReport& r) { return !r.events.empty(); });
+}
+
+/// Seconds that each rank waited for each other.
+std::vector<std::vector<double>> wait_matrix(const std::vector<RankReport>& reports) {
+  const Waits waits(timeline_of(reports, {}, {}));
+  std::vector<std::vector<double>> rows(static_cast<std::size_t>(waits.ranks()));
+  for (int rank = 0; rank < waits.ranks(); ++rank)
+    for (int peer = 0; peer < waits.ranks(); ++peer)
+      rows[static_cast<std::size_t>(rank)].push_back(1e-3 * waits.ms(rank, peer));
+  return rows;
+}
+
 }  // namespace
 
 void add_trace_options(Command& command, TraceFiles& files) {
@@ -59,14 +84,16 @@ Status write_trace_files(const TraceFiles& files, const Operator& op, const Laun
   const std::string subtitle =
       fmt::format("{}, {}; ranks are {}, {} thread(s) each; one call", extents_text(reports),
                   weft::to_string(reports[0].io), transport(launch), reports[0].threads);
-  Timeline timeline{title, subtitle, {}};
-  for (std::size_t rank = 0; rank < reports.size(); ++rank)
-    timeline.lanes.push_back({static_cast<int>(rank), reports[rank].events});
+  const Timeline timeline = timeline_of(reports, title, subtitle);
   if (!files.trace.empty())
     WEFT_RETURN_IF_ERROR(write_text_file(files.trace, chrome_trace(timeline)));
   if (!files.timeline.empty())
     WEFT_RETURN_IF_ERROR(write_text_file(files.timeline, timeline_svg(timeline)));
   return {};
+}
+
+std::string waits_text(const std::vector<RankReport>& reports) {
+  return Waits(timeline_of(reports, {}, {})).text();
 }
 
 Json job_json(const Operator& op, const LaunchOptions& launch,
@@ -88,6 +115,7 @@ Json job_json(const Operator& op, const LaunchOptions& launch,
   } else {
     all.set("bytes_per_second", total_bytes(reports) / typical);
   }
+  if (traced(reports)) all.set("wait_seconds_for_rank", wait_matrix(reports));
   return all;
 }
 

@@ -21,6 +21,8 @@ Status check_trace_files(const TraceFiles& files);
 /// Writes what was asked for, of the last call of a job that traced.
 Status write_trace_files(const TraceFiles& files, const Operator& op, const LaunchOptions& launch,
                          const std::vector<RankReport>& reports);
+/// Who waited for whom in that call, as a table.
+std::string waits_text(const std::vector<RankReport>& reports);
 
 Json job_json(const Operator& op, const LaunchOptions& launch,
               const std::vector<RankReport>& reports);

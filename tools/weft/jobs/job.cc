@@ -42,6 +42,7 @@ class RankJob {
     if (!plan.ok()) return with_operands(plan.status());
     describe(**plan);
     WEFT_RETURN_IF_ERROR(time_calls(**plan));
+    report_.remark = (*plan)->remark();
     keep_results();
     if (!job_.out.empty()) WEFT_RETURN_IF_ERROR(write_results());
     report_.events = trace_.events();
@@ -116,9 +117,15 @@ class RankJob {
       const std::int64_t bytes = bytes_of(tensor.dtype(), tensor.elements());
       if (job_.digests) kept.digest = digest(tensor.data(), bytes);
       const auto* from = static_cast<const std::uint8_t*>(tensor.data());
-      const std::int64_t row_bytes = bytes / std::max<std::int64_t>(report_.extents.rows, 1);
+      const std::int64_t rows = report_.extents.rows;
+      if (op_.traits().outputs[static_cast<std::size_t>(i)].whole) {
+        if (!job_.rows.empty()) kept.rows.assign(from, from + bytes);
+        continue;
+      }
+      const std::int64_t row_bytes = bytes / std::max<std::int64_t>(rows, 1);
       for (std::int64_t row : job_.rows)
-        kept.rows.insert(kept.rows.end(), from + row * row_bytes, from + (row + 1) * row_bytes);
+        if (row < rows)
+          kept.rows.insert(kept.rows.end(), from + row * row_bytes, from + (row + 1) * row_bytes);
     }
   }
 
@@ -126,6 +133,7 @@ class RankJob {
     rank_.progress("writing the results");
     for (int i = 0; i < operands_.outputs(); ++i) {
       const TensorRef tensor = operands_.output(i);
+      if (!tensor.given()) continue;
       WEFT_RETURN_IF_ERROR(
           write_npy(fmt::format("{}/{}_{}.npy", job_.out, specs_[static_cast<std::size_t>(i)].name,
                                 rank_.rank),

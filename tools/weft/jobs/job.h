@@ -23,7 +23,7 @@ struct Job {
   bool trace = false;              ///< of the last call
   bool digests = false;            ///< of all of the outputs
   bool separate = false;           ///< also time the same job as separate passes, where there are
-  std::vector<std::int64_t> rows;  ///< rows of the outputs to bring home
+  std::vector<std::int64_t> rows;  ///< of the outputs to bring home; ranks may have fewer
   std::string out;                 ///< folder for {output}_{rank}.npy
 };
 

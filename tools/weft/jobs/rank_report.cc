@@ -39,6 +39,7 @@ Bytes to_bytes(const RankReport& report) {
     outputs.push(Json::list({o.name, o.tensor, o.digest, Json::binary(o.rows)}));
   const Extents& e = report.extents;
   return Json::object({{"plan", report.plan},
+                       {"remark", report.remark},
                        {"operands", operands},
                        {"io", static_cast<int>(report.io)},
                        {"extents", Json::list({e.m, e.k, e.n, e.rows})},
@@ -58,6 +59,7 @@ RankReport report_of(const Bytes& bytes) {
   const JsonValue value = JsonValue::parse_cbor(bytes);
   RankReport report;
   report.plan = value["plan"].string();
+  report.remark = value["remark"].string();
   const JsonValue operands = value["operands"];
   for (std::size_t i = 0; i < operands.size(); ++i)
     report.operands.emplace_back(operands[i][0].string(), operands[i][1].string());
