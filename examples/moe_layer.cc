@@ -11,6 +11,7 @@
 #include "weft/ops/ffn.h"
 #include "weft/ops/moe_combine_add_rmsnorm.h"
 #include "weft/ops/moe_dispatch.h"
+#include "weft/ops/moe_gating_topk_softmax.h"
 
 namespace {
 
@@ -37,7 +38,7 @@ class Layer {
         residual_(model.residual_of(group.rank())) {}
 
   weft::Status run() {
-    route();
+    WEFT_RETURN_IF_ERROR(route());
     WEFT_RETURN_IF_ERROR(dispatch());
     WEFT_RETURN_IF_ERROR(run_experts());
     WEFT_RETURN_IF_ERROR(run_shared_expert());
@@ -47,17 +48,18 @@ class Layer {
   std::int64_t received() const { return counts_.back(); }
 
  private:
-  void route() {
-    for (std::int64_t t = 0; t < kSizes.tokens; ++t) {
-      const moe::Choice choice =
-          moe::choose(moe::logits(model_, x_.data() + t * kSizes.hidden), kSizes.top_k);
-      for (std::int64_t k = 0; k < kSizes.top_k; ++k) {
-        const std::int32_t expert = choice.experts[static_cast<std::size_t>(k)];
-        ids_[static_cast<std::size_t>(t * kSizes.top_k + k)] = expert;
-        weights_[static_cast<std::size_t>(t * kSizes.top_k + k)] =
-            static_cast<float>(choice.weights[static_cast<std::size_t>(expert)]);
-      }
-    }
+  /// Softmax and the best top_k. The logits are a matmul that every framework has.
+  weft::Status route() {
+    for (std::int64_t t = 0; t < kSizes.tokens; ++t)
+      std::ranges::copy(moe::logits(model_, x_.data() + t * kSizes.hidden),
+                        logits_.begin() + t * kSizes.experts);
+    return weft::moe_gating_topk_softmax(
+        context_,
+        {.x = {logits_.data(), weft::DType::kFloat32, {kSizes.tokens, kSizes.experts}},
+         .k = kSizes.top_k,
+         .y = {weights_.data(), weft::DType::kFloat32, {kSizes.tokens, kSizes.top_k}},
+         .expert_idx = {ids_.data(), weft::DType::kInt32, {kSizes.tokens, kSizes.top_k}},
+         .row_idx = {row_ids_.data(), weft::DType::kInt32, {kSizes.tokens, kSizes.top_k}}});
   }
 
   /// The tokens of all ranks arrive sorted by expert, with the number of each expert's.
@@ -131,7 +133,9 @@ class Layer {
   const std::int64_t local_experts_, first_expert_;
   const std::int64_t rows_;  // enough for every routing
   const moe::Values x_, residual_;
+  std::vector<float> logits_ = room_for<float>(kSizes.tokens * kSizes.experts);
   std::vector<std::int32_t> ids_ = room_for<std::int32_t>(kSizes.tokens * kSizes.top_k);
+  std::vector<std::int32_t> row_ids_ = ids_;  // for moe_init_routing; not needed here
   std::vector<float> weights_ = room_for<float>(kSizes.tokens * kSizes.top_k);
   moe::Values expand_x_ = room_for<std::uint16_t>(rows_ * kSizes.hidden);
   moe::Values expert_out_ = room_for<std::uint16_t>(rows_ * kSizes.hidden);

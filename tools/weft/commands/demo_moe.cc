@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/topology.h"
 #include "commands/demo.h"
@@ -70,52 +71,55 @@ void print_rows(const std::vector<MoeReport>& reports) {
       rows, remote, bytes_text(static_cast<double>(2 * remote * kSizes.hidden)), least, most);
 }
 
-/// Medians of the stages of one kind.
+/// Medians of the stages. What is the same call in both kinds of layer is one number: the median of
+/// all of them.
 struct Times {
-  std::vector<double> stages;
-  double all = 0;
+  std::vector<double> fused, separate;
 
-  Times(const std::vector<MoeReport>& reports, MoeStageSpans MoeReport::*kind) {
-    std::vector<double> layers(kRepeat, 0);
+  explicit Times(const std::vector<MoeReport>& reports) {
     for (std::size_t stage = 0; stage < kMoeStages.size(); ++stage) {
-      const std::vector<double> seconds = stage_seconds(reports, kind, stage);
-      for (std::size_t i = 0; i < layers.size(); ++i) layers[i] += seconds[i];
-      stages.push_back(median(seconds));
+      std::vector<double> a = stage_seconds(reports, &MoeReport::fused, stage);
+      std::vector<double> b = stage_seconds(reports, &MoeReport::separate, stage);
+      if (stage != kDispatch && stage != kCombine) {
+        a.insert(a.end(), b.begin(), b.end());
+        b = a;
+      }
+      fused.push_back(median(a));
+      separate.push_back(median(b));
     }
-    all = median(layers);
   }
-  double experts() const { return stages[kExperts] + stages[kSharedExpert]; }
-  double around() const {
-    double sum = 0;
-    for (double stage : stages) sum += stage;
-    return sum - experts();
-  }
-  double share_around() const { return 100 * around() / (around() + experts()); }
 };
 
-void print_times(const std::vector<MoeReport>& reports) {
-  const Times fused(reports, &MoeReport::fused), separate(reports, &MoeReport::separate);
-  Table table({"  stage", "fused", "separate steps"});
-  for (std::size_t i = 0; i < kMoeStages.size(); ++i)
-    table.add({fmt::format("  {}", kMoeStages[i]), seconds_text(fused.stages[i]),
-               seconds_text(separate.stages[i])});
-  table.add({"  the layer", seconds_text(fused.all), seconds_text(separate.all)});
-  table.add({"  not expert computation", fmt::format("{:.1f} %", fused.share_around()),
-             fmt::format("{:.1f} %", separate.share_around())});
-  fmt::print("{}", table.text());
-  const auto moved = [](const Times& t) { return t.stages[kDispatch] + t.stages[kCombine]; };
-  fmt::print(
-      "  medians of {}; the ranks begin each stage together. Fused, dispatch and combine are\n"
-      "  {:.2f} x as fast, the layer {:.2f} x. Separate: sort by expert, counts, all-to-all, sort; "
-      "back,\n"
-      "  weighted sum, add, add + norm; around the same experts\n\n",
-      kRepeat, moved(separate) / moved(fused), separate.all / fused.all);
+double layer(const std::vector<double>& stages) {
+  return std::accumulate(stages.begin(), stages.end(), 0.0);
+}
+double moved(const std::vector<double>& stages) { return stages[kDispatch] + stages[kCombine]; }
+/// Of the time, what is not the experts', in percent.
+double around(const std::vector<double>& stages) {
+  return 100 - 100 * (stages[kExperts] + stages[kSharedExpert]) / layer(stages);
 }
 
-Status draw(const DemoSetup& setup, const std::vector<MoeReport>& reports) {
-  const Times fused(reports, &MoeReport::fused);
+void print_times(const Times& t) {
+  Table table({"  stage", "fused", "separate steps"});
+  for (std::size_t i = 0; i < kMoeStages.size(); ++i)
+    table.add({fmt::format("  {}", kMoeStages[i]), seconds_text(t.fused[i]),
+               seconds_text(t.separate[i])});
+  table.add({"  the layer", seconds_text(layer(t.fused)), seconds_text(layer(t.separate))});
+  table.add({"  not the experts' work", fmt::format("{:.1f} %", around(t.fused)),
+             fmt::format("{:.1f} %", around(t.separate))});
+  fmt::print("{}", table.text());
+  fmt::print(
+      "  Medians of {}; the ranks begin each stage together; gate and experts are the same calls.\n"
+      "  Separate steps: sort by expert, counts, all-to-all, sort; and back, sum, add, add + "
+      "norm.\n"
+      "  Fused, dispatch and combine are {:.2f} x as fast, the layer is {:.2f} x.\n\n",
+      kRepeat, moved(t.separate) / moved(t.fused), layer(t.separate) / layer(t.fused));
+}
+
+Status draw(const DemoSetup& setup, const std::vector<MoeReport>& reports, const Times& times) {
   Timeline timeline{
-      fmt::format("mixture-of-experts layer, {} ranks: {}", kDemoRanks, seconds_text(fused.all)),
+      fmt::format("mixture-of-experts layer, {} ranks: {}", kDemoRanks,
+                  seconds_text(layer(times.fused))),
       fmt::format("gate, dispatch, experts, shared expert, combine + add + norm; {} tokens a rank, "
                   "{} experts, {} each; {} thread(s) a rank",
                   kSizes.tokens, kSizes.experts, kSizes.top_k, reports[0].threads),
@@ -142,9 +146,10 @@ Status demo_moe(const DemoArguments& arguments) {
   }
   WEFT_RETURN_IF_ERROR(check_results(reports));
   print_rows(reports);
-  print_times(reports);
+  const Times times(reports);
+  print_times(times);
   const DemoStep step(kSteps, kSteps, "drawing the timeline");
-  WEFT_RETURN_IF_ERROR(draw(setup, reports));
+  WEFT_RETURN_IF_ERROR(draw(setup, reports, times));
   step.drawn(setup.files);
   return {};
 }

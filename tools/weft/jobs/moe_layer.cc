@@ -4,9 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <numeric>
 
 #include "base/float16.h"
 #include "jobs/job.h"
@@ -20,7 +18,8 @@ namespace {
 
 /// Everything that is planned once.
 struct Plans {
-  bench::LocalGemm gate;
+  bench::LocalGemm logits;
+  MoeGatingTopkSoftmax gate;
   MoeDispatch dispatch;
   Ffn experts, shared_expert;
   MoeCombineAddRmsNorm combine;
@@ -28,7 +27,9 @@ struct Plans {
 
   static Result<Plans> make(const Rank& rank, const MoeArguments& args, const MoeResults& r,
                             Trace* trace) {
-    WEFT_ASSIGN_OR_RETURN(auto gate, bench::LocalGemm::plan(rank.context, args.gate(), kMoeType));
+    WEFT_ASSIGN_OR_RETURN(auto logits,
+                          bench::LocalGemm::plan(rank.context, args.logits(), kMoeType));
+    WEFT_ASSIGN_OR_RETURN(auto gate, MoeGatingTopkSoftmax::plan(rank.context, args.gate()));
     WEFT_ASSIGN_OR_RETURN(auto dispatch, MoeDispatch::plan(rank.context, rank.group,
                                                            args.dispatch(r), {.trace = trace}));
     WEFT_ASSIGN_OR_RETURN(auto experts, Ffn::plan(rank.context, args.experts(r)));
@@ -39,8 +40,8 @@ struct Plans {
     WEFT_ASSIGN_OR_RETURN(
         auto separate,
         bench::UnfusedMoe::plan(rank.context, rank.group, args.dispatch(r), args.combine(r)));
-    return Plans{std::move(gate),   std::move(dispatch), std::move(experts),
-                 std::move(shared), std::move(combine),  std::move(separate)};
+    return Plans{std::move(logits), std::move(gate),    std::move(dispatch), std::move(experts),
+                 std::move(shared), std::move(combine), std::move(separate)};
   }
 };
 
@@ -103,7 +104,7 @@ class MoeJob {
   template <typename Dispatch, typename Combine>
   Status run(Plans& plans, MoeStageSpans& spans, const MoeResults& results,
              const Dispatch& dispatch, const Combine& combine) {
-    WEFT_RETURN_IF_ERROR(stage(spans, kGate, [&] { return gate(plans.gate); }));
+    WEFT_RETURN_IF_ERROR(stage(spans, kGate, [&] { return gate(plans); }));
     WEFT_RETURN_IF_ERROR(stage(spans, kDispatch, dispatch));
     WEFT_RETURN_IF_ERROR(
         stage(spans, kExperts, [&] { return plans.experts.run(args_.experts(results)); }));
@@ -112,31 +113,14 @@ class MoeJob {
     return stage(spans, kCombine, combine);
   }
 
-  /// Softmax of all logits, the largest top_k of them.
-  Status gate(bench::LocalGemm& gemm) {
-    gemm.run(args_.gate(), true);
-    std::vector<float> p(static_cast<std::size_t>(s_.experts));
-    std::vector<std::int32_t> order(p.size());
+  /// The weights are float32, and so is what the softmax reads.
+  Status gate(Plans& plans) {
+    plans.logits.run(args_.logits(), true);
     for (std::int64_t t = 0; t < s_.tokens; ++t) {
-      const auto* const logits = reinterpret_cast<const std::uint16_t*>(gemm.row(t));
-      std::transform(logits, logits + s_.experts, p.begin(), bf16_to_f32);
-      const float most = *std::ranges::max_element(p);
-      for (float& value : p) value = std::exp(value - most);
-      const float sum = std::accumulate(p.begin(), p.end(), 0.0f);
-      std::iota(order.begin(), order.end(), 0);
-      std::partial_sort(order.begin(), order.begin() + s_.top_k, order.end(),
-                        [&](std::int32_t a, std::int32_t b) {
-                          const float left = p[static_cast<std::size_t>(a)];
-                          const float right = p[static_cast<std::size_t>(b)];
-                          return left > right || (left == right && a < b);
-                        });
-      for (std::int64_t k = 0; k < s_.top_k; ++k) {
-        const std::int32_t expert = order[static_cast<std::size_t>(k)];
-        o_.ids.data()[t * s_.top_k + k] = expert;
-        o_.scales.data()[t * s_.top_k + k] = p[static_cast<std::size_t>(expert)] / sum;
-      }
+      const auto* const row = reinterpret_cast<const std::uint16_t*>(plans.logits.row(t));
+      std::transform(row, row + s_.experts, o_.logits.data() + t * s_.experts, bf16_to_f32);
     }
-    return {};
+    return plans.gate.run(args_.gate());
   }
 
   void count_rows() {

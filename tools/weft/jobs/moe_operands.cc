@@ -37,8 +37,10 @@ MoeOperands::MoeOperands(const MoeSizes& s, const Rank& rank)
       shared_down(s.inner * s.hidden),
       shared(s.tokens * s.hidden),
       ids(s.tokens * s.top_k),
+      row_ids(s.tokens * s.top_k),
       assist(3 * rows),
       counts(rank.ranks * local_experts),
+      logits(s.tokens * s.experts),
       scales(s.tokens * s.top_k) {
   for (std::int64_t e = 0; e < local_experts; ++e)
     fill_expert(s, rank.rank * local_experts + e, up.data() + e * 2 * s.hidden * s.inner,
@@ -46,11 +48,19 @@ MoeOperands::MoeOperands(const MoeSizes& s, const Rank& rank)
   fill_expert(s, s.experts, shared_up.data(), shared_down.data());
 }
 
-ops::MatmulOperands MoeArguments::gate() const {
+ops::MatmulOperands MoeArguments::logits() const {
   ops::MatmulOperands operands;
   operands.x1 = {o_.x.data(), kType, {s_.tokens, s_.hidden}};
   operands.x2 = {o_.router.data(), kType, {s_.hidden, s_.experts}};
   return operands;
+}
+
+MoeGatingTopkSoftmaxArgs MoeArguments::gate() const {
+  return {.x = {o_.logits.data(), DType::kFloat32, {s_.tokens, s_.experts}},
+          .k = s_.top_k,
+          .y = {o_.scales.data(), DType::kFloat32, {s_.tokens, s_.top_k}},
+          .expert_idx = {o_.ids.data(), DType::kInt32, {s_.tokens, s_.top_k}},
+          .row_idx = {o_.row_ids.data(), DType::kInt32, {s_.tokens, s_.top_k}}};
 }
 
 MoeDispatchArgs MoeArguments::dispatch(const MoeResults& r) const {

@@ -13,6 +13,7 @@
 #include "weft/ops/ffn.h"
 #include "weft/ops/moe_combine_add_rmsnorm.h"
 #include "weft/ops/moe_dispatch.h"
+#include "weft/ops/moe_gating_topk_softmax.h"
 
 namespace weft::tools {
 
@@ -54,8 +55,8 @@ struct MoeOperands {
   MoeExperts experts;
   std::int64_t local_experts, rows;  ///< rows: enough for any routing
   MoeValues x, residual, router, gamma, up, down, shared_up, shared_down, shared;
-  MoeArray<std::int32_t> ids, assist, counts;
-  MoeArray<float> scales;
+  MoeArray<std::int32_t> ids, row_ids, assist, counts;
+  MoeArray<float> logits, scales;
 
   MoeOperands(const MoeSizes& sizes, const Rank& rank);
 };
@@ -66,7 +67,8 @@ class MoeArguments {
   MoeArguments(const MoeSizes& sizes, const MoeOperands& operands, int ranks)
       : s_(sizes), o_(operands), ranks_(ranks) {}
 
-  ops::MatmulOperands gate() const;
+  ops::MatmulOperands logits() const;
+  MoeGatingTopkSoftmaxArgs gate() const;
   MoeDispatchArgs dispatch(const MoeResults& results) const;
   FfnArgs experts(const MoeResults& results) const;
   FfnArgs shared_expert() const;
