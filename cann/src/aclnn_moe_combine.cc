@@ -86,10 +86,7 @@ TensorRef look_at_operands(MoeCall& call, const Operands& o, Combine& task) {
   a.const_expert_alpha_2 = call.look("constExpertAlpha2", o.alpha_2, {kHalf, kBrain}, 1, 2);
   a.const_expert_v = call.look("constExpertV", o.const_v, {kHalf, kBrain}, 2, 2);
   a.x = call.look("x", o.x, {kHalf, kBrain}, 2, 2);
-  const DType rows = a.expand_x.dtype();
-  call.findings.require(!a.x.given() || !a.expand_x.given() || rows == kInt || rows == a.x.dtype(),
-                        ACLNN_ERR_PARAM_INVALID, "x is {} but must be {} like expandX",
-                        to_string(a.x.dtype()), to_string(rows));
+  call.check_rows_dtype(o.expand_x, kInt, o.x);
   return route;
 }
 
@@ -193,7 +190,8 @@ void use_route(MoeCall& call, Task& task, std::int64_t local) {
   task.route->prepare(a, own, static_cast<int>(call.with.ep_world_size), call.tp());
 }
 
-void gather(Gathered& gathered, MoeCombineArgs& a) {
+void gather(Gathered& gathered, MoeCombineArgs& a, bool tp) {
+  if (tp) gathered.dense(a.expand_x);
   for (auto operand : {&MoeCombineArgs::expand_x, &MoeCombineArgs::shared_expert_x,
                        &MoeCombineArgs::ori_x, &MoeCombineArgs::const_expert_v})
     gathered.rows(a.*operand);
@@ -222,7 +220,7 @@ aclnnStatus prepare(const MoeAttributes& attributes, const Operands& o) {
   combine.int8_communication = o.comm_quant_mode == 2;
   if (!call.findings.any() && attributes.first_version) use_route(call, *task, sizes.local);
   if (call.findings.any()) return call.findings.report();
-  gather(task->gathered, combine);
+  gather(task->gathered, combine, call.tp());
   if constexpr (std::is_same_v<Task, AddRmsNorm>) task->gathered.rows(args.residual_x);
   return call.finish(task);
 }

@@ -104,6 +104,16 @@ ConstTensorRef MoeCall::look_at_elastic_info() {
   return look("elasticInfo", with.elastic_info, {DType::kInt32}, 1, 1);
 }
 
+// By the descriptions: this counts before what else may be wrong with the operands.
+void MoeCall::check_rows_dtype(const aclTensor* rows, DType special, const aclTensor* tokens) {
+  const std::shared_ptr<Tensor> a = find_tensor(rows), b = find_tensor(tokens);
+  if (!a || !b) return;
+  const int of_rows = number_of(a->dtype), of_tokens = number_of(b->dtype);
+  findings.require(of_rows == of_tokens || of_rows == info(special).cann, ACLNN_ERR_PARAM_INVALID,
+                   "expandX has aclDataType {} but x {}; they must be the same, or expandX {}",
+                   of_rows, of_tokens, to_string(special));
+}
+
 void MoeCall::range(const char* name, std::int64_t value, std::int64_t least, std::int64_t most) {
   if (least == most)
     findings.require(value == least, kTiling, "{} is {} but must be {}", name, value, least);

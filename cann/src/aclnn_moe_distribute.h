@@ -72,6 +72,8 @@ class MoeCall {
   TensorRef required(const char* name, const aclTensor* handle, std::initializer_list<DType> dtypes,
                      int least_axes, int most_axes);
   ConstTensorRef look_at_elastic_info();
+  /// expandX has the dtype of the tokens, or a special one.
+  void check_rows_dtype(const aclTensor* rows, DType special, const aclTensor* tokens);
 
   // --- third: everything else. Each of these wants the ones before it to hold ---
 

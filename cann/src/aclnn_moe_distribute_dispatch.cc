@@ -133,11 +133,7 @@ TensorRef look_at_operands(MoeCall& call, const Operands& o, DispatchTask& task)
   a.ep_recv_counts = call.look("epRecvCounts", o.ep_recv_counts, {kInt}, 1, 1);
   a.tp_recv_counts = call.look("tpRecvCounts", o.tp_recv_counts, {kInt}, 1, 1);
   call.look("expandScales", o.expand_scales, {kFloat}, 0, kMaxDims);
-  const DType rows = a.expand_x.dtype();
-  call.findings.require(
-      !a.x.given() || !a.expand_x.given() || rows == DType::kInt8 || rows == a.x.dtype(),
-      ACLNN_ERR_PARAM_INVALID, "expandX is {} but must be {} like x, or int8", to_string(rows),
-      to_string(a.x.dtype()));
+  call.check_rows_dtype(o.expand_x, DType::kInt8, o.x);
   return route;
 }
 

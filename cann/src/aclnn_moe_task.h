@@ -10,6 +10,9 @@
 
 #include "base/memory.h"
 #include "communicator.h"
+#include "ops/moe_combine/contract.h"
+#include "ops/moe_combine_add_rmsnorm/contract.h"
+#include "ops/moe_dispatch/contract.h"
 #include "weft/status.h"
 #include "weft/tensor.h"
 

@@ -2,9 +2,12 @@
 #include "aclnn_calls.h"
 
 #include <algorithm>
+#include <numeric>
 #include <thread>
 
 #include "aclnnop/aclnn_add_rms_norm.h"
+#include "aclnnop/aclnn_distribute_barrier.h"
+#include "aclnnop/aclnn_distribute_barrier_v2.h"
 #include "aclnnop/aclnn_ffn.h"
 #include "aclnnop/aclnn_ffn_v2.h"
 #include "aclnnop/aclnn_ffn_v3.h"
@@ -16,6 +19,15 @@
 #include "aclnnop/aclnn_matmul_all_reduce_v2.h"
 #include "aclnnop/aclnn_matmul_reduce_scatter.h"
 #include "aclnnop/aclnn_matmul_reduce_scatter_v2.h"
+#include "aclnnop/aclnn_moe_distribute_buffer_reset.h"
+#include "aclnnop/aclnn_moe_distribute_combine.h"
+#include "aclnnop/aclnn_moe_distribute_combine_add_rms_norm.h"
+#include "aclnnop/aclnn_moe_distribute_combine_add_rms_norm_v2.h"
+#include "aclnnop/aclnn_moe_distribute_combine_v2.h"
+#include "aclnnop/aclnn_moe_distribute_combine_v3.h"
+#include "aclnnop/aclnn_moe_distribute_dispatch.h"
+#include "aclnnop/aclnn_moe_distribute_dispatch_v2.h"
+#include "aclnnop/aclnn_moe_distribute_dispatch_v3.h"
 #include "aclnnop/aclnn_quant_matmul_all_reduce.h"
 #include "aclnnop/aclnn_quant_matmul_all_reduce_add_rms_norm.h"
 #include "aclnnop/aclnn_quant_matmul_all_reduce_v2.h"
@@ -81,6 +93,27 @@ struct EntryPoint {
       t["deqScale1"], t["deqScale2"], t["antiquantScale1"], t["antiquantScale2"],              \
       t["antiquantOffset1"], t["antiquantOffset2"], c.activation, c.inner_precise
 
+// Mixtures: first the outputs of dispatch, and the inputs of combine.
+#define WEFT_MOE_RANKS                                                                         \
+  c.group, c.moe.ep_world_size, c.moe.ep_rank_id, c.moe.moe_expert_num, c.moe.group_tp,        \
+      c.moe.tp_world_size, c.moe.tp_rank_id, c.moe.expert_shard_type, c.moe.shared_expert_num, \
+      c.moe.shared_expert_rank_num
+#define WEFT_MOE_SPECIAL c.moe.zero_expert_num, c.moe.copy_expert_num, c.moe.const_expert_num
+#define WEFT_MOE_TOKENS t["x"], t["expertIds"], t["scales"], t["xActiveMask"], t["expertScales"]
+#define WEFT_MOE_DISPATCH c.moe.quant_mode, c.moe.global_bs, c.moe.expert_token_nums_type
+#define WEFT_MOE_SENT(route)                                                           \
+  t["expandX"], t["dynamicScales"], t[route], t["expertTokenNums"], t["epRecvCounts"], \
+      t["tpRecvCounts"], t["expandScales"]
+#define WEFT_MOE_ROWS(route) \
+  t["expandX"], t["expertIds"], t[route], t["epSendCounts"], t["expertScales"]
+#define WEFT_MOE_MORE                                                                          \
+  t["tpSendCounts"], t["xActiveMask"], t["activationScale"], t["weightScale"], t["groupList"], \
+      t["expandScales"]
+#define WEFT_MOE_CONST \
+  t["elasticInfo"], t["oriX"], t["constExpertAlpha1"], t["constExpertAlpha2"], t["constExpertV"]
+#define WEFT_MOE_COMBINE c.moe.global_bs, c.moe.out_dtype, c.comm_quant_mode, c.moe.group_list_type
+#define WEFT_MOE_EPSILON static_cast<float>(c.epsilon)
+
 const std::map<std::string, EntryPoint>& table() {
   static const std::map<std::string, EntryPoint> entries = {
       WEFT_ENTRY(aclnnMatmulAllReduce, t["x1"], t["x2"], t["bias"], WEFT_COMMON, t["output"]),
@@ -123,12 +156,49 @@ const std::map<std::string, EntryPoint>& table() {
       WEFT_ENTRY(aclnnFFN, WEFT_FFN(t.tokens), t["y"]),
       WEFT_ENTRY(aclnnFFNV2, WEFT_FFN(t.tokens), c.tokens_are_ends, t["y"]),
       WEFT_ENTRY(aclnnFFNV3, WEFT_FFN(t["expertTokens"]), c.tokens_are_ends, t["y"]),
+      WEFT_ENTRY(aclnnMoeDistributeDispatch, WEFT_MOE_TOKENS, WEFT_MOE_RANKS, WEFT_MOE_DISPATCH,
+                 WEFT_MOE_SENT("expandIdx")),
+      WEFT_ENTRY(aclnnMoeDistributeDispatchV2, WEFT_MOE_TOKENS, WEFT_MOE_RANKS, WEFT_MOE_DISPATCH,
+                 c.moe.comm_alg, WEFT_MOE_SENT("assistInfoForCombine")),
+      WEFT_ENTRY(aclnnMoeDistributeDispatchV3, WEFT_MOE_TOKENS, t["elasticInfo"], WEFT_MOE_RANKS,
+                 WEFT_MOE_DISPATCH, c.moe.comm_alg, WEFT_MOE_SPECIAL,
+                 WEFT_MOE_SENT("assistInfoForCombine")),
+      WEFT_ENTRY(aclnnMoeDistributeCombine, WEFT_MOE_ROWS("expandIdx"), WEFT_MOE_MORE,
+                 WEFT_MOE_RANKS, WEFT_MOE_COMBINE, t["xOut"]),
+      WEFT_ENTRY(aclnnMoeDistributeCombineV2, WEFT_MOE_ROWS("assistInfoForCombine"), WEFT_MOE_MORE,
+                 t["sharedExpertX"], WEFT_MOE_RANKS, WEFT_MOE_COMBINE, c.moe.comm_alg, t["xOut"]),
+      WEFT_ENTRY(aclnnMoeDistributeCombineV3, WEFT_MOE_ROWS("assistInfoForCombine"), WEFT_MOE_MORE,
+                 t["sharedExpertX"], WEFT_MOE_CONST, WEFT_MOE_RANKS, WEFT_MOE_COMBINE,
+                 c.moe.comm_alg, WEFT_MOE_SPECIAL, t["xOut"]),
+      WEFT_ENTRY(aclnnMoeDistributeCombineAddRmsNorm, WEFT_MOE_ROWS("assistInfoForCombine"),
+                 t["residualX"], t["gamma"], WEFT_MOE_MORE, t["sharedExpertX"], WEFT_MOE_RANKS,
+                 WEFT_MOE_COMBINE, c.moe.comm_alg, WEFT_MOE_EPSILON, t["yOut"], t["rstdOut"],
+                 t["xOut"]),
+      WEFT_ENTRY(aclnnMoeDistributeCombineAddRmsNormV2, WEFT_MOE_ROWS("assistInfoForCombine"),
+                 t["residualX"], t["gamma"], WEFT_MOE_MORE, t["sharedExpertX"], WEFT_MOE_CONST,
+                 WEFT_MOE_RANKS, WEFT_MOE_COMBINE, c.moe.comm_alg, WEFT_MOE_EPSILON,
+                 WEFT_MOE_SPECIAL, t["yOut"], t["rstdOut"], t["xOut"]),
+      WEFT_ENTRY(aclnnDistributeBarrier, t["xRef"], c.group, c.moe.ep_world_size),
+      WEFT_ENTRY(aclnnDistributeBarrierV2, t["xRef"], t["timeOut"], t["elasticInfo"], c.group,
+                 c.moe.ep_world_size),
+      WEFT_ENTRY(aclnnMoeDistributeBufferReset, t["elasticInfo"], c.group, c.moe.ep_world_size,
+                 c.moe.need_sync),
       WEFT_ENTRY(aclnnTransQuantParamV2, t["scale"], t["offset"], t["out"]),
       WEFT_ENTRY(aclnnTransQuantParamV3, t["scale"], t["offset"], c.round_mode, t["out"]),
       WEFT_ENTRY(aclnnTransMatmulWeight, t["mmWeightRef"]),
   };
   return entries;
 }
+#undef WEFT_MOE_EPSILON
+#undef WEFT_MOE_COMBINE
+#undef WEFT_MOE_CONST
+#undef WEFT_MOE_MORE
+#undef WEFT_MOE_ROWS
+#undef WEFT_MOE_SENT
+#undef WEFT_MOE_DISPATCH
+#undef WEFT_MOE_TOKENS
+#undef WEFT_MOE_SPECIAL
+#undef WEFT_MOE_RANKS
 #undef WEFT_FFN
 #undef WEFT_COMMON
 #undef WEFT_ENTRY
@@ -192,11 +262,24 @@ std::vector<std::string> entry_points() {
   return names;
 }
 
-CannRanks::CannRanks(int ranks, const GroupOptions& options) {
+namespace {
+std::vector<int> first_devices(int ranks) {
+  std::vector<int> devices(static_cast<std::size_t>(ranks));
+  std::iota(devices.begin(), devices.end(), 0);
+  return devices;
+}
+}  // namespace
+
+CannRanks::CannRanks(int ranks, const GroupOptions& options)
+    : CannRanks(first_devices(ranks), options) {}
+
+CannRanks::CannRanks(std::vector<int> devices, const GroupOptions& options)
+    : devices_(std::move(devices)) {
+  const auto ranks = static_cast<int>(devices_.size());
   auto groups = Group::local(ranks, options).value();
   name_ = groups[0].name();
   for (int rank = 0; rank < ranks; ++rank) {
-    EXPECT_EQ(aclrtSetDevice(rank), ACL_SUCCESS);
+    EXPECT_EQ(aclrtSetDevice(devices_[static_cast<std::size_t>(rank)]), ACL_SUCCESS);
     VirtualDevice& device = *Runtime::instance().current_device();
     handles_.push_back(Communicators::instance().add(
         std::make_shared<Communicator>(device, std::move(groups[static_cast<std::size_t>(rank)]),
@@ -211,9 +294,9 @@ CannRanks::~CannRanks() {
 void CannRanks::run(const std::function<void(int, aclrtStream)>& body) const {
   std::vector<std::thread> threads;
   for (int rank = 0; rank < size(); ++rank)
-    threads.emplace_back([&body, rank] {
+    threads.emplace_back([this, &body, rank] {
       aclrtStream stream = nullptr;
-      ASSERT_EQ(aclrtSetDevice(rank), ACL_SUCCESS);
+      ASSERT_EQ(aclrtSetDevice(devices_[static_cast<std::size_t>(rank)]), ACL_SUCCESS);
       ASSERT_EQ(aclrtCreateStream(&stream), ACL_SUCCESS);
       body(rank, stream);
       EXPECT_EQ(aclrtDestroyStream(stream), ACL_SUCCESS);

@@ -32,6 +32,18 @@ struct Described {
   aclTensor* create() const;
 };
 
+/// What the entry points of mixtures have beside tensors; `group` of the call is groupEp.
+struct MoeParameters {
+  const char* group_tp = "";
+  std::int64_t ep_world_size = 2, ep_rank_id = 0, moe_expert_num = 4;
+  std::int64_t tp_world_size = 0, tp_rank_id = 0, expert_shard_type = 0;
+  std::int64_t shared_expert_num = 1, shared_expert_rank_num = 0;
+  std::int64_t quant_mode = 0, global_bs = 0, expert_token_nums_type = 1;
+  std::int64_t zero_expert_num = 0, copy_expert_num = 0, const_expert_num = 0;
+  std::int64_t out_dtype = 0, group_list_type = 0, need_sync = 1;
+  const char* comm_alg = nullptr;
+};
+
 /// One call of an entry point. Tensors that are not in the map are null.
 struct EntryCall {
   std::string op;
@@ -48,6 +60,7 @@ struct EntryCall {
   std::optional<Dims> expert_tokens;          ///< an aclIntArray, of the entry points that take one
   const aclIntArray* token_handle = nullptr;  ///< instead of it
   bool tokens_are_ends = false;
+  MoeParameters moe;
   bool no_workspace_size = false, no_executor = false;
 };
 
@@ -59,10 +72,12 @@ aclnnStatus second_phase(const std::string& op, void* workspace, uint64_t worksp
 int call_and_wait(const EntryCall& call, aclrtStream stream);
 std::vector<std::string> entry_points();
 
-/// A communicator over devices 0, 1, …, one rank each; needs a started runtime.
+/// A communicator over devices 0, 1, … or others, one rank each; needs a started runtime.
 class CannRanks {
  public:
   explicit CannRanks(int ranks, const GroupOptions& options = {});
+  /// Over these devices, in the order of ranks.
+  explicit CannRanks(std::vector<int> devices, const GroupOptions& options = {});
   ~CannRanks();
   CannRanks(const CannRanks&) = delete;
   CannRanks& operator=(const CannRanks&) = delete;
@@ -76,6 +91,7 @@ class CannRanks {
 
  private:
   std::string name_;
+  std::vector<int> devices_;
   std::vector<void*> handles_;
 };
 

@@ -202,13 +202,14 @@ TEST(MoeCasesTest, RowsThatNobodyWroteMustBeZero) {
                     .make_outputs(made.op().outputs(ranks.back(), 2, OutputForm::kSeparate))
                     .ok());
   }
-  // Counts of nothing: wrong, and every row is behind the last one.
-  EXPECT_EQ(made.op().check_whole(ranks, 1).where, "ep_recv_counts");
-  EXPECT_EQ(made.op().check_row(ranks, 1, 11).worst, 0);
+  const auto checker = made.op().checker(ranks);
+  EXPECT_EQ(checker->whole(1).where, "ep_recv_counts");
+  EXPECT_EQ(checker->row(1, 0).where, "expand_x");
+  EXPECT_EQ(checker->row(1, 11).worst, 0);
   auto* triples = static_cast<std::int32_t*>(ranks[1].output(2).data());
   triples[3 * 11 + 2] = 1;
-  EXPECT_EQ(made.op().check_row(ranks, 1, 10).worst, 0);
-  EXPECT_EQ(made.op().check_row(ranks, 1, 11).where, "a row behind the last one");
+  EXPECT_EQ(checker->row(1, 10).worst, 0);
+  EXPECT_EQ(checker->row(1, 11).where, "a row behind the last one");
 }
 
 TEST(MoeCasesTest, TokensThatAreNotActiveMustBeZero) {
@@ -218,9 +219,9 @@ TEST(MoeCasesTest, TokensThatAreNotActiveMustBeZero) {
   ranks.push_back(make(made, 0, 1));
   ASSERT_TRUE(ranks[0].make_outputs(made.op().outputs(ranks[0], 1, OutputForm::kSeparate)).ok());
   ASSERT_FALSE(ActiveEntries(ranks[0]).token(4));
-  EXPECT_EQ(made.op().check_row(ranks, 0, 4).worst, 0);
+  EXPECT_EQ(made.op().checker(ranks)->row(0, 4).worst, 0);
   static_cast<float*>(ranks[0].output(1).data())[4] = 1;
-  EXPECT_EQ(made.op().check_row(ranks, 0, 4).where, "a row of a token that is not active");
+  EXPECT_EQ(made.op().checker(ranks)->row(0, 4).where, "a row of a token that is not active");
 }
 
 TEST(MoeCasesTest, ADispatchMovesEachTokenOnceAndEachRowTwice) {

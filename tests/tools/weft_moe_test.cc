@@ -273,7 +273,8 @@ TEST_F(WeftMoeTest, MistakesAreNamed) {
               HasSubstr("floats_0.npy: holds float32, expert_ids must be int32.\n"));
   const std::string scales =
       write_both("scales", kF32, {4, kH}, rows({1, 1, 1, 1}), rows({1, 1, 1, 1}));
-  EXPECT_THAT(message(with(plain, {"--scales", scales})), HasSubstr("moe_dispatch: scales "));
+  EXPECT_THAT(message(with(plain, {"--scales", scales})),
+              HasSubstr(": scales is given but expand_x is bfloat16"));
   EXPECT_THAT(message({"run", "add_rmsnorm", "--random", "2x8", "--moe-expert-num", "4"}),
               HasSubstr("weft: --moe-expert-num belongs to moe operators: leave it out with "
                         "add_rmsnorm.\n"));

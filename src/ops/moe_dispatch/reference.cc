@@ -156,6 +156,13 @@ RowError check_row(std::span<const MoeDispatchArgs> ranks, int rank, std::int64_
   return error;
 }
 
+RowError check_row(std::span<const MoeDispatchArgs> ranks, int rank, const MoeRoute& route,
+                   std::int64_t row) {
+  RowError error;
+  if (row < size_of(route)) check_own_row(ranks, rank, route, row, error);
+  return error;
+}
+
 RowError check_rows(std::span<const MoeDispatchArgs> ranks, int rank,
                     std::span<const MoeDispatchArgs> pair) {
   RowError error;

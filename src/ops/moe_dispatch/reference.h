@@ -34,6 +34,9 @@ std::int64_t reference_rows(std::span<const MoeDispatchArgs> ranks, int rank);
 /// of the pairs, in the same order: rows behind the own ones are theirs.
 RowError check_row(std::span<const MoeDispatchArgs> ranks, int rank, std::int64_t row,
                    std::span<const MoeDispatchArgs> pair = {});
+/// The same of an own row, where its route is known: at less cost for those who check many.
+RowError check_row(std::span<const MoeDispatchArgs> ranks, int rank, const MoeRoute& route,
+                   std::int64_t row);
 /// Checks all rows, at less cost.
 RowError check_rows(std::span<const MoeDispatchArgs> ranks, int rank,
                     std::span<const MoeDispatchArgs> pair = {});

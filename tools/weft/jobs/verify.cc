@@ -107,10 +107,10 @@ Result<Verdict> verify(const Operator& op, const OperandSource& source,
   });
   for (const Status& status : statuses) WEFT_RETURN_IF_ERROR(status);
   std::vector<Checked> checks = list_checks(reports, rows, every_rank);
+  const std::unique_ptr<Checker> checker = op.checker(made);
   on_all_cores(static_cast<int>(checks.size()), [&](int i) {
     Checked& check = checks[static_cast<std::size_t>(i)];
-    check.error = check.row < 0 ? op.check_whole(made, check.rank)
-                                : op.check_row(made, check.rank, check.row);
+    check.error = check.row < 0 ? checker->whole(check.rank) : checker->row(check.rank, check.row);
   });
   Verdict verdict;
   verdict.rows = static_cast<std::int64_t>(rows.size());

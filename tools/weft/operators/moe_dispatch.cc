@@ -35,13 +35,31 @@ constexpr DTypeRow kRows[] = {
     {"DB", kBf16, kBf16, kBf16, kBf16, kBf16},
 };
 
-/// Rows that were written, by the counts that were.
-std::int64_t written_rows(const Args& args) {
-  const std::int64_t counts = args.ep_recv_counts.elements();
-  if (counts == 0) return 0;
-  const auto* ends = static_cast<const std::int32_t*>(args.ep_recv_counts.data());
-  return std::clamp<std::int64_t>(ends[counts - 1], 0, args.expand_x.dim(0));
-}
+class RouteChecker : public Checker {
+ public:
+  explicit RouteChecker(std::vector<Args> args) : args_(std::move(args)) {
+    for (int rank = 0; rank < static_cast<int>(args_.size()); ++rank)
+      routes_.push_back(ops::reference_route(args_, rank));
+  }
+
+  /// A row behind the last one is as it was: zero.
+  ops::RowError row(int rank, std::int64_t row) const override {
+    const Args& own = args_[static_cast<std::size_t>(rank)];
+    const ops::MoeRoute& route = routes_[static_cast<std::size_t>(rank)];
+    if (row < std::ssize(route.rows)) return ops::check_row(args_, rank, route, row);
+    ops::RowError error;
+    for (const TensorRef* output :
+         {&own.expand_x, &own.dynamic_scales, &own.assist_info_for_combine})
+      if (!is_zero_row(*output, row, own.expand_x.dim(0)))
+        error.add(std::numeric_limits<double>::infinity(), "a row behind the last one");
+    return error;
+  }
+  ops::RowError whole(int rank) const override { return ops::check_counts(args_, rank); }
+
+ private:
+  std::vector<Args> args_;
+  std::vector<ops::MoeRoute> routes_;
+};
 
 class PlannedDispatch : public PlannedCall {
  public:
@@ -95,13 +113,6 @@ class Tool : public MoeOperator<MoeDispatch, Args, MoeDispatchOptions> {
                                          top_k_of(c.moe, ranks), rank, ranks));
     return most;
   }
-  /// Each row is looked for among the ids of all ranks.
-  double multiplies_of_row(const Case& c, int ranks) const override {
-    const double experts = static_cast<double>(experts_of(c.moe, ranks).moe_expert_num);
-    return static_cast<double>(c.shape.n) +
-           experts * static_cast<double>(c.shape.most_tokens(ranks) * top_k_of(c.moe, ranks));
-  }
-
   /// Each token once for all who want it, and each row read there and written. On average over the
   /// ranks as many rows come as go.
   double bytes_moved(const Operands& operands, int) const override {
@@ -123,20 +134,8 @@ class Tool : public MoeOperator<MoeDispatch, Args, MoeDispatchOptions> {
     return std::unique_ptr<PlannedCall>(new PlannedDispatch(std::move(op), std::move(counts)));
   }
 
-  ops::RowError check_row(std::span<const Operands> ranks, int rank,
-                          std::int64_t row) const override {
-    const std::vector<Args> args = args_of(ranks);
-    const Args& own = args[static_cast<std::size_t>(rank)];
-    if (row < written_rows(own)) return ops::check_row(args, rank, row);
-    ops::RowError error;
-    for (const TensorRef* output :
-         {&own.expand_x, &own.dynamic_scales, &own.assist_info_for_combine})
-      if (!is_zero_row(*output, row, own.expand_x.dim(0)))
-        error.add(std::numeric_limits<double>::infinity(), "a row behind the last one");
-    return error;
-  }
-  ops::RowError check_whole(std::span<const Operands> ranks, int rank) const override {
-    return ops::check_counts(args_of(ranks), rank);
+  std::unique_ptr<Checker> checker(std::span<const Operands> ranks) const override {
+    return std::make_unique<RouteChecker>(args_of(ranks));
   }
 
   /// Without --global-bs the size of expand_x follows from the own tokens.
@@ -159,6 +158,11 @@ class Tool : public MoeOperator<MoeDispatch, Args, MoeDispatchOptions> {
   }
 
  protected:
+  ops::RowError check_row(std::span<const Operands> ranks, int rank,
+                          std::int64_t row) const override {
+    return checker(ranks)->row(rank, row);
+  }
+
   std::vector<ConstTensorRef> output_shapes(const Operands& operands, int ranks) const override {
     const ConstTensorRef& x = operands.tensor(OperandId::kX);
     const std::int64_t rows = row_capacity(operands, ranks), h = x.rank() > 0 ? x.dims().back() : 0,

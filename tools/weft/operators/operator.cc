@@ -188,7 +188,21 @@ double Operator::multiplies_of_row(const Case& c, int ranks) const {
   return c.shape.multiplies_of_row(ranks);
 }
 
-ops::RowError Operator::check_whole(std::span<const Operands>, int) const { return {}; }
+std::unique_ptr<Checker> Operator::checker(std::span<const Operands> ranks) const {
+  class Rows : public Checker {
+   public:
+    Rows(const Operator& op, std::span<const Operands> ranks) : op_(op), ranks_(ranks) {}
+    ops::RowError row(int rank, std::int64_t row) const override {
+      return op_.check_row(ranks_, rank, row);
+    }
+    ops::RowError whole(int) const override { return {}; }
+
+   private:
+    const Operator& op_;
+    std::span<const Operands> ranks_;
+  };
+  return std::make_unique<Rows>(*this, ranks);
+}
 
 Status Operator::check_shapes_of_ranks(std::span<const Operands>) const { return {}; }
 

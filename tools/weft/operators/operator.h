@@ -86,6 +86,16 @@ class SeparatePasses {
   virtual void gemm(const Operands& operands) = 0;  ///< the first of them
 };
 
+/// Compares what all ranks have with the reference; many threads may ask.
+class Checker {
+ public:
+  virtual ~Checker() = default;
+  /// Row `row` of the outputs of a rank.
+  virtual ops::RowError row(int rank, std::int64_t row) const = 0;
+  /// The outputs of a rank that have no rows.
+  virtual ops::RowError whole(int rank) const = 0;
+};
+
 class Operator {
  public:
   explicit Operator(OperatorTraits traits) : traits_(std::move(traits)) {}
@@ -142,13 +152,13 @@ class Operator {
   /// Null if nobody wrote them.
   virtual Result<std::unique_ptr<SeparatePasses>> separate_passes(Context& context, Group& group,
                                                                   const Operands& operands) const;
+  /// Of operands and outputs that outlive it. By default it asks check_row().
+  virtual std::unique_ptr<Checker> checker(std::span<const Operands> ranks) const;
+
+ protected:
   /// Row `row` of the outputs of ranks[rank].
   virtual ops::RowError check_row(std::span<const Operands> ranks, int rank,
                                   std::int64_t row) const = 0;
-  /// The outputs of ranks[rank] that have no rows.
-  virtual ops::RowError check_whole(std::span<const Operands> ranks, int rank) const;
-
- protected:
   /// Shapes of all outputs in the order of traits().outputs, also for operands that no plan
   /// accepts: refusing them is the plan's business.
   virtual std::vector<ConstTensorRef> output_shapes(const Operands& operands, int ranks) const = 0;
