@@ -163,12 +163,18 @@ Result<std::vector<RankReport>> run_job(const LaunchOptions& launch, const Job& 
 
 std::vector<double> call_seconds(const std::vector<RankReport>& reports,
                                  std::vector<Span> RankReport::*calls) {
+  std::vector<const std::vector<Span>*> ranks;
+  for (const RankReport& report : reports) ranks.push_back(&(report.*calls));
+  return call_seconds(ranks);
+}
+
+std::vector<double> call_seconds(std::span<const std::vector<Span>* const> ranks) {
   std::vector<double> seconds;
-  for (std::size_t i = 0; i < (reports[0].*calls).size(); ++i) {
-    Span span = (reports[0].*calls)[i];
-    for (const RankReport& report : reports) {
-      span.begin_ns = std::min(span.begin_ns, (report.*calls)[i].begin_ns);
-      span.end_ns = std::max(span.end_ns, (report.*calls)[i].end_ns);
+  for (std::size_t i = 0; i < ranks[0]->size(); ++i) {
+    Span span = (*ranks[0])[i];
+    for (const std::vector<Span>* calls : ranks) {
+      span.begin_ns = std::min(span.begin_ns, (*calls)[i].begin_ns);
+      span.end_ns = std::max(span.end_ns, (*calls)[i].end_ns);
     }
     seconds.push_back(1e-9 * static_cast<double>(span.end_ns - span.begin_ns));
   }

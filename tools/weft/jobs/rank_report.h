@@ -42,4 +42,10 @@ struct RankReport {
 Bytes to_bytes(const RankReport& report);
 RankReport report_of(const Bytes& bytes);
 
+// The parts of it that other reports have too.
+Json json_of(const std::vector<Span>& spans);
+Json json_of(const std::vector<TraceEvent>& events);
+std::vector<Span> spans_of(const JsonValue& list);
+std::vector<TraceEvent> events_of(const JsonValue& list);
+
 }  // namespace weft::tools
