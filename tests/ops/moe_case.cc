@@ -162,7 +162,7 @@ void MoeData::make_tokens(MoeRank& rank, std::int64_t tokens, std::mt19937& rng)
         constexpr double kScales[] = {1, 1, 1, 0x1p-9, 0x1p11, 0, 1e-39};
         scale = kScales[below(rng, 7)];
       }
-      return scale * number(rng);
+      return scale * number(rng, c.special_values);
     });
   } else {  // any bits, signalling nans among them
     std::vector<std::uint64_t> words(static_cast<std::size_t>(tokens * c.h));
@@ -172,7 +172,7 @@ void MoeData::make_tokens(MoeRank& rank, std::int64_t tokens, std::mt19937& rng)
   if (!c.scales) return;
   const std::int64_t experts = c.experts.shared_expert_num + c.experts.moe_expert_num;
   rank.scales = rows_of(DType::kFloat32, {experts, c.h}, c.strided, rng);
-  fill_numbers(rank.scales, rng);
+  fill_numbers(rank.scales, rng, c.special_values);
 }
 
 void MoeData::make_ids(MoeRank& rank, std::int64_t tokens, std::mt19937& rng) {
@@ -219,8 +219,8 @@ void MoeData::make_rows(int r, int q, std::mt19937& rng) {
   rank.returned =
       c.tp ? dense(c.type, {capacity, c.h}) : rows_of(c.type, {capacity, c.h}, c.strided, rng);
   std::int64_t element = 0;
-  const double special = c.int8_communication ? 0 : c.special_values;
-  fill(rank.returned, [&] { return element++ < rows * c.h ? number(rng, special) : std::nan(""); });
+  fill(rank.returned,
+       [&] { return element++ < rows * c.h ? number(rng, c.special_values) : std::nan(""); });
 }
 
 void MoeData::make_combined(MoeRank& rank, std::int64_t tokens, std::mt19937& rng) {

@@ -104,12 +104,13 @@ void MoeData::expect_inactive_untouched(int r, int q, const GuardedTensor& outpu
   EXPECT_TRUE(output.guards_intact());
   const ConstTensorRef now = output.view(), before = output.original();
   const std::int64_t bytes = info(now.dtype()).bits / 8, tokens = fields.tokens_of(r, q);
-  const std::int64_t columns = now.dtype() == DType::kFloat32 ? 1 : fields.h;
+  const bool is_rstd = now.dtype() == DType::kFloat32;  // dense
+  const std::int64_t columns = is_rstd ? 1 : fields.h;
   const MoeRank& rank = at(r, q);
   const reference::Activity active(rank.mask.view(), rank.expert_ids.view());
   for (std::int64_t t = 0; t < tokens; ++t) {
     if (active.token(t)) continue;
-    const std::int64_t begin = (columns == 1 ? t : ops::row_index(now, t)) * bytes;
+    const std::int64_t begin = (is_rstd ? t : ops::row_index(now, t)) * bytes;
     EXPECT_EQ(std::memcmp(static_cast<const char*>(now.data()) + begin,
                           static_cast<const char*>(before.data()) + begin,
                           static_cast<std::size_t>(columns * bytes)),

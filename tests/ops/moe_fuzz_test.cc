@@ -21,7 +21,7 @@ std::uint64_t number(const char* variable, std::uint64_t otherwise) {
 }
 
 TEST(MoeFuzz, LegalCallsAreRight) {
-  const std::uint64_t seed = number("TEST_SEED", 20240607), rounds = number("TEST_ROUNDS", 400);
+  const std::uint64_t seed = number("TEST_SEED", 20240607), rounds = number("TEST_ROUNDS", 1500);
   SCOPED_TRACE("TEST_SEED=" + std::to_string(seed));
   std::mt19937 rng(static_cast<unsigned>(seed));
   // Of these sizes of windows one takes every case at once, one hardly any.

@@ -59,6 +59,10 @@ std::vector<Form> forms() {
   add("NoTokens", [](MoeCase& c) { c.tokens = {0}; });
   add("AnyIds", [](MoeCase& c) { c.ids = Ids::kAnything, c.int8_rows = true; });
   add("SpecialValues", [](MoeCase& c) { c.special_values = .02, c.type = kF16; });
+  add("SpecialValuesInt8", [](MoeCase& c) {
+    c.special_values = .02;
+    c.int8_rows = c.scales = c.int8_communication = true;
+  });
   return all;
 }
 

@@ -81,53 +81,93 @@ inline void softmax_row(const void* x, std::int64_t n, float* p) {
   }
 }
 
-// Nan is below all numbers.
-inline bool below(float a, float b) { return a < b || (a != a && b == b); }
-inline bool comes_after(const Ranked& a, const Ranked& b) {
-  return below(a.value, b.value) || (!below(b.value, a.value) && a.index > b.index);
+// Keys order elements by one comparison of integers: the larger is the better. The value's bits are
+// above, made to rise with it, 0 for nan; below them the index, larger for lower ones.
+inline std::uint64_t key_of(const float* values, std::int64_t i) {
+  const float value = values[i] + 0.0f;  // -0 becomes 0
+  const auto bits = __builtin_bit_cast(std::uint32_t, value);
+  const std::uint32_t rising = bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
+  return std::uint64_t{value == value ? rising : 0} << 32 | ~static_cast<std::uint32_t>(i);
+}
+inline std::int32_t index_of(std::uint64_t key) {
+  return static_cast<std::int32_t>(~static_cast<std::uint32_t>(key));
 }
 
-// best[0 … size) is a heap with what comes last at its root, but for best[at].
-inline void sift_down(Ranked* best, std::int64_t at, std::int64_t size) {
-  const Ranked moved = best[at];
-  for (std::int64_t child; (child = 2 * at + 1) < size; at = child) {
-    if (child + 1 < size && comes_after(best[child + 1], best[child])) ++child;
-    if (!comes_after(best[child], moved)) break;
-    best[at] = best[child];
+// The best k so far, in order: for so few that moving them costs less than a heap's mispredictions.
+constexpr std::int64_t kMostSorted = 32;
+struct Sorted {
+  static std::uint64_t worst(const std::uint64_t* keys, std::int64_t k) { return keys[k - 1]; }
+  static void replace(std::uint64_t* keys, std::int64_t k, std::uint64_t key) {
+    std::int64_t at = k - 1;
+    for (; at > 0 && keys[at - 1] < key; --at) keys[at] = keys[at - 1];
+    keys[at] = key;
   }
-  best[at] = moved;
+  static void begin(std::uint64_t* keys, std::int64_t k) {
+    for (std::int64_t size = 2; size <= k; ++size) replace(keys, size, keys[size - 1]);
+  }
+  static void end(std::uint64_t*, std::int64_t) {}
+};
+
+// A heap with the worst at its root.
+struct Heap {
+  static std::uint64_t worst(const std::uint64_t* keys, std::int64_t) { return keys[0]; }
+  static void replace(std::uint64_t* keys, std::int64_t k, std::uint64_t key) {
+    sift_down(keys, 0, k, key);
+  }
+  static void begin(std::uint64_t* keys, std::int64_t k) {
+    for (std::int64_t i = k / 2; i-- > 0;) sift_down(keys, i, k, keys[i]);
+  }
+  // The worst goes to the end, then the next one before it.
+  static void end(std::uint64_t* keys, std::int64_t k) {
+    for (std::int64_t size = k - 1; size > 0; --size) {
+      const std::uint64_t last = keys[size];
+      keys[size] = keys[0];
+      sift_down(keys, 0, size, last);
+    }
+  }
+
+ private:
+  static void sift_down(std::uint64_t* keys, std::int64_t at, std::int64_t size,
+                        std::uint64_t key) {
+    for (std::int64_t child; (child = 2 * at + 1) < size; at = child) {
+      if (child + 1 < size) child += keys[child + 1] < keys[child];
+      if (keys[child] >= key) break;
+      keys[at] = keys[child];
+    }
+    keys[at] = key;
+  }
+};
+
+// Only what is greater than the worst so far can enter: of equal ones the earlier is there already.
+// That is little of a row, so the rest is passed over a line at a time.
+template <class V, class Best>
+inline void top_k_with(const float* values, std::int64_t n, std::int64_t k, std::uint64_t* keys,
+                       std::int32_t* index) {
+  for (std::int64_t i = 0; i < k; ++i) keys[i] = key_of(values, i);
+  Best::begin(keys, k);
+  for (std::int64_t j = k; j < n; j += kLine) {
+    const int count = static_cast<int>(n - j < kLine ? n - j : kLine);
+    const auto line =
+        count == kLine ? V::load_f32(values + j, Whole{}) : V::load_f32(values + j, count);
+    const float worst = values[index_of(Best::worst(keys, k))];
+    std::uint32_t found = worst == worst ? V::above(line, V::broadcast(worst)) : ~0u;
+    if (count < kLine) found &= (std::uint32_t{1} << count) - 1;
+    for (; found != 0; found &= found - 1) {
+      const std::uint64_t key = key_of(values, j + __builtin_ctz(found));
+      if (key > Best::worst(keys, k)) Best::replace(keys, k, key);
+    }
+  }
+  Best::end(keys, k);
+  for (std::int64_t i = 0; i < k; ++i) index[i] = index_of(keys[i]);
 }
 
-// An element enters if it is greater than the least so far: of equal ones the earlier is there
-// already. Few elements of a row do, so the others are passed over a line at a time.
 template <class V>
-inline void take_line(const float* values, std::int64_t j, int count, std::int64_t k,
-                      Ranked* best) {
-  const float least = best[0].value;
-  const auto line =
-      count == kLine ? V::load_f32(values + j, Whole{}) : V::load_f32(values + j, count);
-  std::uint32_t found = least == least ? V::above(line, V::broadcast(least)) : ~0u;
-  if (count < kLine) found &= (std::uint32_t{1} << count) - 1;
-  for (; found != 0; found &= found - 1) {
-    const std::int64_t i = j + __builtin_ctz(found);
-    if (!below(best[0].value, values[i])) continue;
-    best[0] = {values[i], static_cast<std::int32_t>(i)};
-    sift_down(best, 0, k);
-  }
-}
-
-template <class V>
-inline void top_k(const float* values, std::int64_t n, std::int64_t k, Ranked* best) {
-  for (std::int64_t i = 0; i < k; ++i) best[i] = {values[i], static_cast<std::int32_t>(i)};
-  for (std::int64_t i = k / 2; i-- > 0;) sift_down(best, i, k);
-  for (std::int64_t j = k; j < n; j += kLine)
-    take_line<V>(values, j, static_cast<int>(n - j < kLine ? n - j : kLine), k, best);
-  for (std::int64_t size = k - 1; size > 0; --size) {
-    const Ranked last = best[0];
-    best[0] = best[size];
-    best[size] = last;
-    sift_down(best, 0, size);
-  }
+inline void top_k(const float* values, std::int64_t n, std::int64_t k, std::uint64_t* keys,
+                  std::int32_t* index) {
+  if (k <= kMostSorted)
+    top_k_with<V, Sorted>(values, n, k, keys, index);
+  else
+    top_k_with<V, Heap>(values, n, k, keys, index);
 }
 
 template <class V>
@@ -173,11 +213,12 @@ inline void combine_row(const CombineRow& a) {
 }  // namespace weft::routing
 
 // Defines the functions of one line of kernels.inc.
-#define WEFT_ROUTING_DEFINE(suffix, V)                                                     \
-  [[gnu::flatten]] void softmax_row_##suffix(const void* x, std::int64_t n, float* p) {    \
-    softmax_row<V>(x, n, p);                                                               \
-  }                                                                                        \
-  void top_k_##suffix(const float* values, std::int64_t n, std::int64_t k, Ranked* best) { \
-    top_k<V>(values, n, k, best);                                                          \
-  }                                                                                        \
+#define WEFT_ROUTING_DEFINE(suffix, V)                                                             \
+  [[gnu::flatten]] void softmax_row_##suffix(const void* x, std::int64_t n, float* p) {            \
+    softmax_row<V>(x, n, p);                                                                       \
+  }                                                                                                \
+  void top_k_##suffix(const float* values, std::int64_t n, std::int64_t k, std::uint64_t* scratch, \
+                      std::int32_t* index) {                                                       \
+    top_k<V>(values, n, k, scratch, index);                                                        \
+  }                                                                                                \
   [[gnu::flatten]] void combine_row_##suffix(const CombineRow& a) { combine_row<V>(a); }

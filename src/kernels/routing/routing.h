@@ -27,15 +27,11 @@ namespace weft::routing {
 /// elements; what it has beyond n is not specified.
 using SoftmaxRowFn = void (*)(const void* x, std::int64_t n, float* p);
 
-/// An element and where it is.
-struct Ranked {
-  float value;
-  std::int32_t index;
-};
-
-/// The k largest of n values, largest first; of equal ones the one with the lower index is first,
-/// and nan counts as less than all else. 1 <= k <= n < 2^31. O(n·log k) at worst.
-using TopKFn = void (*)(const float* values, std::int64_t n, std::int64_t k, Ranked* best);
+/// The places of the k largest of n values, largest first; of equal ones (-0 equals 0) the one with
+/// the lower index is first, and nan counts as less than all else. 1 <= k <= n < 2^31. `scratch`
+/// has room for k numbers. At worst O(n·k) for k up to 32, O(n·log k) above.
+using TopKFn = void (*)(const float* values, std::int64_t n, std::int64_t k, std::uint64_t* scratch,
+                        std::int32_t* index);
 
 /// One token's sum over its experts:
 ///

@@ -5,9 +5,9 @@
 
 namespace weft::routing {
 
-#define WEFT_ROUTING(isa_bit, dtype, suffix)                              \
-  void softmax_row_##suffix(const void*, std::int64_t, float*);           \
-  void top_k_##suffix(const float*, std::int64_t, std::int64_t, Ranked*); \
+#define WEFT_ROUTING(isa_bit, dtype, suffix)                                                    \
+  void softmax_row_##suffix(const void*, std::int64_t, float*);                                 \
+  void top_k_##suffix(const float*, std::int64_t, std::int64_t, std::uint64_t*, std::int32_t*); \
   void combine_row_##suffix(const CombineRow&);
 #include "kernels/routing/kernels.inc"
 #undef WEFT_ROUTING

@@ -46,10 +46,11 @@ Row after_int8(const Row& row, DType type) {
     for (std::size_t i = begin; i < end; ++i) largest = std::max(largest, std::fabs(row[i]));
     const float g = fp32(product(largest, 1.0f / 127.0f));
     for (std::size_t i = begin; i < end; ++i) {
-      const float quotient = fp32(static_cast<double>(row[i]) / static_cast<double>(g));
+      const double quotient = fp32(static_cast<double>(row[i]) / static_cast<double>(g));
       const double q =
-          largest == 0 ? 0
-                       : std::nearbyint(round_to(DType::kFloat16, static_cast<double>(quotient)));
+          std::isnan(quotient) || largest == 0
+              ? 0
+              : std::clamp(std::nearbyint(round_to(DType::kFloat16, quotient)), -128.0, 127.0);
       result.push_back(rounded(type, fp32(q * round_to(type, static_cast<double>(g)))));
     }
   }

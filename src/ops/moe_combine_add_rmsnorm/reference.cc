@@ -29,6 +29,7 @@ double exact_rstd(const std::vector<float>& f, float epsilon) {
     if (square > largest) largest = square;
   }
   const double mean = squares / static_cast<double>(f.size());
+  if (std::isnan(mean)) return mean;
   if (largest > kLargest || mean > kLargest) return 0;
   return 1 / std::sqrt(mean + epsilon);
 }

@@ -32,7 +32,7 @@ Result<MoeGatingTopkSoftmax> MoeGatingTopkSoftmax::plan(Context& context,
   plan->p_bytes = bytes_of(DType::kFloat32, round_up(plan->experts, 32));
   plan->thread_bytes =
       plan->p_bytes +
-      round_up(args.k * static_cast<std::int64_t>(sizeof(routing::Ranked)), kCacheLine);
+      round_up(args.k * static_cast<std::int64_t>(sizeof(std::uint64_t)), kCacheLine);
   WEFT_ASSIGN_OR_RETURN(plan->x, ops::RowInput::plan(args.x, leading, "x with adjacent rows"));
   WEFT_ASSIGN_OR_RETURN(plan->finished, ops::RowInput::plan(args.finished, leading, "finished"));
   WEFT_ASSIGN_OR_RETURN(plan->scratch, Buffer::allocate(plan->thread_bytes * threads, "rows of p"));

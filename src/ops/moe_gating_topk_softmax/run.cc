@@ -17,19 +17,19 @@ void store(DType type, void* row, std::int64_t j, float value) {
 
 void run_row(const internal::MoeGatingTopkSoftmaxPlan& plan, std::int64_t i, std::byte* scratch) {
   auto* p = static_cast<float*>(static_cast<void*>(scratch));
-  auto* best = static_cast<routing::Ranked*>(static_cast<void*>(scratch + plan.p_bytes));
+  auto* keys = static_cast<std::uint64_t*>(static_cast<void*>(scratch + plan.p_bytes));
   const std::int64_t k = plan.args.k;
   plan.kernels.softmax_row(plan.x[i], plan.experts, p);
-  plan.kernels.top_k(p, plan.experts, k, best);
-  const bool finished = plan.finished.given() && *plan.finished.as<std::uint8_t>(i) != 0;
   void* const y = plan.y[i];
   auto* const experts = plan.expert_idx.as<std::int32_t>(i);
   auto* const rows = plan.row_idx.as<std::int32_t>(i);
+  plan.kernels.top_k(p, plan.experts, k, keys, experts);
   for (std::int64_t j = 0; j < k; ++j) {
-    store(plan.args.x.dtype(), y, j, best[j].value);
-    experts[j] = finished ? static_cast<std::int32_t>(plan.experts) : best[j].index;
+    store(plan.args.x.dtype(), y, j, p[experts[j]]);
     rows[j] = static_cast<std::int32_t>(j * plan.tokens + i);
   }
+  if (plan.finished.given() && *plan.finished.as<std::uint8_t>(i) != 0)
+    std::fill_n(experts, k, static_cast<std::int32_t>(plan.experts));
 }
 
 }  // namespace
