@@ -245,6 +245,35 @@ void add_collectives(Registrar& r) {
     add(what, DType::kFloat16, 16 << 10, 8);
 }
 
+// Ranks as of several processes, like those that PyTorch is measured with.
+constexpr int kMoeRanks[] = {2, 8};
+
+void add_moe(Registrar& r, const MoeProblem& p, bool combine) {
+  MoeJob* job = r.moe(r.team(p.ranks, 1, Windows::kShared), p, {.combine = combine});
+  const char* section = combine ? "moe combine" : "moe dispatch";
+  r.add(p.name(section, "fused"), job, combine ? &MoeJob::combine : &MoeJob::dispatch);
+  r.add(p.name(section, "copying"), job, &MoeJob::copy);
+}
+
+void add_moe_dispatch(Registrar& r) {
+  for (const int ranks : kMoeRanks)
+    for (const char* type : {"bfloat16", "int8"})
+      add_moe(r, {.type = type, .ranks = ranks, .tokens = 128}, false);
+}
+
+void add_moe_combine(Registrar& r) {
+  for (const int ranks : kMoeRanks) add_moe(r, {.ranks = ranks, .tokens = 128}, true);
+}
+
+void add_moe_decode(Registrar& r) {
+  for (const int ranks : kMoeRanks) {
+    const MoeProblem p = {.ranks = ranks};
+    MoeJob* job = r.moe(r.team(ranks, 1, Windows::kShared), p, {.combine = true});
+    r.add(p.name("moe decode", "fused"), job,
+          [](MoeJob& steps) { return steps.pair_steps(kDecodeSteps); });
+  }
+}
+
 #ifdef WEFT_BENCH_CANN
 void add_c_door(Registrar& r) {
   constexpr const char* kShape = "1x1024:1024x1024";
@@ -297,6 +326,9 @@ const std::vector<Section>& sections() {
                                            {"ffn", 20, add_ffn},
                                            {"ffn experts", 4, add_ffn_experts},
                                            {"ffn decode", 6, add_ffn_decode},
+                                           {"moe dispatch", 2, add_moe_dispatch},
+                                           {"moe combine", 2, add_moe_combine},
+                                           {"moe decode", 1, add_moe_decode},
                                            {"collectives", 2, add_collectives},
 #ifdef WEFT_BENCH_CANN
                                            {"c door", 1, add_c_door},

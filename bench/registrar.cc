@@ -69,6 +69,11 @@ FfnJob* Registrar::ffn(Team& team, const FfnProblem& problem, FfnJob::Options op
   return keep(ffns_, std::make_unique<FfnJob>(team, problem, ffn_weights_, options));
 }
 
+MoeJob* Registrar::moe(Team& team, const MoeProblem& problem, MoeJob::Options options) {
+  if (!time_for_another()) return nullptr;
+  return keep(moes_, std::make_unique<MoeJob>(team, problem, options));
+}
+
 #ifdef WEFT_BENCH_CANN
 CDoor* Registrar::c_door(const Type& type, const char* shape) {
   if (!time_for_another()) return nullptr;

@@ -17,6 +17,7 @@
 #include "hccl_job.h"
 #endif
 #include "ffn_job.h"
+#include "moe_job.h"
 #include "report.h"
 #include "team.h"
 #include "terminal/progress.h"
@@ -53,6 +54,7 @@ class Registrar {
   ActivationJob* activation(const ActivationCase& c);
   CollectiveJob* collective(Team& team, const char* what, DType dtype, std::int64_t bytes);
   FfnJob* ffn(Team& team, const FfnProblem& problem, FfnJob::Options options);
+  MoeJob* moe(Team& team, const MoeProblem& problem, MoeJob::Options options);
 #ifdef WEFT_BENCH_CANN
   CDoor* c_door(const Type& type, const char* shape);
   HcclJob* hccl(int ranks);
@@ -76,6 +78,10 @@ class Registrar {
   template <typename Call>
   void add(const std::string& name, FfnJob* job, Call call) {
     add(name, job, job ? job->flops_per_rank() : 0, job ? job->bytes_per_rank() : 0, call);
+  }
+  template <typename Call>
+  void add(const std::string& name, MoeJob* job, Call call) {
+    add(name, job, 0, job ? job->bytes_per_rank() : 0, call);
   }
 
   /// Calls all measurements, in random order, again and again: so that what is compared is measured
@@ -108,6 +114,7 @@ class Registrar {
   std::vector<std::unique_ptr<ActivationJob>> activations_;
   FfnWeights ffn_weights_;  // outlive the jobs that read them
   std::vector<std::unique_ptr<FfnJob>> ffns_;
+  std::vector<std::unique_ptr<MoeJob>> moes_;
 #ifdef WEFT_BENCH_CANN
   std::unique_ptr<CDoor> c_door_;
   std::unique_ptr<HcclJob> hccl_;

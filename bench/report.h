@@ -31,7 +31,9 @@ using Results = std::map<std::string, Times>;
 struct PeerResult {
   std::string what, dtype, x2;
   std::int64_t m = 0, k = 0, n = 0, kib = 0;
-  std::string shape;  ///< of an FFN, as in its benchmark's name; x2: the layout that was the faster
+  /// Of an FFN or MoE, as in its benchmark's name; x2 is the layout that was the faster, form the
+  /// way to compose it.
+  std::string shape, form;
   size_t repetitions = 0;
   double median_s = 0;
   std::string skipped;  ///< why there is no time, if there is none

@@ -57,12 +57,10 @@ class FfnLines {
   }
 
   void beside_peer(const std::string& gate) {
-    for (const PeerResult& theirs : lines_.report().peers)
-      if (theirs.what == name_.section && theirs.dtype == name_.dtype &&
-          theirs.shape == name_.shape)
-        lines_.compare(
-            theirs.x2.empty() ? "PyTorch" : fmt::format("PyTorch, {} weights", theirs.x2), &theirs,
-            seconds_, lines_.gate(gate));
+    const PeerResult* const theirs = lines_.peer(name_);
+    if (theirs == nullptr) return;
+    lines_.compare(theirs->x2.empty() ? "PyTorch" : fmt::format("PyTorch, {} weights", theirs->x2),
+                   theirs, seconds_, lines_.gate(gate));
   }
 
   Lines& lines_;

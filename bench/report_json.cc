@@ -48,10 +48,10 @@ void Report::read_peers(const std::string& path) {
     const auto text = [&](const char* name) {
       return parsed.has(name) ? parsed[name].string() : std::string();
     };
-    peers.push_back({text("what"), text("dtype"), text("x2"), number("m"), number("k"), number("n"),
-                     number("kib"), text("shape"), static_cast<std::size_t>(number("repeat")),
-                     parsed.has("median_s") ? parsed["median_s"].number() : 0, text("skipped"),
-                     line});
+    peers.push_back(
+        {text("what"), text("dtype"), text("x2"), number("m"), number("k"), number("n"),
+         number("kib"), text("shape"), text("form"), static_cast<std::size_t>(number("repeat")),
+         parsed.has("median_s") ? parsed["median_s"].number() : 0, text("skipped"), line});
   }
 }
 

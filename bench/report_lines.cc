@@ -45,6 +45,13 @@ std::optional<double> Lines::median(const std::string& name) const {
   return found->second.median();
 }
 
+const PeerResult* Lines::peer(const Name& name) const {
+  for (const PeerResult& theirs : report_.peers)
+    if (theirs.what == name.section && theirs.dtype == name.dtype && theirs.shape == name.shape)
+      return &theirs;
+  return nullptr;
+}
+
 std::optional<double> Lines::unquantised(const Name& name) const {
   Name other = name;
   other.dtype = name.dtype.substr(0, name.dtype.find(' '));

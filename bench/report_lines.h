@@ -53,6 +53,8 @@ class Lines {
   /// Ends the program if gates.inc has no row for it.
   Gate gate(const std::string& name) const;
   std::optional<double> median(const std::string& name) const;
+  /// What PyTorch took for the same section, dtype and shape; null if it was not asked.
+  const PeerResult* peer(const Name& name) const;
   /// Of restored weights: the median of the 16-bit ones of the same type.
   std::optional<double> unquantised(const Name& name) const;
 
@@ -67,7 +69,8 @@ class Lines {
   std::string text_;
 };
 
-/// The lines of a measurement of the ffn sections.
+/// The lines of a measurement of the ffn and the moe sections.
 void ffn_entry(Lines& lines, const Name& name, const Times& times);
+void moe_entry(Lines& lines, const Name& name, const Times& times);
 
 }  // namespace weft::bench

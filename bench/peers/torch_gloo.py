@@ -9,18 +9,13 @@ left out with the reason. Gives one JSON object per line; progress and what was 
 
 import argparse
 import dataclasses
-import datetime
-import os
-import tempfile
 import warnings
 
 import torch_peer  # sets what PyTorch reads when it is imported
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+import torch_ranks
 from torch_peer import FLOATS, matrix, multiply
-
-os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 
 FULL_WEIGHT_FLOPS = 2 * 4096 * 1024 * 8192
 
@@ -152,57 +147,27 @@ def collective_call(case, ranks):
     return calls
 
 
-def slowest(value):
-    """The largest of all ranks. What is decided with it is decided alike everywhere."""
-    largest = torch.tensor([value], dtype=torch.float64)
-    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
-    return largest.item()
-
-
-class Runner(torch_peer.Runner):
-    """A rank's part of every measurement."""
-
-    def __init__(self, rank, args):
-        super().__init__(args)
-        self.rank = rank
-
-    def agreed(self, value):
-        return slowest(value)
-
-    def begin_together(self):
-        dist.barrier()
-
-    def line(self, case, **values):
-        return case.line(self.args.ranks, **values)
-
+class Runner(torch_ranks.Runner):
     def expected(self, case):
         return self.product_seconds(case.m, case.k, case.n, case.dtype, case.order)
 
     def call(self, case):
         if not case.n:
-            return collective_call(case, self.args.ranks)
+            return collective_call(case, self.ranks)
         if case.what == "gemm" and self.rank > 0:
             return lambda: None  # a product alone is the first rank's; the others wait
-        return product_call(case, self.args.ranks)
+        return product_call(case, self.ranks)
 
 
-def rank_main(rank, args, store):
-    torch_peer.one_core(rank)
-    torch.manual_seed(rank)
+def measure(rank, ranks, args):
     warnings.filterwarnings("ignore", category=FutureWarning)  # PyTorch renames reduce_scatter_tensor
-    # One rank may wait for a product of another, which takes minutes on some machines.
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=args.ranks,
-                            timeout=datetime.timedelta(days=1))
-    with torch.inference_mode():
-        todo = cases(args)
-        Runner(rank, args).measure_all(todo, torch_peer.Report(args, len(todo)) if rank == 0 else None)
-    dist.destroy_process_group()
+    todo = cases(args)
+    Runner(rank, ranks, args).measure_all(todo, torch_peer.Report(args, len(todo)) if rank == 0 else None)
 
 
 def main():
     args = arguments()
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(rank_main, (args, os.path.join(folder, "store")), nprocs=args.ranks)
+    torch_ranks.run(measure, args.ranks, args)
 
 
 if __name__ == "__main__":

@@ -54,10 +54,10 @@ def multiply(dtype):
     return torch._int_mm if dtype == "int8" else torch.matmul
 
 
-def one_core(index):
-    """One thread, and where there are enough, one core."""
+def one_core(index, ranks=1):
+    """One thread, and where there are enough for all ranks, one core."""
     cores = sorted(os.sched_getaffinity(0))
-    if index < len(cores):
+    if ranks <= len(cores):
         os.sched_setaffinity(0, {cores[index]})
     torch.set_num_threads(1)
 
@@ -134,6 +134,20 @@ class Runner:
         speed = {"gflops_per_rank": 1e-9 * case.flops / median} if case.flops else {}
         return self.line(case, repeat=len(seconds), median_s=median, **speed)
 
+    def measure_fastest(self, forms, share, name):
+        """The line of the fastest of these cases, with the medians of the others by what the lines have as `name`."""
+        begin, lines, why = self.passed(), [], None
+        for i, form in enumerate(forms):
+            left = share - (self.passed() - begin)
+            try:
+                lines.append(Runner.measure(self, form, left / (len(forms) - i)))
+            except Skipped as skipped:
+                why = why or skipped
+        if not lines:
+            raise why
+        fastest, *slower = sorted(lines, key=lambda line: line["median_s"])
+        return {**fastest, **{f"{line[name]}_median_s": line["median_s"] for line in slower}}
+
     def timed(self, call):
         self.begin_together()
         begin = time.perf_counter()
@@ -166,11 +180,11 @@ class Runner:
 class Report:
     """The JSON lines, and a line on stderr that overwrites itself. Only one rank has one."""
 
-    def __init__(self, args, count):
+    def __init__(self, args, count, append=False):
         self.args, self.count, self.done, self.section = args, count, 0, ""
         self.skipped = 0
         self.terminal = sys.stderr.isatty()
-        self.out = open(args.json, "w", encoding="utf-8") if args.json else sys.stdout
+        self.out = open(args.json, "a" if append else "w", encoding="utf-8") if args.json else sys.stdout
 
     def begin(self, case):
         if self.terminal:

@@ -28,6 +28,10 @@
 #include "aclnnop/aclnn_moe_distribute_dispatch.h"
 #include "aclnnop/aclnn_moe_distribute_dispatch_v2.h"
 #include "aclnnop/aclnn_moe_distribute_dispatch_v3.h"
+#include "aclnnop/aclnn_moe_finalize_routing.h"
+#include "aclnnop/aclnn_moe_finalize_routing_v2.h"
+#include "aclnnop/aclnn_moe_gating_top_k_softmax.h"
+#include "aclnnop/aclnn_moe_init_routing.h"
 #include "aclnnop/aclnn_quant_matmul_all_reduce.h"
 #include "aclnnop/aclnn_quant_matmul_all_reduce_add_rms_norm.h"
 #include "aclnnop/aclnn_quant_matmul_all_reduce_v2.h"
@@ -183,6 +187,14 @@ const std::map<std::string, EntryPoint>& table() {
                  c.moe.ep_world_size),
       WEFT_ENTRY(aclnnMoeDistributeBufferReset, t["elasticInfo"], c.group, c.moe.ep_world_size,
                  c.moe.need_sync),
+      WEFT_ENTRY(aclnnMoeGatingTopKSoftmax, t["x"], t["finished"], c.k, t["yOut"],
+                 t["expertIdxOut"], t["rowIdxOut"]),
+      WEFT_ENTRY(aclnnMoeInitRouting, t["x"], t["rowIdx"], t["expertIdx"], c.active_num,
+                 t["expandedXOut"], t["expandedRowIdxOut"], t["expandedExpertIdxOut"]),
+      WEFT_ENTRY(aclnnMoeFinalizeRouting, t["expandedX"], t["x1"], t["x2"], t["bias"], t["scales"],
+                 t["expandedRowIdx"], t["expertIdx"], t["out"]),
+      WEFT_ENTRY(aclnnMoeFinalizeRoutingV2, t["expandedX"], t["expandedRowIdx"], t["x1"], t["x2"],
+                 t["bias"], t["scales"], t["expertIdx"], c.drop_pad_mode, t["out"]),
       WEFT_ENTRY(aclnnTransQuantParamV2, t["scale"], t["offset"], t["out"]),
       WEFT_ENTRY(aclnnTransQuantParamV3, t["scale"], t["offset"], c.round_mode, t["out"]),
       WEFT_ENTRY(aclnnTransMatmulWeight, t["mmWeightRef"]),

@@ -61,6 +61,7 @@ struct EntryCall {
   const aclIntArray* token_handle = nullptr;  ///< instead of it
   bool tokens_are_ends = false;
   MoeParameters moe;
+  std::int64_t k = 1, active_num = 0, drop_pad_mode = 0;  ///< of the routing operators
   bool no_workspace_size = false, no_executor = false;
 };
 

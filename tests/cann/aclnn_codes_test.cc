@@ -29,6 +29,14 @@ TEST_F(Codes, FfnOfExperts) { check_all(ffn_experts_call(), ffn_experts_rules())
 TEST_F(Codes, FfnOfInt8) { check_all(ffn_quant_call(), ffn_quant_rules()); }
 TEST_F(Codes, FfnOfInt4Weights) { check_all(ffn_antiquant_call(), ffn_antiquant_rules()); }
 
+TEST_F(Codes, MoeGatingTopKSoftmax) { check_all(gating_call(), gating_rules()); }
+TEST_F(Codes, MoeInitRouting) { check_all(init_routing_call(), init_routing_rules()); }
+TEST_F(Codes, MoeFinalizeRouting) { check_all(finalize_call(), finalize_rules()); }
+TEST_F(Codes, MoeFinalizeRoutingV2) { check_all(finalize_v2_call(), finalize_v2_rules()); }
+TEST_F(Codes, MoeFinalizeRoutingOfPaddedExperts) {
+  check_all(finalize_padded_call(), finalize_padded_rules());
+}
+
 // V1 has no ends; V3 has its tokens in device memory, where first phases do not look.
 TEST_F(Codes, OtherVersionsOfFfnFollowTheSameTables) {
   Rules rules = ffn_experts_rules();

@@ -81,4 +81,18 @@ Rules ffn_quant_rules();
 EntryCall ffn_antiquant_call();
 Rules ffn_antiquant_rules();
 
+// --- of the routing operators: gating, init, finalize (V1), finalize (V2) in mode 2 and in mode 3
+// ---
+
+EntryCall gating_call();
+Rules gating_rules();
+EntryCall init_routing_call();
+Rules init_routing_rules();
+EntryCall finalize_call();
+Rules finalize_rules();
+EntryCall finalize_v2_call();
+Rules finalize_v2_rules();
+EntryCall finalize_padded_call();
+Rules finalize_padded_rules();
+
 }  // namespace weft::cann

@@ -523,6 +523,28 @@ class Caller {
     call.inner_precise = random_() % 16 ? io == ACL_FLOAT16 : small(4);
     call.tokens_are_ends = random_() % 2;
   }
+  /// Of four tokens with two of eight experts each; memory is whatever it is.
+  void describe_routing(EntryCall& call) {
+    const int io = random_() % 2 ? ACL_FLOAT16 : ACL_FLOAT;
+    auto& t = call.tensors;
+    t.clear();
+    t["x"] = operand(io, {4, 8});
+    if (random_() % 2) t["finished"] = operand(ACL_BOOL, {4});
+    t["yOut"] = operand(io, {4, 2});
+    for (const char* name : {"expertIdxOut", "rowIdxOut", "rowIdx", "expertIdx"})
+      t[name] = operand(ACL_INT32, {4, 2});
+    for (const char* name : {"expandedXOut", "expandedX"}) t[name] = operand(io, {8, 8});
+    for (const char* name : {"expandedRowIdxOut", "expandedExpertIdxOut", "expandedRowIdx"})
+      t[name] = operand(ACL_INT32, {8});
+    for (const char* name : {"x1", "x2", "out"}) t[name] = operand(io, {4, 8});
+    t["bias"] = operand(io, {8, 8});
+    t["scales"] = operand(io, {4, 2});
+    for (const char* name : {"x2", "bias"})
+      if (random_() % 2) t.erase(name);
+    call.k = random_() % 16 ? 2 : small(9);
+    call.active_num = random_() % 16 ? 4 : small(9);
+    call.drop_pad_mode = random_() % 4 ? 0 : small(5);
+  }
   int operator_call() {
     EntryCall call = entry_call();
     if (call.op.starts_with("aclnnFFN")) describe_ffn(call);
@@ -531,6 +553,8 @@ class Caller {
       describe_moe(call, random_, world_.groups.back().c_str(),
                    [this](int dtype, Dims dims) { return operand(dtype, std::move(dims)); });
     }
+    if (call.op.find("Routing") != std::string::npos || call.op.find("Gating") != std::string::npos)
+      describe_routing(call);
     uint64_t size = 0;
     aclOpExecutor* executor = nullptr;
     const int code = first_phase(call, &size, &executor);

@@ -45,6 +45,8 @@ inline void encode(DType dtype, double value, std::vector<std::byte>& bytes) {
       return put(f64_to_bf16(value));
     case DType::kFloat32:
       return put(static_cast<float>(value));
+    case DType::kBool:
+      return put(static_cast<std::uint8_t>(value != 0));
     case DType::kInt8:
     case DType::kInt4:  // before pair_up()
       return put(static_cast<std::int8_t>(value));
@@ -64,14 +66,22 @@ inline void pair_up(std::vector<std::byte>& bytes, Dims& dims) {
 }
 
 inline double decode(DType dtype, const std::byte* from) {
-  float wide = 0;
-  std::uint16_t half = 0;
-  if (dtype == kF32) {
-    std::memcpy(&wide, from, sizeof wide);
-    return wide;
+  const auto get = [from](auto element) {
+    std::memcpy(&element, from, sizeof element);
+    return element;
+  };
+  switch (dtype) {
+    case DType::kFloat32:
+      return get(float());
+    case DType::kInt8:
+      return get(std::int8_t());
+    case DType::kInt32:
+      return get(std::int32_t());
+    case DType::kInt64:
+      return static_cast<double>(get(std::int64_t()));
+    default:
+      return dtype == kF16 ? fp16_to_f32(get(std::uint16_t())) : bf16_to_f32(get(std::uint16_t()));
   }
-  std::memcpy(&half, from, sizeof half);
-  return dtype == kF16 ? fp16_to_f32(half) : bf16_to_f32(half);
 }
 
 inline std::pair<std::int64_t, std::int64_t> last_two(const Dims& dims) {

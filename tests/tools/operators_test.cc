@@ -23,7 +23,7 @@ TEST(OperatorsTest, RowsTellTheirOperator) {
       for (OperandId id : op->traits().required) EXPECT_TRUE(op->dtype(row, id)) << to_string(id);
     }
   }
-  EXPECT_EQ(names.size(), 9u + 11 + 5 + 3 + 13);
+  EXPECT_EQ(names.size(), 9u + 11 + 5 + 3 + 13 + 3 * 2);
 }
 
 TEST(OperatorsTest, AnUnknownNameListsTheKnownOnes) {
@@ -45,7 +45,8 @@ TEST(OperatorsTest, AnUnknownNameListsTheKnownOnes) {
       std::string::npos);
   EXPECT_EQ(find_operator("matmul").status().message(),
             "unknown operator 'matmul'.\nKnown operators: matmul_allreduce, "
-            "matmul_allreduce_add_rmsnorm, matmul_reduce_scatter, add_rmsnorm, ffn.");
+            "matmul_allreduce_add_rmsnorm, matmul_reduce_scatter, add_rmsnorm, ffn, moe_dispatch, "
+            "moe_combine, moe_combine_add_rmsnorm.");
 }
 
 TEST(OperatorsTest, ARowTakesItsOperands) {
@@ -88,6 +89,13 @@ TEST(OperatorsTest, OutputsHaveTheShapesOfTheContracts) {
       output_texts("F32", "2x3x4x5:4x5", 1),
       (Texts{"y float32 (2, 3, 4, 5)", "rstd float32 (2, 3, 1, 1)", "x float32 (2, 3, 4, 5)"}));
   EXPECT_EQ(output_texts("QB", "2x3x64:96x32", 1), Texts{"y bfloat16 (2, 3, 32)"});
+  EXPECT_EQ(output_texts("DB", "5,3x64", 2),
+            (Texts{"expand_x bfloat16 (80, 64)", "dynamic_scales none",
+                   "assist_info_for_combine int32 (240)", "expert_token_nums int64 (8)",
+                   "ep_recv_counts int32 (16)"}));
+  EXPECT_EQ(output_texts("C16", "5,3x64", 2), Texts{"x float16 (5, 64)"});
+  EXPECT_EQ(output_texts("CNB", "5,3x64", 2),
+            (Texts{"y bfloat16 (5, 1, 64)", "rstd float32 (5, 1, 1)", "x bfloat16 (5, 1, 64)"}));
 }
 
 /// Every operand that a row may have or lack is tried both ways, every form of x2 and of the

@@ -88,6 +88,37 @@ TEST(ShapeTest, FfnsHaveTheHiddenWidthBehindTheColon) {
   EXPECT_EQ(parse_ffn_shape("24x0:0x5")->text(), "24x0:0x5");
 }
 
+TEST(ShapeTest, MixturesHaveTokensOfEachRank) {
+  const Result<Shape> shape = parse_moe_shape("5,0,7x64");
+  ASSERT_TRUE(shape.ok()) << shape.status().to_string();
+  EXPECT_EQ(shape->tokens_of(1), 0);
+  EXPECT_EQ(shape->tokens_of(5), 7);
+  EXPECT_EQ(shape->most_tokens(2), 5);
+  EXPECT_EQ(shape->most_tokens(3), 7);
+  EXPECT_EQ(shape->n, 64);
+  EXPECT_EQ(shape->text(), "5,0,7x64");
+  EXPECT_EQ(parse_moe_shape("128x7168")->text(), "128x7168");
+}
+
+TEST(ShapeTest, EveryMistakeInTheShapeOfAMixtureHasItsMessage) {
+  const std::string hint =
+      ".\nWrite tokens x elements of a token, for example 128x7168; for ranks with different "
+      "numbers of tokens 5,0,7x7168.";
+  const std::pair<const char*, const char*> cases[] = {
+      {"", "x has 1 axes, it must have 2"},
+      {"4x8x8", "x has 3 axes, it must have 2"},
+      {"4,x8", "'' is not an extent"},
+      {"4x8,8", "'8,8' is not an extent"},
+      {"4:8x8", "'4:8' is not an extent"},
+      {"1,65537x65536", "x has more than 4294967296 elements"},
+  };
+  for (const auto& [text, what] : cases) {
+    const Result<Shape> shape = parse_moe_shape(text);
+    ASSERT_FALSE(shape.ok()) << text;
+    EXPECT_EQ(shape.status().message(), std::string("shape '") + text + "': " + what + hint);
+  }
+}
+
 TEST(ShapeTest, EveryMistakeInTheShapeOfAnFfnHasItsMessage) {
   const std::string hint =
       ".\nWrite the axes of x, ':' and those of weight2, for example 1024x4096:11008x4096; "

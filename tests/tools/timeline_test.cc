@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <string>
 
+#include "commands/output.h"
 #include "files/json.h"
+#include "files/waits.h"
 
 namespace weft::tools {
 namespace {
@@ -69,9 +71,54 @@ TEST(TimelineTest, SvgHasLanesLegendAndAxis) {
   EXPECT_THAT(svg, Not(HasSubstr(">pack")));
   EXPECT_THAT(svg, HasSubstr(">10</text>"));
   EXPECT_THAT(svg, HasSubstr("time, ms"));
-  EXPECT_EQ(count(svg, "<title>"), 4);  // the publish of 1 us is too small for one
+  // The publish of 1 us is too small for one; the table has the fifth.
+  EXPECT_EQ(count(svg, "<title>"), 5);
+  EXPECT_THAT(svg, HasSubstr("<title>rank 0 waited 1.999 ms for rank 1</title>"));
   EXPECT_EQ(count(svg, "<g>"), count(svg, "</g>"));
   EXPECT_EQ(svg.substr(svg.size() - 7), "</svg>\n");
+}
+
+/// Ranks that wait for the next one, rank + 1 milliseconds each, and 0.5 ms for no one rank.
+Timeline ring(int ranks) {
+  Timeline timeline{"ring", "", {}};
+  for (int rank = 0; rank < ranks; ++rank) {
+    const std::int64_t end = kStart + (rank + 1) * 1'000'000;
+    timeline.lanes.push_back({rank,
+                              {{TraceKind::kWait, 0, (rank + 1) % ranks, kStart, end},
+                               {TraceKind::kGemm, 0, -1, end, end + 1'000'000},
+                               {TraceKind::kWait, 1, -1, end, end + 500'000}}});
+  }
+  return timeline;
+}
+
+TEST(WaitsTest, SayWhoWaitedForWhom) {
+  const Waits waits(ring(3));
+  EXPECT_EQ(waits.ranks(), 3);
+  EXPECT_DOUBLE_EQ(waits.ms(0, 1), 1);
+  EXPECT_DOUBLE_EQ(waits.ms(2, 0), 3);
+  EXPECT_EQ(waits.ms(0, 2), 0);
+  EXPECT_DOUBLE_EQ(waits.ms(1, -1), 0.5);
+  EXPECT_DOUBLE_EQ(waits.total_ms(1), 2.5);
+  EXPECT_DOUBLE_EQ(waits.most_ms(), 3);
+  EXPECT_EQ(waits_text(waits),
+            "waits in ms, for rank     0     1     2  no one rank  all\n"
+            "  of rank 0               0  1.00     0         0.50  1.50\n"
+            "  of rank 1               0     0  2.00         0.50  2.50\n"
+            "  of rank 2            3.00     0     0         0.50  3.50\n");
+}
+
+TEST(WaitsTest, ManyRanksSayWhomTheyWaitedForMost) {
+  const std::string text = waits_text(Waits(ring(17)));
+  EXPECT_THAT(text, HasSubstr("waits in ms   all    most for rank  of it\n"));
+  EXPECT_THAT(text, HasSubstr("  of rank 16  17.50              0  17.00\n"));
+  EXPECT_THAT(waits_text(Waits(Timeline{"none", "", {{0, {}}}})),
+              HasSubstr("\n  of rank 0            0            0    0\n"));
+}
+
+TEST(WaitsTest, TheTableUnderThePictureFitsAScreen) {
+  EXPECT_THAT(timeline_svg(ring(3)), HasSubstr(">3.00</text>"));
+  EXPECT_THAT(timeline_svg(ring(128)), HasSubstr("<title>rank 127 waited 128.000 ms for rank 0<"));
+  EXPECT_THAT(timeline_svg(ring(129)), Not(HasSubstr(" waited ")));
 }
 
 TEST(TimelineTest, ManyShortEventsStaySmall) {

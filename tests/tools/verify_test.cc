@@ -14,21 +14,27 @@ namespace {
 
 using Rows = std::vector<std::int64_t>;
 
+Case case_of(const char* row, const char* shape) {
+  Case made;
+  made.row = *find_dtype_row(row);
+  made.shape = *made.op().parse_shape(shape);
+  return made;
+}
+
 TEST(VerifyTest, ChecksAllRowsIfTheBudgetAllows) {
-  const Operator& op = matmul_allreduce_operator();
-  const Shape shape = *parse_shape("2x3x8:8x10");
-  EXPECT_EQ(rows_to_check(op, shape, 2, 1e9), (Rows{0, 1, 2, 3, 4, 5}));
+  const Case made = case_of("N1", "2x3x8:8x10");
+  EXPECT_EQ(rows_to_check(made, 2, 1e9), (Rows{0, 1, 2, 3, 4, 5}));
   // At least one per rank, first and last included.
-  EXPECT_EQ(rows_to_check(op, shape, 3, 1), (Rows{0, 2, 5}));
-  EXPECT_EQ(rows_to_check(op, shape, 1, 1), (Rows{0}));
-  EXPECT_EQ(rows_to_check(op, *parse_shape("2x8:8x10"), 8, 1), (Rows{0, 1}));
-  EXPECT_EQ(rows_to_check(op, *parse_shape("0x8:8x10"), 2, 1e9), Rows{});
-  EXPECT_EQ(rows_to_check(op, *parse_shape("3x0:0x10"), 2, 1e9), (Rows{0, 1, 2}));
+  EXPECT_EQ(rows_to_check(made, 3, 1), (Rows{0, 2, 5}));
+  EXPECT_EQ(rows_to_check(made, 1, 1), (Rows{0}));
+  EXPECT_EQ(rows_to_check(case_of("N1", "2x8:8x10"), 8, 1), (Rows{0, 1}));
+  EXPECT_EQ(rows_to_check(case_of("N1", "0x8:8x10"), 2, 1e9), Rows{});
+  EXPECT_EQ(rows_to_check(case_of("N1", "3x0:0x10"), 2, 1e9), (Rows{0, 1, 2}));
   // Of its own part, where a rank gets one.
-  EXPECT_EQ(rows_to_check(matmul_reduce_scatter_operator(), *parse_shape("6x8:8x10"), 2, 1e9),
-            (Rows{0, 1, 2}));
-  EXPECT_EQ(rows_to_check(add_rmsnorm_operator(), *parse_norm_shape("2x2x10"), 2, 1e9),
-            (Rows{0, 1, 2, 3}));
+  EXPECT_EQ(rows_to_check(case_of("R1", "6x8:8x10"), 2, 1e9), (Rows{0, 1, 2}));
+  EXPECT_EQ(rows_to_check(case_of("F16", "2x2x10"), 2, 1e9), (Rows{0, 1, 2, 3}));
+  // Of the rank with most.
+  EXPECT_EQ(rows_to_check(case_of("C16", "2,0,5x10"), 3, 1e9), (Rows{0, 1, 2, 3, 4}));
 }
 
 /// What a job of a row of dtypes on two ranks brings home.

@@ -34,7 +34,8 @@ TEST(WeftOptionsTest, MistakesAreOneMessageAndCodeTwo) {
        "cann-flags.\n"},
       {{"run", "matmul"},
        "weft: unknown operator 'matmul'.\nKnown operators: matmul_allreduce, "
-       "matmul_allreduce_add_rmsnorm, matmul_reduce_scatter, add_rmsnorm, ffn.\n"},
+       "matmul_allreduce_add_rmsnorm, matmul_reduce_scatter, add_rmsnorm, ffn, moe_dispatch, "
+       "moe_combine, moe_combine_add_rmsnorm.\n"},
       {{"bench", "matmul", "1x1:1x1"}, "weft: unknown operator 'matmul'.\nKnown operators: "},
       {{"run"}, "weft: name an operator, or a program behind '--'.\nSee weft run --help.\n"},
       {{"run", kOp, "--", "true"}, "weft: name an operator or a program behind '--', not both.\n"},

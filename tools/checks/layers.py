@@ -16,8 +16,8 @@ BELOW = {
     "ops": ["base", "kernels", "comm", "tile"],
 }
 # Kernel families that may use another: gemm restores quantised weights while it packs them,
-# activation works on the vectors of rows.
-FAMILIES = {"gemm": ["rows"], "activation": ["rows"]}
+# activation works on the vectors of rows, routing on those and with the exp of activation.
+FAMILIES = {"gemm": ["rows"], "activation": ["rows"], "routing": ["rows", "activation"]}
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)
 FRONT_ENDS = ("cann", "python", "examples")
 # Of the internals, cann uses base (environment, clocks, memory), comm (how ranks meet) and the

@@ -1,22 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/rows/x86_avx512.h"
+#include "kernels/activation/x86_avx512.h"
 
 #include "kernels/activation/generic.h"
 
 namespace weft::activation {
 namespace {
 
-template <class Rows>
-struct Avx512 : Rows {
-  using F = __m512;
-  static constexpr int kLinesAtOnce = 2;
-  static F negative(F a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
-  static F larger(F a, F b) { return _mm512_max_ps(a, b); }
-  static F smaller(F a, F b) { return _mm512_min_ps(a, b); }
-  static F scaled(F p, F n) { return _mm512_scalef_ps(p, n); }
-};
-
 struct Fp16 : Avx512<rows::Fp16> {
+  static constexpr int kLinesAtOnce = 2;
   // A tie has zeros below the half of the last place: with a one there it is no tie, and nothing
   // else changes, except that infinity would be nan.
   static F odd(F x) {
@@ -29,6 +20,7 @@ struct Fp16 : Avx512<rows::Fp16> {
 };
 
 struct Bf16 : Avx512<rows::Bf16> {
+  static constexpr int kLinesAtOnce = 2;
   // The upper halves are the result. Nan is made quiet and keeps its upper bits.
   static __m512i round_away(F x) {
     const __m512i bits = _mm512_castps_si512(x);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The row algorithms, once, over a vector wrapper V (scalar.h, x86_avx2.h, x86_avx512.h). Included
-// by files for one instruction set only; everything is in an anonymous namespace, so that code
+// The row algorithms, once, over a vector wrapper V (scalar.h, x86_avx2.h, x86_avx512.h); those
+// that normalise are in generic_norm.h, those of a mixture of experts in generic_moe.h. Included by
+// files for one instruction set only; everything is in an anonymous namespace, so that code
 // compiled for one instruction set can never be linked into the path of another.
 //
 // Everything goes in lines of 32 elements: 64 bytes of T, one cache line, and one step of the 32

@@ -34,10 +34,9 @@ struct Moe : Rows {
     return x;
   }
   static Line load_groups(const U16* p, int groups) {
-    const __m128 four = _mm256_castps256_ps128(Rows::load(p, groups).v[0]);
-    return {_mm256_broadcastss_ps(four), _mm256_broadcastss_ps(_mm_permute_ps(four, 0x55)),
-            _mm256_broadcastss_ps(_mm_permute_ps(four, 0xaa)),
-            _mm256_broadcastss_ps(_mm_permute_ps(four, 0xff))};
+    Line r = zero_line<Rows>();
+    for (int i = 0; i < groups; ++i) r.v[i] = Rows::fill(p + i).v[0];
+    return r;
   }
 };
 

@@ -62,8 +62,7 @@ Status Combine::allocate() {
                     ranks * static_cast<std::int64_t>(sizeof(std::uint32_t));
   const std::int64_t slots = slots_of(args_), n = args_.expand_x.dim(1);
   WEFT_ASSIGN_OR_RETURN(
-      layout_, tile::RowLayout::make(head, wire_.bytes, std::max<std::int64_t>(slots, 1), ranks,
-                                     group_->window_bytes()));
+      layout_, make_layout(op_, *group_, head, wire_.bytes, std::max<std::int64_t>(slots, 1)));
   const auto piece = [&](std::int64_t rows) {
     return tile::RowPiece::bytes(ranks, rows, rows, wire_.bytes);
   };

@@ -54,7 +54,7 @@ void check_routes(Contract& c, const Args& a, int rank, int ranks, bool tp) {
   check_vector(c, "assist_info_for_combine", a.assist_info_for_combine, 0, false);
   check_vector(c, "ep_send_counts", a.ep_send_counts, ranks * local * (tp ? 2 : 1), false);
   if (tp) check_vector(c, "tp_send_counts", a.tp_send_counts, 2, true);
-  c.rule(Rule::kStrides, !tp || a.expand_x.dense(), "expand_x must be dense with TP");
+  check_dense_pair_rows(c, a.expand_x, tp);
 }
 
 }  // namespace
@@ -152,8 +152,9 @@ Status check_plan(const Args& a, int rank, int ranks, bool tp) {
 
 void check_attributes_as_planned(Contract& c, const Args& planned, const Args& a) {
   c.rule(a.int8_communication == planned.int8_communication,
-         "int8_communication differs from the planned one; plan again");
-  c.rule(a.experts == planned.experts, "experts differ from the planned ones; plan again");
+         "int8_communication is {} but {} was planned; plan again", a.int8_communication,
+         planned.int8_communication);
+  check_experts_as_planned(c, planned.experts, a.experts);
 }
 
 Status check_run(const Args& planned, const Args& a, int rank) {

@@ -57,7 +57,7 @@ Status check_run(const Args& planned, const Args& a, int rank) {
   const TensorList now = all_tensors(a);
   check_as_planned(c, all_tensors(planned), now);
   check_attributes_as_planned(c, planned.combine, a.combine);
-  c.rule(a.norm_eps == planned.norm_eps, "norm_eps {} differs from the planned {}; plan again",
+  c.rule(a.norm_eps == planned.norm_eps, "norm_eps is {} but {} was planned; plan again",
          a.norm_eps, planned.norm_eps);
   check_apart(c, {"x", a.combine.x}, now, "residual_x");
   check_apart(c, {"y", a.y}, now);

@@ -86,7 +86,7 @@ void check_shapes(Contract& c, const Args& a, int rank, int ranks, bool tp) {
   check_mask(c, a.x_active_mask, tokens, k);
   check_token_rows(c, "expand_x", a.expand_x, capacity, hidden);
   check_rows_apart(c, "expand_x", a.expand_x);
-  c.rule(Rule::kStrides, !tp || a.expand_x.dense(), "expand_x must be dense with TP");
+  check_dense_pair_rows(c, a.expand_x, tp);
   const std::int64_t local = Placement(e, ranks).local_places(rank);
   check_vector(c, "dynamic_scales", a.dynamic_scales, capacity, false);
   check_vector(c, "assist_info_for_combine", a.assist_info_for_combine, 3 * capacity, false);
@@ -113,8 +113,9 @@ Status check_run(const Args& planned, const Args& a, int rank) {
   const TensorList now = named_tensors(a);
   check_as_planned(c, named_tensors(planned), now);
   c.rule(a.tokens_are_ends == planned.tokens_are_ends,
-         "tokens_are_ends differs from the planned one; plan again");
-  c.rule(a.experts == planned.experts, "experts differ from the planned ones; plan again");
+         "tokens_are_ends is {} but {} was planned; plan again", a.tokens_are_ends,
+         planned.tokens_are_ends);
+  check_experts_as_planned(c, planned.experts, a.experts);
   for (const NamedTensor& output : std::span<const NamedTensor>(now).subspan(4))
     check_apart(c, output, now);
   return c.status();

@@ -72,10 +72,9 @@ Result<MoeDispatch> MoeDispatch::plan(Context& context, Group& group, const Args
   const auto head = static_cast<std::int64_t>(sizeof(ops::DispatchHead)) +
                     placement.places() * static_cast<std::int64_t>(sizeof(std::uint32_t));
   // The labels of one token are no more than one for each of its experts.
-  WEFT_ASSIGN_OR_RETURN(
-      const tile::RowLayout layout,
-      tile::RowLayout::make(head, wire.bytes(), std::max<std::int64_t>(entries, 1), ranks,
-                            group.window_bytes()));
+  WEFT_ASSIGN_OR_RETURN(const tile::RowLayout layout,
+                        ops::make_layout(ops::kMoeDispatch, group.state(), head, wire.bytes(),
+                                         std::max<std::int64_t>(entries, 1)));
   const isa::Set isa = context.state().isa;
   const std::int64_t tokens = args.x.dim(0);
   auto plan = std::make_unique<Plan>(

@@ -22,6 +22,7 @@ namespace weft::ops {
 struct DispatchHead {
   std::int64_t pieces;    ///< in the ring; 0: its rows are all in the half
   std::int64_t capacity;  ///< rows of its expand_x
+  std::int64_t most;      ///< rows that any one rank gets of it
 };
 
 /// How a row travels: its elements, with int8 a scale behind them.

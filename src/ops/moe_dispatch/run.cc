@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "ops/moe_dispatch/plan.h"
 #include "ops/moe_routing/agreement.h"
@@ -68,9 +69,6 @@ class DispatchRun {
   std::uint32_t* rows_at(int rank) const {
     return reinterpret_cast<std::uint32_t*>(&head(rank) + 1);
   }
-  bool remote(std::int64_t place) const {
-    return place < placement_.first_place(rank_) || place >= placement_.first_place(rank_ + 1);
-  }
   void write_head();
   void stage(RowPiece piece, std::int64_t end);
   std::uint32_t staged_row(Entry entry, std::int64_t place);
@@ -78,12 +76,15 @@ class DispatchRun {
 
   // --- receiving ---
 
+  /// Rows of a rank's tokens for the experts of another.
+  std::int64_t rows_of(int source, int rank) const;
   Status check_capacities() const;
   void place_rows();
   std::int64_t next_row(std::int64_t local, int source, std::int32_t token, std::int32_t slot);
   void place_own_rows();
   void take_half(int source) {
-    if (head(source).pieces == 0) take(exchange_.half_piece(source), source, -1);
+    if (head(source).pieces == 0 && rows_of(source, rank_) > 0)
+      take(exchange_.half_piece(source), source, -1);
   }
   void take(RowPiece piece, int source, std::int64_t s);
   void copy_arrived();
@@ -113,18 +114,24 @@ class DispatchRun {
 
 // The counts of all places, and if they fit, all rows.
 void DispatchRun::write_head() {
-  std::int64_t labels = 0, staged = 0;
   const auto tokens = static_cast<std::int64_t>(plan_.row_of.size());
-  for (std::int64_t place = 0; place < placement_.places(); ++place) {
-    const std::int64_t rows = std::ssize(plan_.routing.at(place));
-    rows_at(rank_)[place] = static_cast<std::uint32_t>(rows);
-    if (remote(place)) labels += rows;
+  std::int64_t labels = 0, most = 0;
+  for (int q = 0; q < ranks_; ++q) {
+    std::int64_t rows = 0;
+    for (std::int64_t p = placement_.first_place(q); p < placement_.first_place(q + 1); ++p) {
+      const std::size_t here = plan_.routing.at(p).size();
+      rows_at(rank_)[p] = static_cast<std::uint32_t>(here);
+      rows += static_cast<std::int64_t>(here);
+    }
+    most = std::max(most, rows);
+    if (q != rank_) labels += rows;
   }
-  staged = args_.scales.given() ? labels : std::min(labels, tokens);
+  const std::int64_t staged = args_.scales.given() ? labels : std::min(labels, tokens);
   const bool fits =
       RowPiece::bytes(ranks_, labels, staged, plan_.layout.row_bytes) <= plan_.layout.half_bytes;
   head(rank_) = {.pieces = fits ? 0 : ceil_div(tokens, plan_.piece_tokens),
-                 .capacity = args_.expand_x.dim(0)};
+                 .capacity = args_.expand_x.dim(0),
+                 .most = most};
   if (!fits) return;
   const Traced publish(plan_.options.trace, TraceKind::kPublish, -1);
   stage(exchange_.half_piece(rank_), tokens);
@@ -197,13 +204,23 @@ void DispatchRun::write_row(const StagedRow& row, std::byte* to, float* scale,
   plan_.rows.quantize_row(quantize);
 }
 
-// Every rank looks at all ranks, so that all find the same one.
+std::int64_t DispatchRun::rows_of(int source, int rank) const {
+  const std::uint32_t* const rows = rows_at(source);
+  return std::accumulate(rows + placement_.first_place(rank),
+                         rows + placement_.first_place(rank + 1), std::int64_t{0});
+}
+
+// Every rank looks at all ranks, so that all find the same one. Buffers for the worst case need one
+// look at each.
 Status DispatchRun::check_capacities() const {
+  std::int64_t bound = 0, least = head(0).capacity;
   for (int q = 0; q < ranks_; ++q) {
+    bound += head(q).most;
+    least = std::min(least, head(q).capacity);
+  }
+  for (int q = 0; bound > least && q < ranks_; ++q) {
     std::int64_t rows = 0;
-    for (int s = 0; s < ranks_; ++s)
-      for (std::int64_t p = placement_.first_place(q); p < placement_.first_place(q + 1); ++p)
-        rows += rows_at(s)[p];
+    for (int s = 0; s < ranks_; ++s) rows += rows_of(s, q);
     if (rows > head(q).capacity)
       return Status(
           StatusCode::kInvalidArgument,

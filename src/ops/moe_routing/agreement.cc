@@ -35,6 +35,16 @@ Status check_pair(std::string_view op, int rank, const Group* tp_group) {
                 static_cast<int>(Rule::kExperts));
 }
 
+Result<tile::RowLayout> make_layout(std::string_view op, const internal::GroupState& group,
+                                    std::int64_t head_bytes, std::int64_t row_bytes,
+                                    std::int64_t least_rows) {
+  auto layout =
+      tile::RowLayout::make(head_bytes, row_bytes, least_rows, group.ranks(), group.window_bytes());
+  if (layout.ok()) return layout;
+  return Status(layout.status().code(),
+                fmt::format("{} (rank {}): {}", op, group.rank(), layout.status().message()));
+}
+
 Status begin_and_check(internal::GroupState& group, const internal::CallHeader& header,
                        Trace* trace) {
   using internal::CounterId;

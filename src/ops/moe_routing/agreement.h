@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "comm/group_state.h"
+#include "tile/row_exchange.h"
 #include "weft/group.h"
 #include "weft/ops/moe_experts.h"
 #include "weft/trace.h"
@@ -21,6 +22,11 @@ std::string describe_experts(const MoeExperts& experts, const internal::GroupSta
 
 /// A TP group that is given has two ranks.
 Status check_pair(std::string_view op, int rank, const Group* tp_group);
+
+/// Rows of `row_bytes` in the group's windows, at least `least_rows` of them at once.
+Result<tile::RowLayout> make_layout(std::string_view op, const internal::GroupState& group,
+                                    std::int64_t head_bytes, std::int64_t row_bytes,
+                                    std::int64_t least_rows);
 
 /// begin_call and check_peers. A trace gets the wait for each rank apart.
 Status begin_and_check(internal::GroupState& group, const internal::CallHeader& header,

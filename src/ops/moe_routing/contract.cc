@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 namespace weft::ops {
@@ -13,15 +14,21 @@ constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
 // A count for each travels with every call.
 constexpr std::int64_t kMostExperts = 65536;
 
+struct Number {
+  std::string_view name;
+  std::int64_t value;
+};
+std::array<Number, 6> numbers_of(const MoeExperts& e) {
+  return {{{"moe_expert_num", e.moe_expert_num},
+           {"shared_expert_num", e.shared_expert_num},
+           {"shared_expert_rank_num", e.shared_expert_rank_num},
+           {"zero_expert_num", e.zero_expert_num},
+           {"copy_expert_num", e.copy_expert_num},
+           {"const_expert_num", e.const_expert_num}}};
+}
+
 void check_numbers(Contract& c, const MoeExperts& e) {
-  const std::pair<std::string_view, std::int64_t> numbers[] = {
-      {"moe_expert_num", e.moe_expert_num},
-      {"shared_expert_num", e.shared_expert_num},
-      {"shared_expert_rank_num", e.shared_expert_rank_num},
-      {"zero_expert_num", e.zero_expert_num},
-      {"copy_expert_num", e.copy_expert_num},
-      {"const_expert_num", e.const_expert_num}};
-  for (const auto& [name, number] : numbers)
+  for (const auto& [name, number] : numbers_of(e))
     c.rule(Rule::kExperts, number >= 0 && number <= kMost, "{} is {} but must be 0 to {}", name,
            number, kMost);
   if (!c.ok()) return;
@@ -63,6 +70,19 @@ void check_experts(Contract& c, const MoeExperts& e, int ranks, bool tp) {
       e.moe_expert_num, ranks - on);
 }
 
+void check_experts_as_planned(Contract& c, const MoeExperts& planned, const MoeExperts& e) {
+  const auto before = numbers_of(planned), now = numbers_of(e);
+  for (std::size_t i = 0; i < now.size(); ++i)
+    c.rule(now[i].value == before[i].value, "{} is {} but {} was planned; plan again", now[i].name,
+           now[i].value, before[i].value);
+  const auto text = [](SharedTokens tokens) {
+    return tokens == SharedTokens::kBySource ? "by source" : "by slice";
+  };
+  c.rule(e.shared_tokens == planned.shared_tokens,
+         "shared_tokens is {} but {} was planned; plan again", text(e.shared_tokens),
+         text(planned.shared_tokens));
+}
+
 void check_dtype(Contract& c, std::string_view name, const ConstTensorRef& t, DType dtype) {
   c.rule(Rule::kDtype, !t.given() || t.dtype() == dtype, "{} is {} but must be {}", name,
          to_string(t.dtype()), to_string(dtype));
@@ -85,6 +105,12 @@ void check_axes(Contract& c, std::string_view name, const ConstTensorRef& t, int
            "{} is {} but must have {} or {} axes", name, shape_text(t), least, most);
 }
 
+void check_dense_pair_rows(Contract& c, const ConstTensorRef& expand_x, bool tp) {
+  c.rule(Rule::kStrides, !tp || expand_x.dense(),
+         "expand_x has strides ({}) but must be dense with TP; make it contiguous",
+         fmt::join(expand_x.strides(), ", "));
+}
+
 void check_token_rows(Contract& c, std::string_view name, const ConstTensorRef& t,
                       std::int64_t rows, std::int64_t columns) {
   if (!t.given() || !c.ok()) return;
@@ -105,8 +131,9 @@ void check_vector(Contract& c, std::string_view name, const ConstTensorRef& t,
   c.rule(Rule::kShape, exactly ? have == elements : have >= elements,
          "{} is {} but must have {}{} elements", name, shape_text(t), exactly ? "" : "at least ",
          elements);
-  c.rule(Rule::kStrides, t.dense(), "{} has strides ({}) but must be dense; make it contiguous",
-         name, fmt::join(t.strides(), ", "));
+  c.rule(Rule::kStrides, have == 0 || t.dense(),
+         "{} has strides ({}) but must be dense; make it contiguous", name,
+         fmt::join(t.strides(), ", "));
 }
 
 void check_matrix(Contract& c, std::string_view name, const ConstTensorRef& t, std::int64_t rows,

@@ -14,6 +14,9 @@ namespace weft::ops {
 /// The numbers of experts fit each other and the ranks. With TP each rank has one expert.
 void check_experts(Contract& contract, const MoeExperts& experts, int ranks, bool tp);
 
+void check_experts_as_planned(Contract& contract, const MoeExperts& planned,
+                              const MoeExperts& experts);
+
 /// Of an operand that is given.
 void check_dtype(Contract& contract, std::string_view name, const ConstTensorRef& tensor,
                  DType dtype);
@@ -24,6 +27,8 @@ void check_axes(Contract& contract, std::string_view name, const ConstTensorRef&
 /// (rows, columns), or with three axes (a, b, columns) with a · b = rows; adjacent elements.
 void check_token_rows(Contract& contract, std::string_view name, const ConstTensorRef& tensor,
                       std::int64_t rows, std::int64_t columns);
+/// With TP the rows of both ranks of a pair travel as wholes.
+void check_dense_pair_rows(Contract& contract, const ConstTensorRef& expand_x, bool tp);
 /// Dense, with at least so many elements, or with `exactly` so many.
 void check_vector(Contract& contract, std::string_view name, const ConstTensorRef& tensor,
                   std::int64_t elements, bool exactly);

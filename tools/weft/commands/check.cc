@@ -20,7 +20,8 @@ One line per case: ok or FAIL, the largest error as a share of its derived bound
 Without shapes a set of awkward ones is used. Every row of dtypes is tried with and without its
 optional operands, with row-major, transposed and FRACTAL_NZ x2, all forms of scales, separate and
 in-place outputs, and int8 communication, which must agree bit for bit; of ffn with every
-activation, dense and with experts. Where all ranks must get the same results they must be the same
+activation, dense and with experts; of the moe operators with and without masks, shared and special
+experts, and int8 rows, every bit, also of the rows that are not written. Where all ranks must get the same results they must be the same
 bits. --all checks every row of every operator, prints a line for each and takes about a minute.
 
 Examples:
@@ -29,7 +30,8 @@ Examples:
   weft check matmul_allreduce 48x1024:1024x4096 --ranks 1,2,4 --row N1,Q4
   weft check matmul_allreduce_add_rmsnorm 48x100,70,30:100,70,30x64 --ranks 3 --transport threads
   weft check add_rmsnorm 3x5x64x128:64x128
-  weft check ffn 48x256:704x256 --row UBG,P16)";
+  weft check ffn 48x256:704x256 --row UBG,P16
+  weft check moe_dispatch 16,0,5x1027 --ranks 3)";
 
 // Reference products per case: a tenth of a second, and a fifth of that where there are thousands.
 constexpr double kBudget = 5e6, kBudgetOfAll = 1e6;
@@ -73,13 +75,13 @@ Outcome run_case(const LaunchOptions& launch, const Variant& variant, double bud
   job.outputs = variant.outputs;
   job.nz_x2 = variant.nz_x2;
   job.digests = job.op->same_on_all_ranks(made);
-  job.rows = rows_to_check(*job.op, made.shape, launch.ranks, budget);
+  job.rows = rows_to_check(made, launch.ranks, budget);
   Outcome outcome;
   const Result<std::vector<RankReport>> reports = run_job(launch, job);
   outcome.status = reports.status();
   if (!reports.ok()) return outcome;
   const bool all_rows =
-      static_cast<std::int64_t>(job.rows.size()) == job.op->result_rows(made.shape, launch.ranks);
+      static_cast<std::int64_t>(job.rows.size()) == job.op->result_rows(made, launch.ranks);
   const Result<Verdict> verdict = verify(*job.op, source, *reports, job.rows, all_rows);
   outcome.status = verdict.status();
   if (verdict.ok()) outcome.verdict = *verdict;
@@ -215,8 +217,9 @@ void add_check(CommandLine& line) {
                                       [arguments] { return check(*arguments); });
   add_operator(command, arguments->op);
   command
-      .add("shapes", arguments->shapes,
-           "Shapes: MxK:KxN or BxSxK:KxN; of a norm MxN; of ffn MxK:HIDDENxN")
+      .add(
+          "shapes", arguments->shapes,
+          "Shapes: MxK:KxN or BxSxK:KxN; of a norm MxN; of ffn MxK:HIDDENxN; of moe operators BSxH")
       .type("SHAPE ...");
   command.add("--all", arguments->all, "Every row of every operator");
   command

@@ -1,184 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
-// weft demo: the main job once, checked, timed and drawn.
-#include <fmt/core.h>
+// weft demo: a whole job once, checked, timed and drawn.
+#include "commands/demo.h"
 
-#include <algorithm>
-#include <chrono>
 #include <memory>
 
-#include "base/topology.h"
 #include "commands/commands.h"
-#include "commands/options.h"
-#include "commands/output.h"
 #include "files/file_io.h"
-#include "jobs/machine.h"
-#include "jobs/verify.h"
-#include "terminal/text.h"
 
 namespace weft::tools {
 namespace {
 
 constexpr const char* kFooter = R"(
-Eight rank processes, each with x1 (4, 1024, 1024) and x2 (1024, 8192) in float16, compute
+matmul: eight rank processes, each with x1 (4, 1024, 1024) and x2 (1024, 8192) in float16, compute
 y = sum over ranks of x1 x2 + residual and norm_out = rmsnorm(y) gamma, with (4, 1024, 8192)
 results on every rank. Needs about 4 GiB of memory.
 
+moe: eight rank processes, each with 256 tokens and 8 of 64 experts, compute a mixture-of-experts
+layer in bfloat16: gate, dispatch, experts, a shared expert, combine + residual + RMSNorm. Needs
+about 2 GiB of memory.
+
 Examples:
   weft demo
+  weft demo moe
   weft demo --out /tmp)";
-
-constexpr const char* kShape = "4x1024x1024:1024x8192";
-constexpr int kRanks = 8, kWarmup = 1, kRepeat = 5;
-// Reference products: a few rows, about a second.
-constexpr double kBudget = 6e8;
-constexpr int kSteps = 4;
-
-struct Arguments {
-  std::string out = ".";
-  LaunchArguments launch;
-};
-
-/// "[2/4] what" now, its duration when the step ends.
-class Step {
- public:
-  Step(int number, std::string_view what) : begin_(std::chrono::steady_clock::now()) {
-    fmt::print("[{}/{}] {} ...\n", number, kSteps, what);
-    std::fflush(stdout);
-  }
-  void done(std::string_view text) const {
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin_;
-    fmt::print("      {} ({:.1f} s)\n", text, took.count());
-    std::fflush(stdout);
-  }
-
- private:
-  std::chrono::steady_clock::time_point begin_;
-};
-
-Case demo_case() {
-  CaseArguments arguments;
-  arguments.shape = kShape;
-  Case made = *make_case(matmul_allreduce_add_rmsnorm_operator(), arguments);
-  // Ranks with the same residual and gamma must hold the same bits in y and norm_out.
-  made.equal_tail = true;
-  return made;
-}
-
-void print_job(const Case& made) {
-  const std::int64_t k = made.shape.k_of(0), n = made.shape.n;
-  fmt::print("{}: {} rank processes on {} usable core(s)\n", made.op().name(), kRanks,
-             topology().usable_cpus);
-  fmt::print(
-      "  y        = sum over ranks of (x1 x2) + residual\n"
-      "  norm_out = y / sqrt(mean(y^2) + {}) gamma\n",
-      made.epsilon);
-  fmt::print(
-      "  each rank: x1 (4, 1024, {0}), x2 ({0}, {1}), residual (4, 1024, {1}), gamma ({1}), "
-      "float16\n\n",
-      k, n);
-}
-
-Status check_results(const RandomSource& source, const Job& job,
-                     const std::vector<RankReport>& reports) {
-  const Step step(2, "checking the results");
-  if (const std::string output = first_difference(reports); !output.empty())
-    return Status(StatusCode::kInternal,
-                  fmt::format("the ranks hold different bits in {}.", output));
-  WEFT_ASSIGN_OR_RETURN(const Verdict verdict, verify(*job.op, source, reports, job.rows, false));
-  if (!verdict.ok())
-    return Status(StatusCode::kInternal,
-                  fmt::format("{} is {:.2f} times its bound from the reference.", verdict.where,
-                              verdict.worst));
-  step.done(
-      fmt::format("all ranks hold the same bits; {} rows, at least one of every rank, agree with "
-                  "double\n      precision: the largest error is {:.2f} of its derived bound",
-                  verdict.rows, verdict.worst));
-  return {};
-}
-
-/// What to think of a fused call that took longer than the separate passes. Empty if it did not.
-std::string slower_text(const std::vector<double>& fused, double separate, double gemm) {
-  const auto [least, most] = std::minmax_element(fused.begin(), fused.end());
-  const double typical = median(fused), lost = typical - separate;
-  if (lost <= 0) return {};
-  return fmt::format(
-      "  Here the fused call took {} longer. Of the separate passes the gemm is {:.0f} %, so {} "
-      "are\n"
-      "  all that fusing can hide; the fused calls of this run took {} to {}, {}.\n"
-      "  docs/ops/matmul_collectives.md, \"When fusing pays\", says what decides it.\n",
-      seconds_text(lost), 100 * gemm / separate, seconds_text(std::max(0.0, separate - gemm)),
-      seconds_text(*least), seconds_text(*most),
-      *most - *least > lost ? "which is more than the difference" : "so it is no accident");
-}
-
-Status print_speed(const std::vector<RankReport>& reports, isa::Set isa) {
-  const Step step(3, "measuring what this machine can do at most");
-  WEFT_ASSIGN_OR_RETURN(const Machine machine, measure_machine(isa));
-  const GemmPeak peak = gemm_peak(machine, DType::kFloat16, isa);
-  const int cores = std::min(machine.cores, kRanks * reports[0].threads);
-  step.done(fmt::format("{} per core ({}), {} core(s); copy {:.1f} GB/s",
-                        flops_text(peak.ops_per_second), peak.name, cores,
-                        machine.bandwidth.copy * 1e-9));
-  const std::vector<double> calls = call_seconds(reports);
-  const double fused = median(calls);
-  const double separate = median(call_seconds(reports, &RankReport::separate_calls));
-  const double gemm = median(call_seconds(reports, &RankReport::gemm_calls));
-  const double flops = total_flops(reports);
-  fmt::print("\n  fused call        {}   (median of {})\n", seconds_text(fused), kRepeat);
-  fmt::print("                    {} in all, {:.0f} % of this machine's measured peak\n",
-             flops_text(flops / fused), 100 * flops / fused / (peak.ops_per_second * cores));
-  fmt::print("  separate passes   {}   gemm, all-reduce, add + norm: fused is {:.2f} x as fast\n",
-             seconds_text(separate), separate / fused);
-  fmt::print("  gemm alone        {}\n{}\n", seconds_text(gemm),
-             slower_text(calls, separate, gemm));
-  return {};
-}
-
-Status demo(const Arguments& arguments) {
-  WEFT_RETURN_IF_ERROR(make_folder(arguments.out));
-  LaunchArguments launch_arguments = arguments.launch;
-  launch_arguments.ranks = kRanks;
-  WEFT_ASSIGN_OR_RETURN(const LaunchOptions launch, launch_options(launch_arguments));
-  WEFT_ASSIGN_OR_RETURN(const isa::Set isa, isa::capped(arguments.launch.isa));
-  const std::string base = arguments.out == "." ? "" : arguments.out + "/";
-  const TraceFiles files{base + "weft-demo-trace.json", base + "weft-demo-timeline.svg"};
-  WEFT_RETURN_IF_ERROR(check_trace_files(files));
-
-  const Case made = demo_case();
-  print_job(made);
-  const RandomSource source(made);
-  Job job;
-  job.op = &made.op();
-  job.operands = &source;
-  job.warmup = kWarmup;
-  job.repeat = kRepeat;
-  job.trace = job.digests = job.separate = true;
-  job.rows = rows_to_check(made.op(), made.shape, kRanks, kBudget);
-  std::vector<RankReport> reports;
-  {
-    const Step step(1, fmt::format("running {} ranks, {} + {} calls, fused and as separate passes",
-                                   kRanks, kWarmup, kRepeat));
-    WEFT_ASSIGN_OR_RETURN(reports, run_job(launch, job));
-    step.done("done");
-  }
-  WEFT_RETURN_IF_ERROR(check_results(source, job, reports));
-  WEFT_RETURN_IF_ERROR(print_speed(reports, isa));
-  const Step step(4, "drawing the timeline");
-  WEFT_RETURN_IF_ERROR(write_trace_files(files, made.op(), launch, reports));
-  step.done(
-      fmt::format("wrote {} (open it in a browser)\n      and {} (open it in "
-                  "ui.perfetto.dev)",
-                  files.timeline, files.trace));
-  return {};
-}
 
 }  // namespace
 
+Result<DemoSetup> set_up_demo(const DemoArguments& arguments, std::string_view name) {
+  WEFT_RETURN_IF_ERROR(make_folder(arguments.out));
+  LaunchArguments launch = arguments.launch;
+  launch.ranks = kDemoRanks;
+  DemoSetup setup;
+  WEFT_ASSIGN_OR_RETURN(setup.launch, launch_options(launch));
+  const std::string base = arguments.out == "." ? "" : arguments.out + "/";
+  setup.files = {fmt::format("{}{}-trace.json", base, name),
+                 fmt::format("{}{}-timeline.svg", base, name)};
+  WEFT_RETURN_IF_ERROR(check_trace_files(setup.files));
+  return setup;
+}
+
 void add_demo(CommandLine& line) {
-  auto arguments = std::make_shared<Arguments>();
-  Command& command =
-      line.add_command("demo", "Run the main job on 8 ranks, check it, time it, draw it",
-                       [arguments] { return exit_code(demo(*arguments)); });
+  auto arguments = std::make_shared<DemoArguments>();
+  auto job = std::make_shared<std::string>("matmul");
+  Command& command = line.add_command(
+      "demo", "Run a whole job on 8 ranks, check it, time it, draw it", [arguments, job] {
+        const bool moe = *job == "moe";
+        return exit_code(moe ? demo_moe(*arguments) : demo_matmul(*arguments));
+      });
+  command.add("job", *job, "matmul + all-reduce + add + RMSNorm, or a mixture-of-experts layer")
+      .one_of({"matmul", "moe"})
+      .show_default();
   command.add("--out", arguments->out, "Folder for the timeline and the trace")
       .type("DIR")
       .show_default();

@@ -65,7 +65,7 @@ Result<LaunchOptions> launch_options(const LaunchArguments& arguments) {
 }
 
 Status check_trace(const Operator& op, bool wanted) {
-  if (!wanted || op.traits().matmul) return {};
+  if (!wanted || op.traits().collective) return {};
   return Status(StatusCode::kInvalidArgument,
                 fmt::format("{} sends nothing and records nothing: leave --trace and --timeline "
                             "out.",
@@ -84,7 +84,7 @@ void add_attribute_options(Command& command, CaseArguments& arguments) {
       .show_default();
   command.add("--antiquant-group-size", arguments.group_size,
               "Rows of k that share a scale; 0: not per group");
-  command.add("--epsilon", arguments.epsilon, "Added to the mean square (1e-6)");
+  command.add("--epsilon,--norm-eps", arguments.epsilon, "Added to the mean square (1e-6)");
   command
       .add("--activation", arguments.activation,
            "ffn: fastgelu, relu, silu, gelu, geglu, swiglu or reglu (gelu; of a row with a gate "
@@ -98,6 +98,7 @@ void add_attribute_options(Command& command, CaseArguments& arguments) {
               "ffn: the activation is applied to the left half, not to the right one");
   command.add("--tokens-are-ends", arguments.tokens_are_ends,
               "ffn: expert_tokens are the ends of the experts' rows, not their numbers");
+  add_moe_options(command, arguments.moe);
 }
 
 void add_random_options(Command& command, CaseArguments& arguments) {
@@ -105,21 +106,26 @@ void add_random_options(Command& command, CaseArguments& arguments) {
               "Combination of dtypes of random operands (the operator's first); an unknown "
               "name lists them");
   command
-      .add("--with", arguments.with, "Optional operands to make: bias, x3, comm-quant-scale-1, …")
+      .add("--with", arguments.with,
+           "Optional operands to make: bias, x3, comm-quant-scale-1, x-active-mask, …")
       .with_commas()
       .type("OPERAND,...");
   command.add("--experts", arguments.experts, "ffn: experts, who get equal numbers of rows")
       .range(0, 1 << 16);
   command.add("--skew", arguments.skew,
               "ffn: half of the rows are the first expert's, half of the rest the second's, …");
+  command
+      .add("--top-k", arguments.moe.top_k,
+           "moe: experts of each token (8, or all if they are fewer)")
+      .range(0, 1 << 20);
   command.add("--seed", arguments.seed, "Seed of random operands").show_default();
 }
 
 void add_case_options(Command& command, CaseArguments& arguments) {
   command
-      .add("shape,--random", arguments.shape,
+      .add("shape,--random,--shape", arguments.shape,
            "Shape of random operands: MxK:KxN or BxSxK:KxN, K of one rank; of a norm MxN; of ffn "
-           "MxK:HIDDENxN")
+           "MxK:HIDDENxN; of moe operators BSxH, tokens of one rank")
       .type("SHAPE");
   add_random_options(command, arguments);
   add_attribute_options(command, arguments);
@@ -159,6 +165,7 @@ Status check_attributes(const Operator& op, const CaseArguments& arguments) {
   if (!weight && arguments.transpose_x2) return without("--transpose-x2", x2);
   if (!weight && arguments.nz_x2()) return without("--format nz", x2);
   WEFT_RETURN_IF_ERROR(check_ffn_options(op, arguments));
+  WEFT_RETURN_IF_ERROR(check_moe_options(op, arguments.moe));
   if (!op.has(OperandId::kAntiquantScale) && !ffn && arguments.group_size != 0)
     return without("--antiquant-group-size", "antiquant_scale");
   if (!op.has(OperandId::kGamma) && arguments.epsilon) return without("--epsilon", "norm");
@@ -237,6 +244,8 @@ Result<Case> make_case(const Operator& op, const CaseArguments& arguments,
   made.ffn.experts = arguments.experts;
   made.ffn.deal = arguments.skew ? Deal::kSkewed : Deal::kEven;
   made.ffn.transposed = arguments.transposed();
+  made.moe.attributes = moe_attributes(arguments.moe);
+  made.moe.top_k = arguments.moe.top_k;
   made.epsilon = arguments.epsilon_or_default();
   if (arguments.group_size > 0) {
     made.scale = ScaleShape::kGroup;

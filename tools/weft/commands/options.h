@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "commands/moe_options.h"
 #include "jobs/ranks.h"
 #include "operators/cases.h"
 #include "terminal/command_line.h"
@@ -48,13 +49,14 @@ struct CaseArguments {
   bool tokens_are_ends = false, gate_is_left = false;
   int experts = 0;
   bool skew = false;
+  MoeArguments moe;
 
   OperandSet transposed() const;
   bool nz_x2() const { return format == "nz"; }
   double epsilon_or_default() const { return epsilon.value_or(1e-6); }
 };
 /// What describes a call on files as well: how weights lie, --antiquant-group-size, --epsilon and
-/// the attributes of ffn.
+/// the attributes of ffn and of a mixture.
 void add_attribute_options(Command& command, CaseArguments& arguments);
 /// The row, the seed and the optional operands of random data.
 void add_random_options(Command& command, CaseArguments& arguments);

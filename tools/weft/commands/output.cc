@@ -3,6 +3,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "files/file_io.h"
 #include "files/timeline.h"
 #include "terminal/text.h"
@@ -34,6 +36,60 @@ double total_bytes(const std::vector<RankReport>& reports) {
   return bytes;
 }
 
+Timeline timeline_of(const std::vector<RankReport>& reports, std::string title,
+                     std::string subtitle) {
+  Timeline timeline{std::move(title), std::move(subtitle), {}};
+  for (std::size_t rank = 0; rank < reports.size(); ++rank)
+    timeline.lanes.push_back({static_cast<int>(rank), reports[rank].events});
+  return timeline;
+}
+
+// Wider tables do not fit a terminal.
+constexpr int kMostColumns = 16;
+
+std::string cell(double ms) { return ms > 0 ? fmt::format("{:.2f}", ms) : "0"; }
+
+std::string matrix_text(const Waits& waits) {
+  std::vector<std::string> head = {"waits in ms, for rank"};
+  for (int peer = 0; peer < waits.ranks(); ++peer) head.push_back(fmt::format("{}", peer));
+  head.insert(head.end(), {"no one rank", "all"});
+  Table table(std::move(head));
+  for (int rank = 0; rank < waits.ranks(); ++rank) {
+    std::vector<std::string> row = {fmt::format("  of rank {}", rank)};
+    for (int peer = 0; peer < waits.ranks(); ++peer) row.push_back(cell(waits.ms(rank, peer)));
+    row.insert(row.end(), {cell(waits.ms(rank, -1)), cell(waits.total_ms(rank))});
+    table.add(std::move(row));
+  }
+  return table.text();
+}
+
+std::string longest_text(const Waits& waits) {
+  Table table({"waits in ms", "all", "most for rank", "of it"});
+  for (int rank = 0; rank < waits.ranks(); ++rank) {
+    int most = 0;
+    for (int peer = 1; peer < waits.ranks(); ++peer)
+      if (waits.ms(rank, peer) > waits.ms(rank, most)) most = peer;
+    const bool any = waits.ms(rank, most) > 0;
+    table.add({fmt::format("  of rank {}", rank), cell(waits.total_ms(rank)),
+               any ? fmt::format("{}", most) : "none", cell(waits.ms(rank, most))});
+  }
+  return table.text();
+}
+
+bool traced(const std::vector<RankReport>& reports) {
+  return std::ranges::any_of(reports, [](const RankReport& r) { return !r.events.empty(); });
+}
+
+/// Seconds that each rank waited for each other.
+std::vector<std::vector<double>> wait_matrix(const std::vector<RankReport>& reports) {
+  const Waits waits(timeline_of(reports, {}, {}));
+  std::vector<std::vector<double>> rows(static_cast<std::size_t>(waits.ranks()));
+  for (int rank = 0; rank < waits.ranks(); ++rank)
+    for (int peer = 0; peer < waits.ranks(); ++peer)
+      rows[static_cast<std::size_t>(rank)].push_back(1e-3 * waits.ms(rank, peer));
+  return rows;
+}
+
 }  // namespace
 
 void add_trace_options(Command& command, TraceFiles& files) {
@@ -59,14 +115,20 @@ Status write_trace_files(const TraceFiles& files, const Operator& op, const Laun
   const std::string subtitle =
       fmt::format("{}, {}; ranks are {}, {} thread(s) each; one call", extents_text(reports),
                   weft::to_string(reports[0].io), transport(launch), reports[0].threads);
-  Timeline timeline{title, subtitle, {}};
-  for (std::size_t rank = 0; rank < reports.size(); ++rank)
-    timeline.lanes.push_back({static_cast<int>(rank), reports[rank].events});
+  const Timeline timeline = timeline_of(reports, title, subtitle);
   if (!files.trace.empty())
     WEFT_RETURN_IF_ERROR(write_text_file(files.trace, chrome_trace(timeline)));
   if (!files.timeline.empty())
     WEFT_RETURN_IF_ERROR(write_text_file(files.timeline, timeline_svg(timeline)));
   return {};
+}
+
+std::string waits_text(const Waits& waits) {
+  return waits.ranks() <= kMostColumns ? matrix_text(waits) : longest_text(waits);
+}
+
+std::string waits_text(const std::vector<RankReport>& reports) {
+  return waits_text(Waits(timeline_of(reports, {}, {})));
 }
 
 Json job_json(const Operator& op, const LaunchOptions& launch,
@@ -88,6 +150,7 @@ Json job_json(const Operator& op, const LaunchOptions& launch,
   } else {
     all.set("bytes_per_second", total_bytes(reports) / typical);
   }
+  if (traced(reports)) all.set("wait_seconds_for_rank", wait_matrix(reports));
   return all;
 }
 

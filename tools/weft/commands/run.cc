@@ -26,6 +26,15 @@ Results: one file for each output and rank, DIR/output_{rank}.npy; DIR/y_{rank}.
 DIR/norm_out_{rank}.npy; DIR/y_{rank}.npy, DIR/rstd_{rank}.npy and DIR/x_{rank}.npy; or of ffn
 DIR/y_{rank}.npy.
 
+Experts: every rank gives its tokens and their expert_ids; moe_dispatch writes expand_x_{rank}.npy,
+assist_info_for_combine_{rank}.npy, expert_token_nums_{rank}.npy, ep_recv_counts_{rank}.npy and with
+--quant-mode 2 dynamic_scales_{rank}.npy, and moe_combine takes them as they are: ep_recv_counts as
+--ep-send-counts, and expand_x after the experts. expand_x has room for all that could come: tokens of
+all ranks x min(experts of the rank, experts of a token) rows; on a rank with a shared expert all
+tokens of the ranks that send to it. Rows behind the last are zero. Ranks whose numbers of tokens
+differ need --global-bs. A mask is a bool file, of tokens (Bs) or of entries (Bs, K). There is no
+tensor parallelism in this tool.
+
 Examples:
   weft run matmul_allreduce_add_rmsnorm --ranks 8 --x1 in/x1_{rank}.npy --x2 in/x2_{rank}.npy \
        --residual in/residual_{rank}.npy --gamma in/gamma.npy --epsilon 1e-6 --out out
@@ -38,6 +47,11 @@ Examples:
   weft run ffn --x x.npy --weight1 gate_up.npy --weight2 down.npy --transpose-weight1 \
        --transpose-weight2 --activation swiglu --gate-is-left --dtype bf16 --out out
   weft run ffn --x x.npy --weight1 w1.npy --weight2 w2.npy --expert-tokens 3,0,5 --out out
+  weft run moe_dispatch --ranks 2 --x x_{rank}.npy --expert-ids ids_{rank}.npy --dtype bf16 \
+       --moe-expert-num 4 --out out
+  weft run moe_combine --ranks 2 --expand-x experts_{rank}.npy --expert-ids ids_{rank}.npy \
+       --assist-info-for-combine out/assist_info_for_combine_{rank}.npy --ep-send-counts \
+       out/ep_recv_counts_{rank}.npy --expert-scales w_{rank}.npy --moe-expert-num 4 --out out
   weft run matmul_allreduce --ranks 4 --random 48x1024:1024x4096 --row Q4 --seed 7 --repeat 5 \
        --with x3,comm-quant-scale-1,comm-quant-scale-2 --timeline call.svg
   weft run --ranks 4 -- ./my_program its arguments
@@ -91,6 +105,10 @@ Status check_files(const Operator& op, const Arguments& arguments) {
   const FileOptions& files = arguments.files;
   if (!arguments.random.row.empty() || !arguments.random.with.empty())
     return bad("--row and --with describe random operands: pass --random SHAPE.");
+  if (arguments.random.moe.top_k > 0)
+    return bad("--top-k describes random operands: expert_ids say it of files, leave it out.");
+  if (op.has(OperandId::kExpertIds) && arguments.random.moe.moe_expert_num == 0)
+    return bad("--moe-expert-num is missing.\nPass the number of routed experts.");
   if (arguments.random.experts > 0 || arguments.random.skew)
     return bad("--experts and --skew describe random operands: pass --expert-tokens instead.");
   if (op.has(OperandId::kWeight1) && arguments.random.group_size != 0)
@@ -122,6 +140,7 @@ Result<std::unique_ptr<OperandSource>> file_source(const Operator& op, Arguments
   files.epsilon = arguments.random.epsilon_or_default();
   files.group_size = arguments.random.group_size;
   WEFT_ASSIGN_OR_RETURN(files.ffn, ffn_attributes(arguments.random, nullptr));
+  files.moe = moe_attributes(arguments.random.moe);
   auto source = std::make_unique<FileSource>(op, files);
   WEFT_RETURN_IF_ERROR(source->check(arguments.launch.ranks));
   return std::unique_ptr<OperandSource>(std::move(source));
@@ -151,16 +170,19 @@ void print_text(const Operator& op, const Arguments& arguments, const LaunchOpti
              rate_text(reports, typical));
   if (!arguments.out.empty()) {
     std::vector<std::string> files;
-    for (const OutputTraits& output : op.traits().outputs)
+    for (const OutputReport& output : reports[0].outputs)
       files.push_back(fmt::format("{}/{}_{{rank}}.npy", arguments.out, output.name));
     fmt::print("  wrote {}\n", fmt::join(files, " and "));
   }
+  if (arguments.trace.wanted()) fmt::print("{}", waits_text(reports));
   for (const std::string& path : {arguments.trace.trace, arguments.trace.timeline})
     if (!path.empty()) fmt::print("  wrote {}\n", path);
-  for (std::size_t rank = 0; rank < reports.size(); ++rank)
+  for (std::size_t rank = 0; rank < reports.size(); ++rank) {
+    if (!reports[rank].remark.empty()) fmt::print("  rank {}: {}\n", rank, reports[rank].remark);
     if (reports[rank].events_dropped > 0)
       fmt::print("  the trace of rank {} lacks its last {} events\n", rank,
                  reports[rank].events_dropped);
+  }
 }
 
 Status run_operator(Arguments& arguments) {
@@ -224,8 +246,8 @@ constexpr const char* kMeaning[] = {
     "int8 x int8: one factor a row, (m) or (m, 1)",
     "int8 x int8: (1), (n) or (1, n)",
     "Added after the sum, (b, s, n)",
-    "Weight of the norm, (n); of add_rmsnorm the last axes of x1",
-    "Activations (…, k1)",
+    "Weight of the norm, (n); of add_rmsnorm the last axes of x1; of moe_combine_add_rmsnorm (H)",
+    "Activations (…, k1); of moe_dispatch tokens (Bs, H)",
     "([experts,] k1, n1), n1 = k2, with a gate 2 k2; or with --transpose-weight1 the last two "
     "swapped",
     "([experts,] k2, n2)",
@@ -239,15 +261,34 @@ constexpr const char* kMeaning[] = {
     "Quantised weights: ([experts,] n1), (…, groups, n1) or (…, 1)",
     "The same for weight2",
     "Like its scale",
-    "Like its scale"};
+    "Like its scale",
+    "Experts of each token, (Bs, K): int32",
+    "Int8 rows: a factor for each shared and routed expert, (experts, H): float32",
+    "Tokens or entries that count, (Bs) or (Bs, K): bool",
+    "Rows back from the experts, where moe_dispatch put them, (A, H)",
+    "As moe_dispatch wrote it: int32",
+    "ep_recv_counts as moe_dispatch wrote it: int32",
+    "Weights of the experts of each token, (Bs, K): float32",
+    "Added to each token, (Bs, H) or three axes",
+    "Added before the norm, (Bs, H) or three axes",
+    "Copy and const experts: the tokens, (Bs, H)",
+    "Const experts: factor of the token, (experts) or (experts, H)",
+    "Const experts: factor of v, like the first",
+    "Const experts: v, (experts, H)"};
 static_assert(std::size(kMeaning) == kOperands);
 
 void add_operand_options(Command& command, FileOptions& files) {
   for (int i = 0; i < kOperands; ++i) {
     const auto id = static_cast<OperandId>(i);
-    command.add(option_name(id), files.pattern[static_cast<std::size_t>(i)], kMeaning[i])
+    const char* group = id < OperandId::kX           ? "Operands"
+                        : id < OperandId::kExpertIds ? "Operands of ffn"
+                                                     : "Operands of moe_dispatch and moe_combine";
+    std::string names = option_name(id);
+    // The combine with a norm calls it so in Python.
+    if (id == OperandId::kAssistInfoForCombine) names += ",--expand-idx";
+    command.add(names, files.pattern[static_cast<std::size_t>(i)], kMeaning[i])
         .type(id == OperandId::kExpertTokens ? "N,N,…|FILE.npy" : "FILE.npy")
-        .group(i < static_cast<int>(OperandId::kX) ? "Operands" : "Operands of ffn");
+        .group(group);
   }
 }
 
@@ -265,7 +306,7 @@ void add_run(CommandLine& line) {
   command
       .add("--random", arguments->random.shape,
            "Random operands instead of files: MxK:KxN or BxSxK:KxN; of a norm MxN; of ffn "
-           "MxK:HIDDENxN")
+           "MxK:HIDDENxN; of moe operators BSxH")
       .type("SHAPE");
   add_random_options(command, arguments->random);
   command.add("--dtype", arguments->dtype,
@@ -275,7 +316,7 @@ void add_run(CommandLine& line) {
               "The int8 weights hold two int4 each, the lower nibble first: (k, n/2)");
   add_attribute_options(command, arguments->random);
   command.add("--inplace", arguments->in_place,
-              "The output overwrites residual's memory (or x3's, or x1's)");
+              "The output overwrites residual's memory (or x3's, x1's or residual_x's)");
   command.add("--out", arguments->out, "Folder for the results").type("DIR");
   command.add("--repeat", arguments->repeat, "Number of calls").range(1, 1000000).show_default();
   add_trace_options(command, arguments->trace);

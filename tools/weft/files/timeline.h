@@ -25,7 +25,8 @@ struct Timeline {
 /// JSON for chrome://tracing and ui.perfetto.dev: one track per rank.
 std::string chrome_trace(const Timeline& timeline);
 
-/// 1200 pixels wide, one lane per rank, a colour per kind, milliseconds from the first event.
+/// 1200 pixels wide, one lane per rank, a colour per kind, milliseconds from the first event;
+/// below, who waited for whom, with up to 128 ranks.
 std::string timeline_svg(const Timeline& timeline);
 
 }  // namespace weft::tools

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "files/timeline.h"
+#include "files/waits.h"
 
 namespace weft::tools {
 namespace {
@@ -28,6 +29,8 @@ constexpr Style kStyles[] = {
 constexpr int kKinds = static_cast<int>(std::size(kStyles));
 
 constexpr double kWidth = 1200, kLeft = 76, kRight = 104, kTop = 104, kBottom = 48;
+constexpr double kTableHead = 34;
+constexpr int kMostRanksOfTable = 128, kMostRanksOfNumbers = 16;
 constexpr double kPlot = kWidth - kLeft - kRight;
 // Finer than a screen shows; keeps files small however many events there are.
 constexpr double kPixel = 0.5;
@@ -69,13 +72,16 @@ class Svg {
         total_ms_(std::max(1e-6 * static_cast<double>(timeline.end_ns() - begin_ns_), 1e-6)),
         lane_(timeline.lanes.size() > 16 ? 12 : 24),
         pitch_(timeline.lanes.size() > 16 ? 15 : 32),
-        bottom_(kTop + pitch_ * static_cast<double>(timeline.lanes.size())) {}
+        bottom_(kTop + pitch_ * static_cast<double>(timeline.lanes.size())),
+        waits_(timeline),
+        with_waits_(waits_.most_ms() > 0 && waits_.ranks() <= kMostRanksOfTable) {}
 
   std::string draw() {
     head();
     axis();
     for (std::size_t i = 0; i < timeline_.lanes.size(); ++i) lane(i);
     legend();
+    if (with_waits_) waits();
     print("</svg>\n");
     return std::move(text_);
   }
@@ -89,7 +95,8 @@ class Svg {
   double x(double ms) const { return kLeft + kPlot * ms / total_ms_; }
 
   void head() {
-    const double height = bottom_ + kBottom;
+    const double table = with_waits_ ? kTableHead + cell_height() * (waits_.ranks() + 1) : 0;
+    const double height = bottom_ + kBottom + table;
     print(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
         "viewBox=\"0 0 {0} {1}\" font-family=\"sans-serif\" font-size=\"13\" fill=\"#333\">\n",
@@ -201,10 +208,54 @@ class Svg {
     }
   }
 
+  bool numbers() const { return waits_.ranks() <= kMostRanksOfNumbers; }
+  double cell_width() const { return numbers() ? 56 : 8; }
+  double cell_height() const { return numbers() ? 18 : 8; }
+  double cell_x(int peer) const { return kLeft + 20 + cell_width() * peer; }
+  double cell_y(int rank) const { return bottom_ + kBottom + kTableHead + cell_height() * rank; }
+
+  /// A row for each rank, a cell for each that it waited for, the last for no one in particular.
+  void waits() {
+    const int ranks = waits_.ranks();
+    print(
+        "<text x=\"16\" y=\"{}\">wait in ms, of each rank (rows) for each rank (columns); the "
+        "last column: for no one rank</text>\n",
+        cell_y(0) - 22);
+    const int step = numbers() ? 1 : 8;  // labels that do not overlap
+    for (int rank = 0; rank < ranks; rank += step) {
+      print("<text x=\"{}\" y=\"{}\" text-anchor=\"end\">rank {}</text>\n", cell_x(0) - 8,
+            cell_y(rank) + 13, rank);
+      print("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\" fill=\"#666\">{}</text>\n",
+            cell_x(rank) + cell_width() / 2, cell_y(0) - 5, rank);
+    }
+    for (int rank = 0; rank < ranks; ++rank) {
+      for (int peer = 0; peer < ranks; ++peer) wait_cell(rank, peer, peer);
+      wait_cell(rank, -1, ranks);
+    }
+  }
+
+  void wait_cell(int rank, int peer, int column) {
+    const double ms = waits_.ms(rank, peer);
+    if (ms <= 0) return;
+    const std::string whom = peer < 0 ? std::string("no one rank") : fmt::format("rank {}", peer);
+    print("<g><title>rank {} waited {:.3f} ms for {}</title>", rank, ms, whom);
+    print(
+        "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"#d62728\" "
+        "fill-opacity=\"{:.2f}\"/>",
+        cell_x(column), cell_y(rank), cell_width() - 1, cell_height() - 1,
+        0.05 + 0.55 * ms / waits_.most_ms());
+    if (numbers())
+      print("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{:.2f}</text>",
+            cell_x(column) + cell_width() / 2, cell_y(rank) + 13, ms);
+    print("</g>\n");
+  }
+
   const Timeline& timeline_;
   std::int64_t begin_ns_;
   double total_ms_;
   double lane_, pitch_, bottom_;
+  Waits waits_;
+  bool with_waits_;
   std::array<double, kKinds> sum_ms_{};
   std::string text_;
 };

@@ -42,6 +42,7 @@ class RankJob {
     if (!plan.ok()) return with_operands(plan.status());
     describe(**plan);
     WEFT_RETURN_IF_ERROR(time_calls(**plan));
+    report_.remark = (*plan)->remark();
     keep_results();
     if (!job_.out.empty()) WEFT_RETURN_IF_ERROR(write_results());
     report_.events = trace_.events();
@@ -116,9 +117,15 @@ class RankJob {
       const std::int64_t bytes = bytes_of(tensor.dtype(), tensor.elements());
       if (job_.digests) kept.digest = digest(tensor.data(), bytes);
       const auto* from = static_cast<const std::uint8_t*>(tensor.data());
-      const std::int64_t row_bytes = bytes / std::max<std::int64_t>(report_.extents.rows, 1);
+      const std::int64_t rows = report_.extents.rows;
+      if (op_.traits().outputs[static_cast<std::size_t>(i)].whole) {
+        if (!job_.rows.empty()) kept.rows.assign(from, from + bytes);
+        continue;
+      }
+      const std::int64_t row_bytes = bytes / std::max<std::int64_t>(rows, 1);
       for (std::int64_t row : job_.rows)
-        kept.rows.insert(kept.rows.end(), from + row * row_bytes, from + (row + 1) * row_bytes);
+        if (row < rows)
+          kept.rows.insert(kept.rows.end(), from + row * row_bytes, from + (row + 1) * row_bytes);
     }
   }
 
@@ -126,6 +133,7 @@ class RankJob {
     rank_.progress("writing the results");
     for (int i = 0; i < operands_.outputs(); ++i) {
       const TensorRef tensor = operands_.output(i);
+      if (!tensor.given()) continue;
       WEFT_RETURN_IF_ERROR(
           write_npy(fmt::format("{}/{}_{}.npy", job_.out, specs_[static_cast<std::size_t>(i)].name,
                                 rank_.rank),
@@ -155,12 +163,18 @@ Result<std::vector<RankReport>> run_job(const LaunchOptions& launch, const Job& 
 
 std::vector<double> call_seconds(const std::vector<RankReport>& reports,
                                  std::vector<Span> RankReport::*calls) {
+  std::vector<const std::vector<Span>*> ranks;
+  for (const RankReport& report : reports) ranks.push_back(&(report.*calls));
+  return call_seconds(ranks);
+}
+
+std::vector<double> call_seconds(std::span<const std::vector<Span>* const> ranks) {
   std::vector<double> seconds;
-  for (std::size_t i = 0; i < (reports[0].*calls).size(); ++i) {
-    Span span = (reports[0].*calls)[i];
-    for (const RankReport& report : reports) {
-      span.begin_ns = std::min(span.begin_ns, (report.*calls)[i].begin_ns);
-      span.end_ns = std::max(span.end_ns, (report.*calls)[i].end_ns);
+  for (std::size_t i = 0; i < ranks[0]->size(); ++i) {
+    Span span = (*ranks[0])[i];
+    for (const std::vector<Span>* calls : ranks) {
+      span.begin_ns = std::min(span.begin_ns, (*calls)[i].begin_ns);
+      span.end_ns = std::max(span.end_ns, (*calls)[i].end_ns);
     }
     seconds.push_back(1e-9 * static_cast<double>(span.end_ns - span.begin_ns));
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,7 @@ struct Job {
   bool trace = false;              ///< of the last call
   bool digests = false;            ///< of all of the outputs
   bool separate = false;           ///< also time the same job as separate passes, where there are
-  std::vector<std::int64_t> rows;  ///< rows of the outputs to bring home
+  std::vector<std::int64_t> rows;  ///< of the outputs to bring home; ranks may have fewer
   std::string out;                 ///< folder for {output}_{rank}.npy
 };
 
@@ -32,6 +33,8 @@ Result<std::vector<RankReport>> run_job(const LaunchOptions& launch, const Job& 
 /// ranks than cores, every rank's own time would leave out its wait for a core.
 std::vector<double> call_seconds(const std::vector<RankReport>& reports,
                                  std::vector<Span> RankReport::*calls = &RankReport::calls);
+/// The same of the calls of each rank.
+std::vector<double> call_seconds(std::span<const std::vector<Span>* const> ranks);
 double median(std::vector<double> values);
 /// Of the products of all ranks.
 double total_flops(const std::vector<RankReport>& reports);

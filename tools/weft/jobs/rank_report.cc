@@ -2,11 +2,17 @@
 #include "jobs/rank_report.h"
 
 namespace weft::tools {
-namespace {
 
 Json json_of(const std::vector<Span>& spans) {
   Json list = Json::list();
   for (const Span& span : spans) list.push(Json::list({span.begin_ns, span.end_ns}));
+  return list;
+}
+
+Json json_of(const std::vector<TraceEvent>& events) {
+  Json list = Json::list();
+  for (const TraceEvent& e : events)
+    list.push(Json::list({static_cast<int>(e.kind), e.tile, e.peer, e.begin_ns, e.end_ns}));
   return list;
 }
 
@@ -16,17 +22,24 @@ std::vector<Span> spans_of(const JsonValue& list) {
   return spans;
 }
 
-}  // namespace
+std::vector<TraceEvent> events_of(const JsonValue& list) {
+  std::vector<TraceEvent> events;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const JsonValue event = list[i];
+    events.push_back(
+        {static_cast<TraceKind>(event[0].integer()), event[1], event[2], event[3], event[4]});
+  }
+  return events;
+}
 
 Bytes to_bytes(const RankReport& report) {
-  Json operands = Json::list(), events = Json::list(), outputs = Json::list();
+  Json operands = Json::list(), outputs = Json::list();
   for (const auto& [name, tensor] : report.operands) operands.push(Json::list({name, tensor}));
-  for (const TraceEvent& e : report.events)
-    events.push(Json::list({static_cast<int>(e.kind), e.tile, e.peer, e.begin_ns, e.end_ns}));
   for (const OutputReport& o : report.outputs)
     outputs.push(Json::list({o.name, o.tensor, o.digest, Json::binary(o.rows)}));
   const Extents& e = report.extents;
   return Json::object({{"plan", report.plan},
+                       {"remark", report.remark},
                        {"operands", operands},
                        {"io", static_cast<int>(report.io)},
                        {"extents", Json::list({e.m, e.k, e.n, e.rows})},
@@ -36,7 +49,7 @@ Bytes to_bytes(const RankReport& report) {
                        {"calls", json_of(report.calls)},
                        {"separate_calls", json_of(report.separate_calls)},
                        {"gemm_calls", json_of(report.gemm_calls)},
-                       {"events", events},
+                       {"events", json_of(report.events)},
                        {"events_dropped", report.events_dropped},
                        {"outputs", outputs}})
       .cbor();
@@ -46,7 +59,8 @@ RankReport report_of(const Bytes& bytes) {
   const JsonValue value = JsonValue::parse_cbor(bytes);
   RankReport report;
   report.plan = value["plan"].string();
-  const JsonValue operands = value["operands"], events = value["events"];
+  report.remark = value["remark"].string();
+  const JsonValue operands = value["operands"];
   for (std::size_t i = 0; i < operands.size(); ++i)
     report.operands.emplace_back(operands[i][0].string(), operands[i][1].string());
   report.io = static_cast<DType>(value["io"].integer());
@@ -57,11 +71,7 @@ RankReport report_of(const Bytes& bytes) {
   report.calls = spans_of(value["calls"]);
   report.separate_calls = spans_of(value["separate_calls"]);
   report.gemm_calls = spans_of(value["gemm_calls"]);
-  for (std::size_t i = 0; i < events.size(); ++i) {
-    const JsonValue event = events[i];
-    report.events.push_back(
-        {static_cast<TraceKind>(event[0].integer()), event[1], event[2], event[3], event[4]});
-  }
+  report.events = events_of(value["events"]);
   report.events_dropped = value["events_dropped"];
   const JsonValue outputs = value["outputs"];
   for (std::size_t i = 0; i < outputs.size(); ++i) {

@@ -22,11 +22,11 @@ struct Span {
 struct OutputReport {
   std::string name, tensor;  ///< "y", "float16 (1, 4, 8)"
   std::uint64_t digest = 0;
-  std::vector<std::uint8_t> rows;  ///< Job::rows one after the other
+  std::vector<std::uint8_t> rows;  ///< those of Job::rows that it has, or all of it if it has none
 };
 
 struct RankReport {
-  std::string plan;                                           ///< describe()
+  std::string plan, remark;                                   ///< of the PlannedCall
   std::vector<std::pair<std::string, std::string>> operands;  ///< name and tensor of the given ones
   DType io = DType::kFloat16;
   Extents extents;
@@ -41,5 +41,11 @@ struct RankReport {
 /// As the bytes that a rank's process sends home.
 Bytes to_bytes(const RankReport& report);
 RankReport report_of(const Bytes& bytes);
+
+// The parts of it that other reports have too.
+Json json_of(const std::vector<Span>& spans);
+Json json_of(const std::vector<TraceEvent>& events);
+std::vector<Span> spans_of(const JsonValue& list);
+std::vector<TraceEvent> events_of(const JsonValue& list);
 
 }  // namespace weft::tools

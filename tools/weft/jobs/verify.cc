@@ -27,11 +27,18 @@ Status restore_rank(const Operator& op, const OperandSource& source, const RankR
     if (kept.back() == nullptr) spec.like = {};
   }
   WEFT_RETURN_IF_ERROR(operands->make_outputs(specs));
+  // `rows` rise; the rank has the first of them.
+  const auto end = std::ranges::lower_bound(rows, report.extents.rows);
+  const auto count = static_cast<std::size_t>(end - rows.begin());
   for (std::size_t i = 0; i < kept.size(); ++i) {
-    if (kept[i] == nullptr || rows.empty()) continue;
-    const std::size_t row_bytes = kept[i]->rows.size() / rows.size();
+    if (kept[i] == nullptr || kept[i]->rows.empty()) continue;
     auto* to = static_cast<std::byte*>(operands->output(static_cast<int>(i)).data());
-    for (std::size_t j = 0; j < rows.size(); ++j)
+    if (op.traits().outputs[i].whole) {
+      std::memcpy(to, kept[i]->rows.data(), kept[i]->rows.size());
+      continue;
+    }
+    const std::size_t row_bytes = kept[i]->rows.size() / count;
+    for (std::size_t j = 0; j < count; ++j)
       std::memcpy(to + static_cast<std::size_t>(rows[j]) * row_bytes,
                   kept[i]->rows.data() + j * row_bytes, row_bytes);
   }
@@ -51,12 +58,33 @@ void on_all_cores(int count, const Body& body) {
   for (std::thread& thread : threads) thread.join();
 }
 
+/// Something to compare with the reference, and how far it is from it.
+struct Checked {
+  int rank;
+  std::int64_t row;  ///< -1: the outputs without rows
+  ops::RowError error = {};
+};
+
+std::vector<Checked> list_checks(const std::vector<RankReport>& reports,
+                                 const std::vector<std::int64_t>& rows, bool every_rank) {
+  std::vector<Checked> checks;
+  if (rows.empty()) return checks;
+  const std::size_t ranks = reports.size();
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    for (std::size_t r = 0; r < (every_rank ? ranks : 1); ++r) {
+      const std::size_t rank = (i + r) % ranks;
+      if (rows[i] < reports[rank].extents.rows) checks.push_back({static_cast<int>(rank), rows[i]});
+    }
+  }
+  for (std::size_t rank = 0; rank < ranks; ++rank) checks.push_back({static_cast<int>(rank), -1});
+  return checks;
+}
+
 }  // namespace
 
-std::vector<std::int64_t> rows_to_check(const Operator& op, const Shape& shape, int ranks,
-                                        double multiplies) {
-  const double of_a_row = shape.multiplies_of_row(ranks);
-  const std::int64_t m = op.result_rows(shape, ranks);
+std::vector<std::int64_t> rows_to_check(const Case& made, int ranks, double multiplies) {
+  const double of_a_row = made.op().multiplies_of_row(made, ranks);
+  const std::int64_t m = made.op().result_rows(made, ranks);
   std::int64_t count = m;
   if (of_a_row * static_cast<double>(m) * ranks > multiplies)
     count = std::min(
@@ -78,25 +106,20 @@ Result<Verdict> verify(const Operator& op, const OperandSource& source,
     statuses[index] = restore_rank(op, source, reports[index], rank, ranks, rows, &made[index]);
   });
   for (const Status& status : statuses) WEFT_RETURN_IF_ERROR(status);
-  const int per_row = every_rank ? ranks : 1;
-  std::vector<ops::RowError> errors(rows.size() * static_cast<std::size_t>(per_row));
-  const auto rank_of = [&](std::size_t i) {
-    return static_cast<int>(
-        (i / static_cast<std::size_t>(per_row) + i % static_cast<std::size_t>(per_row)) %
-        reports.size());
-  };
-  on_all_cores(static_cast<int>(errors.size()), [&](int i) {
-    const auto index = static_cast<std::size_t>(i);
-    errors[index] = op.check_row(made, rank_of(index), rows[static_cast<std::size_t>(i / per_row)]);
+  std::vector<Checked> checks = list_checks(reports, rows, every_rank);
+  const std::unique_ptr<Checker> checker = op.checker(made);
+  on_all_cores(static_cast<int>(checks.size()), [&](int i) {
+    Checked& check = checks[static_cast<std::size_t>(i)];
+    check.error = check.row < 0 ? checker->whole(check.rank) : checker->row(check.rank, check.row);
   });
   Verdict verdict;
   verdict.rows = static_cast<std::int64_t>(rows.size());
-  for (std::size_t i = 0; i < errors.size(); ++i) {
+  for (const Checked& check : checks) {
     // Also true for nan, which no comparison accepts.
-    if (errors[i].worst <= verdict.worst) continue;
-    verdict.worst = errors[i].worst;
-    verdict.where = fmt::format("{}, rank {}, row {}", errors[i].where, rank_of(i),
-                                rows[i / static_cast<std::size_t>(per_row)]);
+    if (check.error.worst <= verdict.worst) continue;
+    verdict.worst = check.error.worst;
+    verdict.where = fmt::format("{}, rank {}", check.error.where, check.rank);
+    if (check.row >= 0) verdict.where += fmt::format(", row {}", check.row);
   }
   return verdict;
 }

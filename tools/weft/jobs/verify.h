@@ -7,14 +7,14 @@
 #include <vector>
 
 #include "jobs/job.h"
-#include "operators/shape.h"
+#include "operators/cases.h"
 
 namespace weft::tools {
 
 /// Rows of the results of a rank to check. All of them if the reference needs at most `multiplies`;
-/// else as many as fit, at least one per rank, spread over the rows, first and last included.
-std::vector<std::int64_t> rows_to_check(const Operator& op, const Shape& shape, int ranks,
-                                        double multiplies);
+/// else as many as fit, at least one per rank, spread over the rows, first and last included. Ranks
+/// with fewer rows check those that they have.
+std::vector<std::int64_t> rows_to_check(const Case& made, int ranks, double multiplies);
 
 struct Verdict {
   double worst = 0;   ///< largest error as a share of its bound: at most 1 is right
@@ -25,7 +25,8 @@ struct Verdict {
 };
 
 /// `reports` hold `rows` of every rank. Row rows[i] is checked on rank i modulo their number, and
-/// on every rank if `every_rank`. The operands are made again, row-major.
+/// on every rank if `every_rank`; outputs without rows on every rank. The operands are made again,
+/// row-major.
 Result<Verdict> verify(const Operator& op, const OperandSource& source,
                        const std::vector<RankReport>& reports,
                        const std::vector<std::int64_t>& rows, bool every_rank);

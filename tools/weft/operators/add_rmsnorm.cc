@@ -48,7 +48,8 @@ class Tool : public Operator {
                               {.name = "x", .in_place = OperandId::kX1}},
                   .rows = kRows,
                   .products = false,
-                  .matmul = false}) {}
+                  .matmul = false,
+                  .collective = false}) {}
 
   Result<Shape> parse_shape(std::string_view text) const override { return parse_norm_shape(text); }
 

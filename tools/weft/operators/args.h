@@ -8,6 +8,9 @@
 #include "weft/ops/matmul_allreduce.h"
 #include "weft/ops/matmul_allreduce_add_rmsnorm.h"
 #include "weft/ops/matmul_reduce_scatter.h"
+#include "weft/ops/moe_combine.h"
+#include "weft/ops/moe_combine_add_rmsnorm.h"
+#include "weft/ops/moe_dispatch.h"
 
 namespace weft::tools {
 
@@ -21,5 +24,11 @@ template <>
 AddRmsNormArgs Operands::args() const;
 template <>
 FfnArgs Operands::args() const;
+template <>
+MoeDispatchArgs Operands::args() const;
+template <>
+MoeCombineArgs Operands::args() const;
+template <>
+MoeCombineAddRmsNormArgs Operands::args() const;
 
 }  // namespace weft::tools

@@ -30,6 +30,15 @@ struct FfnCase {
   OperandSet transposed;  ///< of weight1 and weight2
 };
 
+/// What a call on a mixture of experts has beside its shape and dtypes.
+struct MoeCase {
+  MoeAttributes attributes;  ///< moe_expert_num 0: 8 for every rank without a shared expert
+  int top_k = 0;             ///< experts of a token; 0: 8, or all if they are fewer
+  int mask_axes = 2;         ///< of x_active_mask
+  bool strays = false;       ///< some ids are of no expert
+  bool wide_alphas = false;  ///< const experts have an alpha for every element
+};
+
 struct Case {
   Shape shape;
   const DTypeRow* row = nullptr;  ///< tells the operator too
@@ -39,6 +48,7 @@ struct Case {
   std::int64_t group_size = 32;  ///< with ScaleShape::kGroup
   bool equal_tail = false;       ///< the same residual and gamma on every rank
   FfnCase ffn;
+  MoeCase moe;
   double epsilon = 1e-6;
   std::uint64_t seed = 1;
 

@@ -118,7 +118,8 @@ class Tool : public Operator {
                                OperandId::kAntiquantOffset2},
                   .outputs = {{.name = "y"}},
                   .rows = kRows,
-                  .matmul = false}) {}
+                  .matmul = false,
+                  .collective = false}) {}
 
   /// Biases of float rows may be float32 with either io dtype.
   bool takes(OperandId id, DType of_file, DType io) const override {

@@ -59,7 +59,7 @@ class Maker {
     Dims tokens = deal_rows(case_.ffn.deal, case_.shape.m(), case_.ffn.experts);
     if (case_.ffn.attributes.tokens_are_ends)
       for (std::size_t e = 1; e < tokens.size(); ++e) tokens[e] += tokens[e - 1];
-    made_.add_integers(OperandId::kExpertTokens, tokens);
+    made_.add_values(OperandId::kExpertTokens, {static_cast<std::int64_t>(tokens.size())}, tokens);
   }
 
   void add(const Product& p) {

@@ -56,9 +56,7 @@ class Tool : public CollectiveOperator<MatmulReduceScatter, MatmulReduceScatterA
     e.rows = e.m / ranks;
     return e;
   }
-  std::int64_t result_rows(const Shape& shape, int ranks) const override {
-    return shape.m() / ranks;
-  }
+  std::int64_t result_rows(const Case& c, int ranks) const override { return c.shape.m() / ranks; }
 
   double bytes_moved(const Operands& operands, int ranks) const override {
     const Extents e = extents(operands, ranks);

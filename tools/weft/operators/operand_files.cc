@@ -61,7 +61,7 @@ std::string FileSource::path(OperandId id, int rank) const {
 Result<DType> FileSource::io_dtype(int rank) const {
   if (options_.dtype) return *options_.dtype;
   for (OperandId id : {OperandId::kResidual, OperandId::kX3, OperandId::kX1, OperandId::kX,
-                       OperandId::kCommQuantScale1}) {
+                       OperandId::kExpandX, OperandId::kCommQuantScale1}) {
     if (path(id, rank).empty()) continue;
     WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
     if (!kActivations.has(id) || header.dtype != DType::kInt8) return io_dtype_of(header, id);
@@ -108,20 +108,29 @@ Result<DType> FileSource::io_dtype_of_int8(int rank) const {
   return DType::kFloat16;
 }
 
+Status FileSource::refuse_float32(const NpyHeader& header, OperandId id, DType io) const {
+  if (op_.takes(id, io, io))
+    return bad(fmt::format("{}: holds float32, {} must be {}.\nPass --round to round it to {}.",
+                           header.path, to_string(id), weft::to_string(io), weft::to_string(io)));
+  if (op_.takes(id, DType::kUInt64, io))
+    return bad(
+        fmt::format("{}: holds float32, {} must be uint64 or int64 (packed) where the io "
+                    "dtype is {}.\nPack the scales: bits(float32(scale)) & 0xffffe000 | "
+                    "1 << 46.",
+                    header.path, to_string(id), weft::to_string(io)));
+  const DTypeRow& row = op_.traits().rows[0];
+  const DType legal = op_.dtype(row, id).value_or(io);
+  return bad(
+      fmt::format("{}: holds float32, {} must be {}.\nConvert the array with a.astype(...) "
+                  "and save it again.",
+                  header.path, to_string(id), weft::to_string(legal)));
+}
+
 Result<DType> FileSource::dtype_in_memory(const NpyHeader& header, OperandId id, DType io) const {
   const DType dtype = header.dtype;
   if (dtype == DType::kFloat32 && !op_.takes(id, dtype, io)) {
-    const bool can_be_io = op_.takes(id, io, io);
-    if (options_.round && can_be_io) return io;
-    if (!can_be_io) {
-      return bad(
-          fmt::format("{}: holds float32, {} must be uint64 or int64 (packed) where the io "
-                      "dtype is {}.\nPack the scales: bits(float32(scale)) & 0xffffe000 | "
-                      "1 << 46.",
-                      header.path, to_string(id), weft::to_string(io)));
-    }
-    return bad(fmt::format("{}: holds float32, {} must be {}.\nPass --round to round it to {}.",
-                           header.path, to_string(id), weft::to_string(io), weft::to_string(io)));
+    if (options_.round && op_.takes(id, io, io)) return io;
+    return refuse_float32(header, id, io);
   }
   if (dtype == DType::kBFloat16 && io != DType::kBFloat16) {
     return bad(
@@ -135,7 +144,8 @@ Result<DType> FileSource::dtype_in_memory(const NpyHeader& header, OperandId id,
                     "--dtype bf16.\nSave bfloat16 bits, or float32 and pass --round.",
                     header.path, to_string(id)));
   }
-  if (dtype == DType::kBool) return bad(fmt::format("{}: holds bool.", header.path));
+  if (dtype == DType::kBool && !op_.takes(id, dtype, io))
+    return bad(fmt::format("{}: holds bool.", header.path));
   if (!kWeights.has(id)) return dtype;
   WEFT_RETURN_IF_ERROR(check_weight(header, id));
   return options_.int4 ? DType::kInt4 : dtype;
@@ -158,9 +168,21 @@ Status FileSource::check_weight(const NpyHeader& header, OperandId id) const {
                   header.path, header.numpy_name, shape_text(header.shape), to_string(id)));
 }
 
+void FileSource::set_attributes(Operands* operands, int rank, DType io) const {
+  operands->io = io;
+  operands->rank = rank;
+  operands->epsilon = options_.epsilon;
+  operands->group_size = options_.group_size;
+  operands->ffn = options_.ffn;
+  operands->moe = options_.moe;
+}
+
 Status FileSource::check(int ranks) const {
+  std::vector<Operands> shapes(static_cast<std::size_t>(ranks));
   for (int rank = 0; rank < ranks; ++rank) {
     WEFT_ASSIGN_OR_RETURN(const DType io, io_dtype(rank));
+    Operands& operands = shapes[static_cast<std::size_t>(rank)];
+    set_attributes(&operands, rank, io);
     for (int i = 0; i < kOperands; ++i) {
       const auto id = static_cast<OperandId>(i);
       if (path(id, rank).empty()) continue;
@@ -169,10 +191,11 @@ Status FileSource::check(int ranks) const {
         continue;
       }
       WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(path(id, rank)));
-      WEFT_RETURN_IF_ERROR(dtype_in_memory(header, id, io).status());
+      WEFT_ASSIGN_OR_RETURN(const DType dtype, dtype_in_memory(header, id, io));
+      operands[id].tensor = ConstTensorRef(nullptr, dtype, header.shape);
     }
   }
-  return {};
+  return op_.check_shapes_of_ranks(shapes);
 }
 
 Result<Operand> FileSource::read(const NpyHeader& header, OperandId id, DType io) const {
@@ -207,10 +230,7 @@ Result<Operands> FileSource::make(int rank, int) const {
     WEFT_ASSIGN_OR_RETURN(const NpyHeader header, read_npy_header(source));
     WEFT_ASSIGN_OR_RETURN(operands[id], read(header, id, io));
   }
-  operands.io = io;
-  operands.epsilon = options_.epsilon;
-  operands.group_size = options_.group_size;
-  operands.ffn = options_.ffn;
+  set_attributes(&operands, rank, io);
   return operands;
 }
 

@@ -22,13 +22,15 @@ struct FileOptions {
   double epsilon = 1e-6;
   std::int64_t group_size = 0;
   FfnAttributes ffn;
+  MoeAttributes moe;
 };
 
 class FileSource : public OperandSource {
  public:
   FileSource(const Operator& op, FileOptions options) : op_(op), options_(std::move(options)) {}
   Result<Operands> make(int rank, int ranks) const override;
-  /// Reads the headers of all files of all ranks: what can be refused without loading is refused.
+  /// Reads the headers of all files of all ranks: what can be refused without loading is refused,
+  /// also what the shapes of different ranks must have in common.
   Status check(int ranks) const;
   /// The io dtype: --dtype, else what the files of this rank say.
   Result<DType> io_dtype(int rank) const;
@@ -38,6 +40,8 @@ class FileSource : public OperandSource {
   Result<DType> io_dtype_of(const NpyHeader& header, OperandId id) const;
   Result<DType> io_dtype_of_int8(int rank) const;
   Result<DType> dtype_in_memory(const NpyHeader& header, OperandId id, DType io) const;
+  Status refuse_float32(const NpyHeader& header, OperandId id, DType io) const;
+  void set_attributes(Operands* operands, int rank, DType io) const;
   Status check_weight(const NpyHeader& header, OperandId id) const;
   Result<Operand> read(const NpyHeader& header, OperandId id, DType io) const;
 

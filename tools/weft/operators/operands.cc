@@ -38,7 +38,20 @@ constexpr std::string_view kNames[] = {"x1",
                                        "antiquant_scale1",
                                        "antiquant_scale2",
                                        "antiquant_offset1",
-                                       "antiquant_offset2"};
+                                       "antiquant_offset2",
+                                       "expert_ids",
+                                       "scales",
+                                       "x_active_mask",
+                                       "expand_x",
+                                       "assist_info_for_combine",
+                                       "ep_send_counts",
+                                       "expert_scales",
+                                       "shared_expert_x",
+                                       "residual_x",
+                                       "ori_x",
+                                       "const_expert_alpha_1",
+                                       "const_expert_alpha_2",
+                                       "const_expert_v"};
 static_assert(std::size(kNames) == kOperands);
 
 std::int64_t bytes_of_tensor(const ConstTensorRef& tensor) {

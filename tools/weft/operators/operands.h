@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "weft/context.h"
 #include "weft/ops/ffn.h"
+#include "weft/ops/moe_experts.h"
 #include "weft/status.h"
 #include "weft/tensor.h"
 
@@ -48,6 +49,19 @@ enum class OperandId {
   kAntiquantScale2,
   kAntiquantOffset1,
   kAntiquantOffset2,
+  kExpertIds,
+  kScales,
+  kXActiveMask,
+  kExpandX,
+  kAssistInfoForCombine,
+  kEpSendCounts,
+  kExpertScales,
+  kSharedExpertX,
+  kResidualX,
+  kOriX,
+  kConstExpertAlpha1,
+  kConstExpertAlpha2,
+  kConstExpertV,
   kCount
 };
 inline constexpr int kOperands = static_cast<int>(OperandId::kCount);
@@ -66,11 +80,11 @@ class OperandSet {
   constexpr bool has(OperandId id) const { return (bits_ & bit(id)) != 0; }
 
  private:
-  static_assert(kOperands <= 32);
-  static constexpr std::uint32_t bit(OperandId id) {
-    return std::uint32_t{1} << static_cast<int>(id);
+  static_assert(kOperands <= 64);
+  static constexpr std::uint64_t bit(OperandId id) {
+    return std::uint64_t{1} << static_cast<int>(id);
   }
-  std::uint32_t bits_ = 0;
+  std::uint64_t bits_ = 0;
 };
 
 struct Operand {
@@ -94,6 +108,15 @@ struct FfnAttributes {
   InnerPrecise inner_precise = InnerPrecise::kHighPrecision;
   bool tokens_are_ends = false;
   bool gate_is_left = false;
+};
+
+/// The attributes of a mixture of experts.
+struct MoeAttributes {
+  MoeExperts experts;
+  std::int64_t global_bs = 0;       ///< most tokens of a rank times the ranks; 0: all have the same
+  bool quantise = false;            ///< of dispatch: expand_x is int8
+  bool tokens_are_ends = false;     ///< of dispatch
+  bool int8_communication = false;  ///< of the combines
 };
 
 class Operands {
@@ -128,6 +151,8 @@ class Operands {
   double epsilon = 1e-6;
   std::int64_t group_size = 0;
   FfnAttributes ffn;
+  MoeAttributes moe;
+  int rank = 0;  ///< whose operands these are
 
  private:
   struct OutputMemory {

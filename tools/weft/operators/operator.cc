@@ -11,6 +11,8 @@ namespace weft::tools {
 namespace {
 
 std::string dtypes_text(const Operator& op, const DTypeRow& row) {
+  if (op.has(OperandId::kExpertIds))
+    return fmt::format("{} {}", op.has(OperandId::kX) ? "x" : "expand_x", to_string(row.x1));
   const bool ffn = op.has(OperandId::kWeight1);
   std::string text = fmt::format("{} {}, {} {}", ffn ? "x" : "x1", to_string(row.x1),
                                  ffn ? "weights" : "x2", to_string(row.x2));
@@ -65,6 +67,15 @@ std::optional<DType> Operator::dtype(const DTypeRow& row, OperandId id) const {
       return row.x2;
     case OperandId::kExpertTokens:
       return DType::kInt64;
+    case OperandId::kExpertIds:
+    case OperandId::kAssistInfoForCombine:
+    case OperandId::kEpSendCounts:
+      return DType::kInt32;
+    case OperandId::kScales:
+    case OperandId::kExpertScales:
+      return DType::kFloat32;
+    case OperandId::kXActiveMask:
+      return DType::kBool;
     case OperandId::kBias:
     case OperandId::kBias1:
     case OperandId::kBias2:
@@ -97,10 +108,20 @@ std::optional<DType> Operator::dtype(const DTypeRow& row, OperandId id) const {
 
 std::vector<OperandId> Operator::row_choices(const DTypeRow& row) const {
   constexpr OperandSet kNeeded = {
-      OperandId::kDequantScale, OperandId::kX2Scale,         OperandId::kAntiquantScale,
-      OperandId::kScale,        OperandId::kOffset,          OperandId::kDeqScale1,
-      OperandId::kDeqScale2,    OperandId::kAntiquantScale1, OperandId::kAntiquantScale2,
-      OperandId::kExpertTokens};  // the last by a case with experts
+      OperandId::kDequantScale,
+      OperandId::kX2Scale,
+      OperandId::kAntiquantScale,
+      OperandId::kScale,
+      OperandId::kOffset,
+      OperandId::kDeqScale1,
+      OperandId::kDeqScale2,
+      OperandId::kAntiquantScale1,
+      OperandId::kAntiquantScale2,
+      OperandId::kExpertTokens,  // by a case with experts
+      OperandId::kOriX,
+      OperandId::kConstExpertAlpha1,
+      OperandId::kConstExpertAlpha2,
+      OperandId::kConstExpertV};  // by a case with copy or const experts
   constexpr OperandSet kRowScales = {OperandId::kPertokenScale, OperandId::kX1Scale};
   std::vector<OperandId> choices;
   for (OperandId id : traits_.optional) {
@@ -161,7 +182,29 @@ Extents Operator::extents(const Operands& operands, int) const {
   return {m, x2.dim(0), x2.dim(1), m, flops};
 }
 
-std::int64_t Operator::result_rows(const Shape& shape, int) const { return shape.m(); }
+std::int64_t Operator::result_rows(const Case& c, int) const { return c.shape.m(); }
+
+double Operator::multiplies_of_row(const Case& c, int ranks) const {
+  return c.shape.multiplies_of_row(ranks);
+}
+
+std::unique_ptr<Checker> Operator::checker(std::span<const Operands> ranks) const {
+  class Rows : public Checker {
+   public:
+    Rows(const Operator& op, std::span<const Operands> ranks) : op_(op), ranks_(ranks) {}
+    ops::RowError row(int rank, std::int64_t row) const override {
+      return op_.check_row(ranks_, rank, row);
+    }
+    ops::RowError whole(int) const override { return {}; }
+
+   private:
+    const Operator& op_;
+    std::span<const Operands> ranks_;
+  };
+  return std::make_unique<Rows>(*this, ranks);
+}
+
+Status Operator::check_shapes_of_ranks(std::span<const Operands>) const { return {}; }
 
 Result<std::unique_ptr<SeparatePasses>> Operator::separate_passes(Context&, Group&,
                                                                   const Operands&) const {
@@ -169,9 +212,14 @@ Result<std::unique_ptr<SeparatePasses>> Operator::separate_passes(Context&, Grou
 }
 
 std::span<const Operator* const> operators() {
-  static const Operator* const kOperators[] = {
-      &matmul_allreduce_operator(), &matmul_allreduce_add_rmsnorm_operator(),
-      &matmul_reduce_scatter_operator(), &add_rmsnorm_operator(), &ffn_operator()};
+  static const Operator* const kOperators[] = {&matmul_allreduce_operator(),
+                                               &matmul_allreduce_add_rmsnorm_operator(),
+                                               &matmul_reduce_scatter_operator(),
+                                               &add_rmsnorm_operator(),
+                                               &ffn_operator(),
+                                               &moe_dispatch_operator(),
+                                               &moe_combine_operator(),
+                                               &moe_combine_add_rmsnorm_operator()};
   return kOperators;
 }
 

@@ -43,6 +43,7 @@ struct OutputTraits {
   std::string_view name;
   std::optional<OperandId> in_place = std::nullopt;  ///< may be this operand's memory
   bool optional = false;
+  bool whole = false;  ///< it has no rows: checked in one piece
 };
 
 struct OperatorTraits {
@@ -53,7 +54,8 @@ struct OperatorTraits {
   std::vector<OutputTraits> outputs;
   std::span<const DTypeRow> rows;
   bool products = true;     ///< work is counted in operations, not in bytes
-  bool matmul = true;       ///< x2 is a weight, the ranks communicate, calls can be traced
+  bool matmul = true;       ///< x2 is a weight
+  bool collective = true;   ///< the ranks communicate, calls can be traced
   bool nz_weights = false;  ///< x2 may be FRACTAL_NZ
 };
 
@@ -62,7 +64,7 @@ enum class OutputForm { kSeparate, kInPlace, kRequiredOnly };
 
 struct Extents {
   std::int64_t m = 0, k = 0, n = 0;  ///< k = 0 without a product
-  std::int64_t rows = 0;             ///< of the outputs of one rank
+  std::int64_t rows = 0;             ///< of the outputs of one rank that have rows
   double flops = 0;                  ///< of the products of one rank
 };
 
@@ -72,6 +74,8 @@ class PlannedCall {
   virtual ~PlannedCall() = default;
   virtual Status run(const Operands& operands) = 0;
   virtual std::string describe() const = 0;
+  /// What its user should know about the operands of the last call; empty if nothing.
+  virtual std::string remark() const { return {}; }
 };
 
 /// The same job without a fused operator.
@@ -80,6 +84,16 @@ class SeparatePasses {
   virtual ~SeparatePasses() = default;
   virtual Status run(const Operands& operands) = 0;
   virtual void gemm(const Operands& operands) = 0;  ///< the first of them
+};
+
+/// Compares what all ranks have with the reference; many threads may ask.
+class Checker {
+ public:
+  virtual ~Checker() = default;
+  /// Row `row` of the outputs of a rank.
+  virtual ops::RowError row(int rank, std::int64_t row) const = 0;
+  /// The outputs of a rank that have no rows.
+  virtual ops::RowError whole(int rank) const = 0;
 };
 
 class Operator {
@@ -102,6 +116,9 @@ class Operator {
   std::optional<OperandId> in_place_operand() const;
   std::vector<OutputSpec> outputs(const Operands& operands, int ranks, OutputForm form) const;
 
+  /// Of the shapes of all ranks: what no plan can see, because it is about other ranks or about the
+  /// size of an output. kInvalidArgument.
+  virtual Status check_shapes_of_ranks(std::span<const Operands> ranks) const;
   /// Files of this dtype can be this operand where the io dtype is `io`.
   virtual bool takes(OperandId id, DType of_file, DType io) const;
   /// What a case has of its own, each behind a comma: ", swiglu, 3 experts".
@@ -118,8 +135,10 @@ class Operator {
   virtual Result<Operands> random(const Case& c, int rank, int ranks, bool with_values) const = 0;
   /// Of operands that a plan has accepted.
   virtual Extents extents(const Operands& operands, int ranks) const;
-  /// Rows of the outputs of one rank.
-  virtual std::int64_t result_rows(const Shape& shape, int ranks) const;
+  /// Rows of the outputs of one rank, of that with most.
+  virtual std::int64_t result_rows(const Case& c, int ranks) const;
+  /// That the reference needs at most for one of them.
+  virtual double multiplies_of_row(const Case& c, int ranks) const;
   /// Of the products of all ranks.
   virtual double flops(const Case& c, int ranks) const;
   /// Bytes that a rank must move; of a matmul beside its product.
@@ -133,11 +152,13 @@ class Operator {
   /// Null if nobody wrote them.
   virtual Result<std::unique_ptr<SeparatePasses>> separate_passes(Context& context, Group& group,
                                                                   const Operands& operands) const;
+  /// Of operands and outputs that outlive it. By default it asks check_row().
+  virtual std::unique_ptr<Checker> checker(std::span<const Operands> ranks) const;
+
+ protected:
   /// Row `row` of the outputs of ranks[rank].
   virtual ops::RowError check_row(std::span<const Operands> ranks, int rank,
                                   std::int64_t row) const = 0;
-
- protected:
   /// Shapes of all outputs in the order of traits().outputs, also for operands that no plan
   /// accepts: refusing them is the plan's business.
   virtual std::vector<ConstTensorRef> output_shapes(const Operands& operands, int ranks) const = 0;
@@ -160,5 +181,8 @@ const Operator& matmul_allreduce_add_rmsnorm_operator();
 const Operator& matmul_reduce_scatter_operator();
 const Operator& add_rmsnorm_operator();
 const Operator& ffn_operator();
+const Operator& moe_dispatch_operator();
+const Operator& moe_combine_operator();
+const Operator& moe_combine_add_rmsnorm_operator();
 
 }  // namespace weft::tools

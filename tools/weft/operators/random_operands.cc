@@ -14,6 +14,7 @@ RandomOperands::RandomOperands(const Case& c, int rank, int ranks, bool with_val
       root_k_(std::sqrt(static_cast<double>(std::max<std::int64_t>(c.shape.k_total(ranks), 1)))) {
   made_.io = row_.io;
   made_.epsilon = c.epsilon;
+  made_.rank = rank;
 }
 
 bool RandomOperands::wanted(OperandId id) const {
@@ -59,10 +60,17 @@ void RandomOperands::add_weight(OperandId id, std::vector<std::int64_t> dims, bo
   if (transposed && weight.given()) weight.tensor = weight.tensor.transposed();
 }
 
-void RandomOperands::add_integers(OperandId id, const std::vector<std::int64_t>& values) {
-  allocate(id, {static_cast<std::int64_t>(values.size())});
-  if (status_.ok() && made_[id].given())
-    std::ranges::copy(values, reinterpret_cast<std::int64_t*>(made_[id].memory.data()));
+void RandomOperands::add_rows(OperandId id, std::vector<std::int64_t> dims, std::int64_t rows,
+                              double low, double high) {
+  constexpr std::int64_t kNanRows = 4;
+  constexpr std::uint16_t kNan = 0x7fff;  // of float16 and of bfloat16
+  std::byte* to = allocate(id, dims);
+  if (to == nullptr) return;
+  Random values = random(id);
+  fill(values, made_.tensor(id).dtype(), low, high, rows * dims[1], to);
+  auto* elements = reinterpret_cast<std::uint16_t*>(to);
+  std::fill(elements + rows * dims[1], elements + std::min(rows + kNanRows, dims[0]) * dims[1],
+            kNan);
 }
 
 void RandomOperands::add_product() {

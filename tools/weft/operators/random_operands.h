@@ -2,6 +2,7 @@
 // Random operands of one rank, with values scaled so that results are near 1.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -22,8 +23,16 @@ class RandomOperands {
   void add(OperandId id, std::vector<std::int64_t> dims, double low, double high);
   /// (k, n) or (experts, k, n), in memory (n, k) if transposed. Values are in [-most, most).
   void add_weight(OperandId id, std::vector<std::int64_t> dims, bool transposed, double most);
-  /// int64, also without values: plans and predictions read them.
-  void add_integers(OperandId id, const std::vector<std::int64_t>& values);
+  /// The same for the first `rows`. Some of those behind them, which nobody may read, are nan.
+  void add_rows(OperandId id, std::vector<std::int64_t> dims, std::int64_t rows, double low,
+                double high);
+  /// Also without values: plans and predictions read them. There may be more elements than values.
+  template <typename T>
+  void add_values(OperandId id, std::vector<std::int64_t> dims, const std::vector<T>& values) {
+    allocate(id, std::move(dims));
+    if (status_.ok() && made_[id].given())
+      std::copy(values.begin(), values.end(), reinterpret_cast<T*>(made_[id].memory.data()));
+  }
   /// x1, x2, bias and the scales that turn the product into numbers near 1.
   void add_product();
   /// The same on all ranks. Some columns have scales so small that values saturate.

@@ -19,6 +19,9 @@ constexpr std::string_view kNormHint =
 constexpr std::string_view kFfnHint =
     "Write the axes of x, ':' and those of weight2, for example 1024x4096:11008x4096; 1024x4096:"
     "11008 is the same.";
+constexpr std::string_view kMoeHint =
+    "Write tokens x elements of a token, for example 128x7168; for ranks with different numbers of "
+    "tokens 5,0,7x7168.";
 // Keeps every product of extents below 2^63.
 constexpr std::int64_t kMostExtent = std::int64_t{1} << 30;
 constexpr std::int64_t kMostElements = std::int64_t{1} << 32;
@@ -77,6 +80,12 @@ std::int64_t Shape::m() const {
   return product;
 }
 
+std::int64_t Shape::most_tokens(int ranks) const {
+  std::int64_t most = 0;
+  for (int r = 0; r < ranks; ++r) most = std::max(most, tokens_of(r));
+  return most;
+}
+
 std::int64_t Shape::k_total(int ranks) const {
   std::int64_t sum = 0;
   for (int r = 0; r < ranks; ++r) sum += k_of(r);
@@ -97,6 +106,7 @@ double Shape::multiplies_of_row(int ranks) const {
 }
 
 std::string Shape::text() const {
+  if (!tokens.empty()) return fmt::format("{}x{}", fmt::join(tokens, ","), n);
   if (k.empty()) {
     std::vector<std::int64_t> x1 = rows;
     x1.insert(x1.end(), gamma.begin(), gamma.end());
@@ -148,6 +158,18 @@ Result<Shape> parse_ffn_shape(std::string_view text) {
   shape.n = weight2.size() == 2 ? weight2[1] : shape.k[0];
   for (std::int64_t outer : {shape.k[0], shape.n})
     WEFT_RETURN_IF_ERROR(check_elements(text, "a weight", {shape.hidden, outer}, kFfnHint));
+  return shape;
+}
+
+Result<Shape> parse_moe_shape(std::string_view text) {
+  const auto axes = split(text, 'x');
+  if (axes.size() != 2)
+    return bad(text, fmt::format("x has {} axes, it must have 2", axes.size()), kMoeHint);
+  Shape shape;
+  WEFT_ASSIGN_OR_RETURN(shape.tokens, parse_list(text, axes[0], ',', kMoeHint));
+  WEFT_ASSIGN_OR_RETURN(shape.n, parse_extent(text, axes[1], kMoeHint));
+  const std::int64_t most = *std::ranges::max_element(shape.tokens);
+  WEFT_RETURN_IF_ERROR(check_elements(text, "x", {most, shape.n}, kMoeHint));
   return shape;
 }
 
