@@ -33,7 +33,9 @@ class MoeExamples : public RuntimeTest {
     for (std::size_t i = 0; i < numbers.size(); ++i)
       EXPECT_EQ(operand.get(static_cast<std::int64_t>(i)), numbers[i]) << i;
     const auto end = static_cast<std::int64_t>(numbers.size());
-    if (and_no_more && end < operand.size()) EXPECT_TRUE(operand.untouched(end));
+    if (and_no_more && end < operand.size()) {
+      EXPECT_TRUE(operand.untouched(end));
+    }
   }
   static void expect_rows(const MoeOperand& operand, const Numbers& even, const Numbers& odd) {
     const auto end = static_cast<std::int64_t>(even.size()) * kHidden;
@@ -252,7 +254,9 @@ TEST_F(MoeExamples, MoreRowsThanTheMemoryHas) {
     });
     EXPECT_EQ(codes, all(rows == 8 ? ACL_SUCCESS : ACL_ERROR_RT_AICORE_EXCEPTION));
     if (rows == 8) expect(of(c, 0, "epRecvCounts"), {4, 8});
-    if (rows < 8) EXPECT_TRUE(expand.untouched(0));
+    if (rows < 8) {
+      EXPECT_TRUE(expand.untouched(0));
+    }
   }
 }
 
@@ -360,7 +364,9 @@ TEST_F(Barriers, ResetIsABarrierAndThenAllWorks) {
     return call;
   };
   groups.run([&](int device, aclrtStream stream) {
-    if (device % 3 == 0) EXPECT_EQ(call_and_wait(reset(device, 0), stream), ACLNN_SUCCESS);
+    if (device % 3 == 0) {
+      EXPECT_EQ(call_and_wait(reset(device, 0), stream), ACLNN_SUCCESS);
+    }
     EXPECT_EQ(call_and_wait(reset(device, 1), stream), ACLNN_SUCCESS) << text();
     EXPECT_EQ(call_and_wait(c.dispatch(device, groups.ep(device), ""), stream), ACLNN_SUCCESS)
         << text();

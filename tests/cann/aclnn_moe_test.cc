@@ -20,11 +20,15 @@ class Moe : public RuntimeTest {
   static void run_and_check(MoeCase& c, const MoeGroups& groups) {
     groups.run([&](int device, aclrtStream stream) {
       aclrtStream other = stream;
-      if (c.world.two_streams) ASSERT_EQ(aclrtCreateStream(&other), ACL_SUCCESS);
+      if (c.world.two_streams) {
+        ASSERT_EQ(aclrtCreateStream(&other), ACL_SUCCESS);
+      }
       launch(c.dispatch(device, groups.ep(device), groups.tp(device)), stream);
       c.compute(device);
       launch(c.combine(device, groups.ep(device), groups.tp(device)), other);
-      if (c.world.two_streams) EXPECT_EQ(aclrtDestroyStream(other), ACL_SUCCESS);
+      if (c.world.two_streams) {
+        EXPECT_EQ(aclrtDestroyStream(other), ACL_SUCCESS);
+      }
     });
     for (int device = 0; device < c.world.devices(); ++device) {
       c.check_dispatch(device);
