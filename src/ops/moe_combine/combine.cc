@@ -101,11 +101,14 @@ Status Combine::add_pair(const MoeCombineArgs& args) {
                          args.expand_x.dtype(), ReduceOp::kSum);
 }
 
+Status Combine::health() const { return end_of_run(*group_, options_.tp_group, group_->health()); }
+
 Status Combine::run(const MoeCombineArgs& args, const CombineEpilogue& epilogue) {
   if (!tp()) return run_combine(*this, args, args.expand_x, epilogue);
-  WEFT_RETURN_IF_ERROR(add_pair(args));
+  Status status = add_pair(args);
   const ConstTensorRef sums = args.expand_x.with_data(pair_sum_.data());
-  return run_combine(*this, args, sums, epilogue);
+  if (status.ok()) status = run_combine(*this, args, sums, epilogue);
+  return end_of_run(*group_, options_.tp_group, status);
 }
 
 std::string Combine::describe() const {
