@@ -19,6 +19,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
+using Numbers = std::vector<double>;
 
 MoeCase in_pairs() {
   return {.ranks = 2,
@@ -64,20 +65,25 @@ TEST(MoePairOptions, RanksThatDisagreeAboutTp) {
   EXPECT_EQ(texts[1], texts[0]);
 }
 
-// One rank's tp_send_counts are those of no dispatch: nobody waits for it.
+// tp_send_counts of no dispatch on rank (1, 0), or on both of its pair: nobody waits for them.
 TEST(MoePairOptions, CountsThatNoDispatchWrites) {
-  MoeGroups groups(2, true);
-  MoeData data(in_pairs());
-  for (int r = 0; r < 2; ++r)
-    for (int q = 0; q < 2; ++q) data.route_by_reference(r, q);
-  data.at(1, 0).tp_counts.set({1000, 3});
-  groups.on_all([&](int r, int q) {
-    Context context = context_with(1);
-    const Status status = combine(context, groups, data, r, q);
-    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << status.to_string();
-    EXPECT_THAT(status.message(),
-                AllOf(HasSubstr("moe_combine"), HasSubstr("tp_send_counts"), HasSubstr("1000")));
-  });
+  for (const bool both : {false, true}) {
+    MoeGroups groups(2, true);
+    MoeData data(in_pairs());
+    for (int r = 0; r < 2; ++r)
+      for (int q = 0; q < 2; ++q) data.route_by_reference(r, q);
+    std::vector<double> counts = both ? data.at(1, 0).tp_counts.values() : Numbers{1000, 3};
+    if (both) --counts[0];
+    data.at(1, 0).tp_counts.set(counts);
+    if (both) data.at(1, 1).tp_counts.set(counts);
+    groups.on_all([&](int r, int q) {
+      Context context = context_with(1);
+      const Status status = combine(context, groups, data, r, q);
+      EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << status.to_string();
+      EXPECT_THAT(status.message(), AllOf(StartsWith("moe_combine (rank 1): tp_send_counts are"),
+                                          HasSubstr(std::to_string(static_cast<int>(counts[0])))));
+    });
+  }
 }
 
 /// What all say of expand_x of rank (1, 0) with less than `rows` rows.
