@@ -94,6 +94,16 @@ Status Combine::add_pair(const MoeCombineArgs& args) {
         fmt::format("{} (rank {}): tp_send_counts are {} and {} but expand_x has {} rows; "
                     "pass what dispatch wrote",
                     op_, group_->rank(), rows[0], rows[1], args.expand_x.dim(0)));
+  // Of the own rows, then of the other's: the two end where the rows do.
+  const auto* const ends = static_cast<const std::int32_t*>(args.ep_send_counts.data());
+  const int ranks = group_->ranks();
+  if (own != ends[ranks - 1] || other != ends[2 * ranks - 1])
+    return Status(
+        StatusCode::kInvalidArgument,
+        fmt::format(
+            "{} (rank {}): tp_send_counts are {} and {} but by ep_send_counts this rank has "
+            "{} rows and the other of the pair {}; pass what one dispatch wrote",
+            op_, group_->rank(), rows[0], rows[1], ends[ranks - 1], ends[2 * ranks - 1]));
   const std::int64_t counts[] = {rows[0] * n, rows[1] * n};
   std::int64_t offsets[] = {0, 0};
   offsets[1 - pair.rank()] = own * n;
@@ -101,11 +111,14 @@ Status Combine::add_pair(const MoeCombineArgs& args) {
                          args.expand_x.dtype(), ReduceOp::kSum);
 }
 
+Status Combine::health() const { return end_of_run(*group_, options_.tp_group, group_->health()); }
+
 Status Combine::run(const MoeCombineArgs& args, const CombineEpilogue& epilogue) {
   if (!tp()) return run_combine(*this, args, args.expand_x, epilogue);
-  WEFT_RETURN_IF_ERROR(add_pair(args));
+  Status status = add_pair(args);
   const ConstTensorRef sums = args.expand_x.with_data(pair_sum_.data());
-  return run_combine(*this, args, sums, epilogue);
+  if (status.ok()) status = run_combine(*this, args, sums, epilogue);
+  return end_of_run(*group_, options_.tp_group, status);
 }
 
 std::string Combine::describe() const {

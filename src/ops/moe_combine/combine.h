@@ -58,6 +58,8 @@ class Combine {
                               const MoeCombineArgs& args, const MoeCombineOptions& options,
                               internal::CallHeader header);
 
+  /// Whether the group is usable; with TP the pair learns of it too.
+  Status health() const;
   /// Collective. The arguments keep the contract.
   Status run(const MoeCombineArgs& args, const CombineEpilogue& epilogue);
 

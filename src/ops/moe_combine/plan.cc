@@ -46,7 +46,7 @@ Result<MoeCombine> MoeCombine::plan(Context& context, Group& group, const Args& 
 
 Status MoeCombine::run(const Args& args) {
   Plan& plan = *plan_;
-  WEFT_RETURN_IF_ERROR(plan.combine.group().health());
+  WEFT_RETURN_IF_ERROR(plan.combine.health());
   WEFT_RETURN_IF_ERROR(ops::check_run(plan.args, args, plan.combine.group().rank()));
   return plan.combine.run(args, StoreTokens(plan.combine.row_kernels(), args.x));
 }

@@ -71,7 +71,7 @@ Result<MoeCombineAddRmsNorm> MoeCombineAddRmsNorm::plan(
 
 Status MoeCombineAddRmsNorm::run(const Args& args) {
   Plan& plan = *plan_;
-  WEFT_RETURN_IF_ERROR(plan.combine.group().health());
+  WEFT_RETURN_IF_ERROR(plan.combine.health());
   WEFT_RETURN_IF_ERROR(ops::check_run(plan.args, args, plan.combine.group().rank()));
   ops::copy_dense(args.gamma, plan.gamma.data());
   return plan.combine.run(args.combine,

@@ -45,19 +45,16 @@ class Pair {
   std::int32_t* of(int rank) { return plan_.pair.data() + rank * words_; }
   std::int64_t rows(int rank) { return of(rank)[kRows]; }
 
-  // Both see the same. The other ranks of either group have left the call, so they learn it from
-  // the poison.
+  // Both see the same.
   Status check_capacities() {
     for (int q = 0; q < 2; ++q) {
       if (rows(0) + rows(1) <= of(q)[kCapacity]) continue;
-      const Status full(
+      return Status(
           StatusCode::kInvalidArgument,
           fmt::format(
               "{}: {} rows arrive at the two ranks of a TP pair, but expand_x of TP rank {} "
               "takes {}; give both an expand_x with at least as many rows as arrive at both",
               kMoeDispatch, rows(0) + rows(1), q, of(q)[kCapacity]));
-      static_cast<void>(plan_.group.poison(full));
-      return tp_.state().poison(full);
     }
     return {};
   }

@@ -103,11 +103,15 @@ Result<MoeDispatch> MoeDispatch::plan(Context& context, Group& group, const Args
 
 Status MoeDispatch::run(const Args& args) {
   Plan& plan = *plan_;
-  WEFT_RETURN_IF_ERROR(plan.group.health());
-  WEFT_RETURN_IF_ERROR(ops::check_run(plan.args, args, plan.group.rank()));
-  WEFT_RETURN_IF_ERROR(ops::run_dispatch(plan, args));
-  if (plan.options.counts) *plan.options.counts = plan.routing.counts();
-  return plan.options.tp_group ? ops::gather_pair(plan, args) : Status();
+  Group* const tp_group = plan.options.tp_group;
+  Status status = plan.group.health();
+  if (status.ok()) {
+    WEFT_RETURN_IF_ERROR(ops::check_run(plan.args, args, plan.group.rank()));
+    status = ops::run_dispatch(plan, args);
+  }
+  if (status.ok() && plan.options.counts) *plan.options.counts = plan.routing.counts();
+  if (status.ok() && tp_group) status = ops::gather_pair(plan, args);
+  return ops::end_of_run(plan.group, tp_group, status);
 }
 
 std::string MoeDispatch::describe() const {

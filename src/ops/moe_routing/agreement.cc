@@ -35,6 +35,12 @@ Status check_pair(std::string_view op, int rank, const Group* tp_group) {
                 static_cast<int>(Rule::kExperts));
 }
 
+Status end_of_run(internal::GroupState& group, Group* tp_group, const Status& status) {
+  if (status.ok() || !tp_group) return status;
+  static_cast<void>(tp_group->state().poison(status));
+  return group.poison(status);
+}
+
 Result<tile::RowLayout> make_layout(std::string_view op, const internal::GroupState& group,
                                     std::int64_t head_bytes, std::int64_t row_bytes,
                                     std::int64_t least_rows) {

@@ -23,6 +23,10 @@ std::string describe_experts(const MoeExperts& experts, const internal::GroupSta
 /// A TP group that is given has two ranks.
 Status check_pair(std::string_view op, int rank, const Group* tp_group);
 
+/// What a run comes to. With TP an error is one of both groups: ranks of the other one may be
+/// waiting for this rank, now or in their next call.
+Status end_of_run(internal::GroupState& group, Group* tp_group, const Status& status);
+
 /// Rows of `row_bytes` in the group's windows, at least `least_rows` of them at once.
 Result<tile::RowLayout> make_layout(std::string_view op, const internal::GroupState& group,
                                     std::int64_t head_bytes, std::int64_t row_bytes,
