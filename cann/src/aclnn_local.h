@@ -68,7 +68,8 @@ struct LocalCall {
   Status (*run)(Context&, PlanPool&, const Args&);
 
   std::span<const LocalOperand<Args>> used() const {
-    const auto end = std::ranges::find(operands, nullptr, &LocalOperand<Args>::name);
+    const auto end = std::ranges::find_if(
+        operands, [](const LocalOperand<Args>& operand) { return operand.name == nullptr; });
     return {operands.begin(), end};
   }
 };

@@ -212,7 +212,10 @@ std::int64_t MoeCall::capacity(const MoeSizes& sizes) const {
   const std::int64_t on = with.shared_expert_rank_num, ranks = with.ep_world_size;
   if (with.ep_rank_id >= on)
     return times(times(sizes.most_tokens, ranks), std::min(sizes.local, sizes.k));
-  if (with.first_version) return times(sizes.most_tokens, ranks) / on;
+  // Its own tokens and a slice of every other rank's; ranks · Bs / on if that is a whole number.
+  if (with.first_version)
+    return times(with.ep_rank_id + ranks, sizes.most_tokens) / on -
+           with.ep_rank_id * sizes.most_tokens / on;
   return times(sizes.most_tokens, ceil_div(ranks, on / with.shared_expert_num));
 }
 

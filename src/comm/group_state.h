@@ -114,8 +114,8 @@ class GroupState {
   std::byte* window(int rank) const { return segments_[static_cast<std::size_t>(rank)].window; }
 
   /// Starts collective call number N+1: publishes this rank's header. Local, does not wait. Fails
-  /// at once if the group is poisoned. Starts the deadline of the call: timeout_s from now (negative:
-  /// never), or exec_timeout_s if that is 0.
+  /// at once if the group is poisoned. Starts the deadline of the call: timeout_s from now
+  /// (negative: never), or exec_timeout_s if that is 0.
   Status begin_call(const CallHeader& header, double timeout_s = 0);
   /// Waits until every peer has entered this call and compares the headers with rank 0's. On a
   /// difference every rank returns the same kMismatch text naming both values, and the group is

@@ -65,6 +65,13 @@ TEST_F(Moe, RowsOfInt8) {
        .scales = true});
 }
 
+TEST_F(Moe, WaysBackAsInt8) {
+  run({.hidden = 1027, .tokens = {3}, .int8_way_back = true});
+  run({.ep = 3, .experts = 3, .dtype = ACL_FLOAT16, .int8_way_back = true});
+  run({.int8_way_back = true, .norm = true});
+  run({.version = 1, .int8_way_back = true});
+}
+
 TEST_F(Moe, SharedExperts) {
   run({.ep = 6, .experts = 4, .shared = 2, .shared_ranks = 4, .tokens = {3}});
   run({.ep = 5, .experts = 4, .shared = 1, .shared_ranks = 3, .tokens = {4}, .mask_axes = 1});
@@ -74,6 +81,7 @@ TEST_F(Moe, SharedExperts) {
 TEST_F(Moe, SharedExpertsOfTheFirstVersion) {
   run({.ep = 4, .experts = 6, .shared = 1, .shared_ranks = 2, .tokens = {5}, .version = 1});
   run({.ep = 6, .experts = 3, .shared = 1, .shared_ranks = 3, .tokens = {4}, .version = 1});
+  run({.ep = 5, .experts = 2, .shared = 1, .shared_ranks = 3, .tokens = {4}, .version = 1});
 }
 
 TEST_F(Moe, Masks) {

@@ -51,37 +51,42 @@ Rule null_later(const std::string& which) {
   return rule;
 }
 
+/// What every table begins with.
+Rules first_rules() {
+  return {breaks("group_null", kGiven, kNull, {"group"}, [](EntryCall& c) { c.group = nullptr; }),
+          breaks("no_workspace_size", kGiven, kNull, {"ws"},
+                 [](EntryCall& c) { c.no_workspace_size = true; }),
+          breaks("no_executor", kGiven, kNull, {"ex"}, [](EntryCall& c) { c.no_executor = true; })};
+}
+
 Rules common(const World& world, int code_of_long_name) {
   static const std::string name = long_name(), unknown(127, 'g');
   const int step_of_long_name = code_of_long_name == kNull ? kGiven : kNames;
   const char *two = world.two.name(), *three = world.three.name();
-  Rules rules = {
-      breaks("group_null", kGiven, kNull, {"group"}, [](EntryCall& c) { c.group = nullptr; }),
-      breaks("group_empty", kGiven, kNull, {"group"}, [](EntryCall& c) { c.group = ""; }),
-      breaks("no_workspace_size", kGiven, kNull, {"ws"},
-             [](EntryCall& c) { c.no_workspace_size = true; }),
-      breaks("no_executor", kGiven, kNull, {"ex"}, [](EntryCall& c) { c.no_executor = true; }),
-      breaks("group_long", step_of_long_name, code_of_long_name, {"group"},
-             [](EntryCall& c) { c.group = name.c_str(); }),
-      breaks("group_tp_long", step_of_long_name, code_of_long_name, {"groupTp"},
-             [](EntryCall& c) { c.moe.group_tp = name.c_str(); }),
-      breaks("group_unknown", kFound, ACLNN_ERR_INNER, {"group"},
-             [](EntryCall& c) { c.group = unknown.c_str(); }),
-      breaks("group_of_three", kFit, kInvalid, {"group"},
-             [three](EntryCall& c) { c.group = three; }),
-      breaks("other_rank", kFit, kInvalid, {"attributes", "group"},
-             [](EntryCall& c) { c.moe.ep_rank_id = 1; }),
-      breaks("groups_equal", kFit, kInvalid, {"groupTp", "group"},
-             [two](EntryCall& c) { c.moe.group_tp = two; }),
-      tiling("tp_group_empty", {"attributes", "groupTp"},
-             [](EntryCall& c) {
-               c.moe.tp_world_size = 2;
-               c.moe.group_tp = "";
-             }),
-      tiling("tp_of_two_experts", {"attributes", "groupTp"}, [](EntryCall& c) {
-        c.moe.tp_world_size = 2;
-        c.moe.group_tp = "tp";
-      })};
+  Rules rules = first_rules();
+  append(rules,
+         {breaks("group_empty", kGiven, kNull, {"group"}, [](EntryCall& c) { c.group = ""; }),
+          breaks("group_long", step_of_long_name, code_of_long_name, {"group"},
+                 [](EntryCall& c) { c.group = name.c_str(); }),
+          breaks("group_tp_long", step_of_long_name, code_of_long_name, {"groupTp"},
+                 [](EntryCall& c) { c.moe.group_tp = name.c_str(); }),
+          breaks("group_unknown", kFound, ACLNN_ERR_INNER, {"group"},
+                 [](EntryCall& c) { c.group = unknown.c_str(); }),
+          breaks("group_of_three", kFit, kInvalid, {"group"},
+                 [three](EntryCall& c) { c.group = three; }),
+          breaks("other_rank", kFit, kInvalid, {"attributes", "group"},
+                 [](EntryCall& c) { c.moe.ep_rank_id = 1; }),
+          breaks("groups_equal", kFit, kInvalid, {"groupTp", "group"},
+                 [two](EntryCall& c) { c.moe.group_tp = two; }),
+          tiling("tp_group_empty", {"attributes", "groupTp"},
+                 [](EntryCall& c) {
+                   c.moe.tp_world_size = 2;
+                   c.moe.group_tp = "";
+                 }),
+          tiling("tp_of_two_experts", {"attributes", "groupTp"}, [](EntryCall& c) {
+            c.moe.tp_world_size = 2;
+            c.moe.group_tp = "tp";
+          })});
   using M = MoeParameters;
   for (std::int64_t number : {0, 1, 769, -1})
     rules.push_back(value("ep", &M::ep_world_size, number));
@@ -346,28 +351,17 @@ Rules barrier_rules(const World& world) {
   static const std::string name = long_name();
   const char* three = world.three.name();
   using M = MoeParameters;
-  Rules rules = {
-      null("xRef"),
-      breaks("group_null", kGiven, kNull, {"group"}, [](EntryCall& c) { c.group = nullptr; }),
-      breaks("no_workspace_size", kGiven, kNull, {"ws"},
-             [](EntryCall& c) { c.no_workspace_size = true; }),
-      breaks("no_executor", kGiven, kNull, {"ex"}, [](EntryCall& c) { c.no_executor = true; }),
-      dtype("xRef", ACL_DOUBLE),
-      dtype("xRef", ACL_INT4),
-      dtype("timeOut", ACL_INT64),
-      dtype("elasticInfo", ACL_FLOAT),
-      dims("timeOut", {2}),
-      dims("timeOut", {0}),
-      dims("timeOut", {}),
-      dims("timeOut", {1, 1}),
-      dims("elasticInfo", {7}),
-      dims("elasticInfo", {2, 4}),
-      dims("xRef", {1, 1, 1, 1, 1, 1, 1, 1, 1}),
-      tiling("group_empty", {"group"}, [](EntryCall& c) { c.group = ""; }),
-      tiling("group_long", {"group"}, [](EntryCall& c) { c.group = name.c_str(); }),
-      tiling("group_unknown", {"group"}, [](EntryCall& c) { c.group = "unknown"; }),
-      tiling("group_of_three", {"group", "attributes"},
-             [three](EntryCall& c) { c.group = three; })};
+  Rules rules = first_rules();
+  append(rules, {null("xRef"), dtype("xRef", ACL_DOUBLE), dtype("xRef", ACL_INT4),
+                 dtype("timeOut", ACL_INT64), dtype("elasticInfo", ACL_FLOAT), dims("timeOut", {2}),
+                 dims("timeOut", {0}), dims("timeOut", {}), dims("timeOut", {1, 1}),
+                 dims("elasticInfo", {7}), dims("elasticInfo", {2, 4}),
+                 dims("xRef", {1, 1, 1, 1, 1, 1, 1, 1, 1}),
+                 tiling("group_empty", {"group"}, [](EntryCall& c) { c.group = ""; }),
+                 tiling("group_long", {"group"}, [](EntryCall& c) { c.group = name.c_str(); }),
+                 tiling("group_unknown", {"group"}, [](EntryCall& c) { c.group = "unknown"; }),
+                 tiling("group_of_three", {"group", "attributes"},
+                        [three](EntryCall& c) { c.group = three; })});
   for (std::int64_t number : {0, 1, 3, 385, -1})
     rules.push_back(value("world", &M::ep_world_size, number));
   return rules;
@@ -385,22 +379,17 @@ Rules reset_rules(const World& world) {
   static const std::string name = long_name();
   const char* three = world.three.name();
   using M = MoeParameters;
-  Rules rules = {
-      null("elasticInfo"),
-      breaks("group_null", kGiven, kNull, {"group"}, [](EntryCall& c) { c.group = nullptr; }),
-      breaks("no_workspace_size", kGiven, kNull, {"ws"},
-             [](EntryCall& c) { c.no_workspace_size = true; }),
-      breaks("no_executor", kGiven, kNull, {"ex"}, [](EntryCall& c) { c.no_executor = true; }),
-      breaks("group_empty", kNames, kInvalid, {"group"}, [](EntryCall& c) { c.group = ""; }),
-      breaks("group_long", kNames, kInvalid, {"group"},
-             [](EntryCall& c) { c.group = name.c_str(); }),
-      dtype("elasticInfo", ACL_INT64),
-      dims("elasticInfo", {15}),
-      dims("elasticInfo", {4, 4}),
-      breaks("group_of_three", kFit, kInvalid, {"group"},
-             [three](EntryCall& c) { c.group = three; }),
-      breaks("group_unknown", kFound, ACLNN_ERR_INNER, {"group"},
-             [](EntryCall& c) { c.group = "unknown"; })};
+  Rules rules = first_rules();
+  append(rules,
+         {null("elasticInfo"),
+          breaks("group_empty", kNames, kInvalid, {"group"}, [](EntryCall& c) { c.group = ""; }),
+          breaks("group_long", kNames, kInvalid, {"group"},
+                 [](EntryCall& c) { c.group = name.c_str(); }),
+          dtype("elasticInfo", ACL_INT64), dims("elasticInfo", {15}), dims("elasticInfo", {4, 4}),
+          breaks("group_of_three", kFit, kInvalid, {"group"},
+                 [three](EntryCall& c) { c.group = three; }),
+          breaks("group_unknown", kFound, ACLNN_ERR_INNER, {"group"},
+                 [](EntryCall& c) { c.group = "unknown"; })});
   for (std::int64_t number : {2, -1}) rules.push_back(value("sync", &M::need_sync, number));
   for (std::int64_t number : {0, 2, 8, 24, 144, 256, -16})
     rules.push_back(value("ep", &M::ep_world_size, number));

@@ -18,6 +18,7 @@
 #include "aclnn_calls.h"
 #include "base/memory.h"
 #include "communicator.h"
+#include "fuzz_moe.h"
 #include "hccl/hccl.h"
 
 namespace weft::cann {
@@ -549,6 +550,11 @@ class Caller {
     if (call.op.starts_with("aclnnFFN")) describe_ffn(call);
     if (call.op.find("Routing") != std::string::npos || call.op.find("Gating") != std::string::npos)
       describe_routing(call);
+    if (call.op.find("Distribute") != std::string::npos) {
+      if (random_() % 2) aclrtSetDevice(3);  // where the group of two ranks has one
+      describe_moe(call, random_, world_.groups.back().c_str(),
+                   [this](int dtype, Dims dims) { return operand(dtype, std::move(dims)); });
+    }
     uint64_t size = 0;
     aclOpExecutor* executor = nullptr;
     const int code = first_phase(call, &size, &executor);

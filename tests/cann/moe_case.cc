@@ -57,7 +57,8 @@ std::int64_t MoeWorld::local(int r) const {
 
 std::int64_t MoeWorld::capacity(int r) const {
   if (r >= shared_ranks) return most_tokens() * ep * std::min(local(r), k);
-  if (version == 1) return most_tokens() * ep / shared_ranks;
+  if (version == 1)
+    return (r + ep) * most_tokens() / shared_ranks - r * most_tokens() / shared_ranks;
   const std::int64_t replicas = shared_ranks / shared;
   return most_tokens() * ((ep + replicas - 1) / replicas);
 }
@@ -258,6 +259,7 @@ EntryCall MoeCase::combine(int device, const char* group_ep, const char* group_t
   call.tensors["expandX"] = all.at("rows").describe();
   call.tensors["epSendCounts"] = all.at("epRecvCounts").describe();
   call.tensors["tpSendCounts"] = all.at("tpRecvCounts").describe();
+  call.comm_quant_mode = world.int8_way_back ? 2 : 0;
   return call;
 }
 

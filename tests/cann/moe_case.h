@@ -25,8 +25,9 @@ struct MoeWorld {
   aclDataType dtype = ACL_BF16;
   bool int8 = false, scales = false;
   int mask_axes = 0;
-  bool strided = false;  ///< inputs with gaps
-  bool ends = false;     ///< expertTokenNumsType 0
+  bool strided = false;        ///< inputs with gaps
+  bool ends = false;           ///< expertTokenNumsType 0
+  bool int8_way_back = false;  ///< commQuantMode 2
   bool shared_x = false, norm = false, two_streams = false;
 
   int devices() const { return ep * tp; }
@@ -95,6 +96,7 @@ class MoeCase {
   std::vector<MoeRow> all_rows_of(int device) const;  ///< the pair's, too
   void check_row(int device, std::int64_t j, const MoeRow& row) const;
   void check_counts(int device) const;
+  double computed(int device, std::int64_t token, std::int64_t expert, std::int64_t h) const;
   float returned(int device, std::int64_t token, std::int64_t expert, std::int64_t h) const;
   float special(int device, std::int64_t token, std::int64_t id, std::int64_t h) const;
   float sum(int device, std::int64_t token, std::int64_t h) const;

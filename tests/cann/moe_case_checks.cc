@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/float16.h"
 #include "moe_case.h"
 
 namespace weft::cann {
@@ -175,8 +176,9 @@ void MoeCase::check_counts(int device) const {
   }
 }
 
-/// What came back for a token from an expert that lives somewhere.
-float MoeCase::returned(int device, std::int64_t token, std::int64_t expert, std::int64_t h) const {
+/// What an expert that lives somewhere makes of a token.
+double MoeCase::computed(int device, std::int64_t token, std::int64_t expert,
+                         std::int64_t h) const {
   auto x = static_cast<float>(of(device, "x").get(token * world.hidden + h));
   if (world.int8) {
     const std::int64_t first = world.experts;
@@ -185,7 +187,21 @@ float MoeCase::returned(int device, std::int64_t token, std::int64_t expert, std
         of(device, "x"), token, world.scales ? &of(device, "scales") : nullptr, row, world.hidden);
     x = q.values[static_cast<std::size_t>(h)] * q.scale;
   }
-  const double y = x * factor(expert);
+  return x * factor(expert);
+}
+
+/// ... and what came back of it.
+float MoeCase::returned(int device, std::int64_t token, std::int64_t expert, std::int64_t h) const {
+  const double y = computed(device, token, expert, h);
+  if (world.int8_way_back) {
+    float most = 0;
+    for (std::int64_t i = h / 8 * 8; i < std::min(h / 8 * 8 + 8, world.hidden); ++i)
+      most =
+          std::max(most, std::fabs(static_cast<float>(value(computed(device, token, expert, i)))));
+    const float g = most * (1.0f / 127.0f);
+    const float q = std::nearbyint(fp16_to_f32(f32_to_fp16(static_cast<float>(value(y)) / g)));
+    return static_cast<float>(value(q * static_cast<float>(value(g))));
+  }
   if (world.tp == 1) return static_cast<float>(value(y));
   return static_cast<float>(
       value(static_cast<float>(value(y * 0.25)) + static_cast<float>(value(y * 0.75))));

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <string>
 
+#include "commands/output.h"
 #include "files/json.h"
 #include "files/waits.h"
 
@@ -99,7 +100,7 @@ TEST(WaitsTest, SayWhoWaitedForWhom) {
   EXPECT_DOUBLE_EQ(waits.ms(1, -1), 0.5);
   EXPECT_DOUBLE_EQ(waits.total_ms(1), 2.5);
   EXPECT_DOUBLE_EQ(waits.most_ms(), 3);
-  EXPECT_EQ(waits.text(),
+  EXPECT_EQ(waits_text(waits),
             "waits in ms, for rank     0     1     2  no one rank  all\n"
             "  of rank 0               0  1.00     0         0.50  1.50\n"
             "  of rank 1               0     0  2.00         0.50  2.50\n"
@@ -107,10 +108,10 @@ TEST(WaitsTest, SayWhoWaitedForWhom) {
 }
 
 TEST(WaitsTest, ManyRanksSayWhomTheyWaitedForMost) {
-  const std::string text = Waits(ring(17)).text();
+  const std::string text = waits_text(Waits(ring(17)));
   EXPECT_THAT(text, HasSubstr("waits in ms   all    most for rank  of it\n"));
   EXPECT_THAT(text, HasSubstr("  of rank 16  17.50              0  17.00\n"));
-  EXPECT_THAT(Waits(Timeline{"none", "", {{0, {}}}}).text(),
+  EXPECT_THAT(waits_text(Waits(Timeline{"none", "", {{0, {}}}})),
               HasSubstr("\n  of rank 0            0            0    0\n"));
 }
 

@@ -27,9 +27,9 @@ extern "C" {
  *
  * One shared expert (sharedExpertNum 1) on sharedExpertRankNum = S ranks, or none (S = 0,
  * sharedExpertNum 0 or 1). Its ranks keep their own tokens, every other rank deals out its tokens
- * to them in S slices, in order. Such a rank gets up to A = G / S rows, its own first; the first S
- * of its epRecvCounts cut its own tokens into slices, too. scales: (E + 1, H) if S > 0, else (E,
- * H).
+ * to them in S slices, in order. Such a rank gets up to A = G / S rows, or one more if that is no
+ * whole number, its own first; the first S of its epRecvCounts cut its own tokens into slices, too.
+ * scales: (E + 1, H) if S > 0, else (E, H).
  *
  * Needs 4 * epWorldSize * (G / epWorldSize) * H * L bytes of HCCL_BUFFSIZE.
  */

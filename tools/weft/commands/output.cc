@@ -7,7 +7,6 @@
 
 #include "files/file_io.h"
 #include "files/timeline.h"
-#include "files/waits.h"
 #include "terminal/text.h"
 
 namespace weft::tools {
@@ -43,6 +42,38 @@ Timeline timeline_of(const std::vector<RankReport>& reports, std::string title,
   for (std::size_t rank = 0; rank < reports.size(); ++rank)
     timeline.lanes.push_back({static_cast<int>(rank), reports[rank].events});
   return timeline;
+}
+
+// Wider tables do not fit a terminal.
+constexpr int kMostColumns = 16;
+
+std::string cell(double ms) { return ms > 0 ? fmt::format("{:.2f}", ms) : "0"; }
+
+std::string matrix_text(const Waits& waits) {
+  std::vector<std::string> head = {"waits in ms, for rank"};
+  for (int peer = 0; peer < waits.ranks(); ++peer) head.push_back(fmt::format("{}", peer));
+  head.insert(head.end(), {"no one rank", "all"});
+  Table table(std::move(head));
+  for (int rank = 0; rank < waits.ranks(); ++rank) {
+    std::vector<std::string> row = {fmt::format("  of rank {}", rank)};
+    for (int peer = 0; peer < waits.ranks(); ++peer) row.push_back(cell(waits.ms(rank, peer)));
+    row.insert(row.end(), {cell(waits.ms(rank, -1)), cell(waits.total_ms(rank))});
+    table.add(std::move(row));
+  }
+  return table.text();
+}
+
+std::string longest_text(const Waits& waits) {
+  Table table({"waits in ms", "all", "most for rank", "of it"});
+  for (int rank = 0; rank < waits.ranks(); ++rank) {
+    int most = 0;
+    for (int peer = 1; peer < waits.ranks(); ++peer)
+      if (waits.ms(rank, peer) > waits.ms(rank, most)) most = peer;
+    const bool any = waits.ms(rank, most) > 0;
+    table.add({fmt::format("  of rank {}", rank), cell(waits.total_ms(rank)),
+               any ? fmt::format("{}", most) : "none", cell(waits.ms(rank, most))});
+  }
+  return table.text();
 }
 
 bool traced(const std::vector<RankReport>& reports) {
@@ -92,8 +123,12 @@ Status write_trace_files(const TraceFiles& files, const Operator& op, const Laun
   return {};
 }
 
+std::string waits_text(const Waits& waits) {
+  return waits.ranks() <= kMostColumns ? matrix_text(waits) : longest_text(waits);
+}
+
 std::string waits_text(const std::vector<RankReport>& reports) {
-  return Waits(timeline_of(reports, {}, {})).text();
+  return waits_text(Waits(timeline_of(reports, {}, {})));
 }
 
 Json job_json(const Operator& op, const LaunchOptions& launch,

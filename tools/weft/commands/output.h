@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "files/json.h"
+#include "files/waits.h"
 #include "jobs/job.h"
 #include "terminal/command_line.h"
 
@@ -21,7 +22,10 @@ Status check_trace_files(const TraceFiles& files);
 /// Writes what was asked for, of the last call of a job that traced.
 Status write_trace_files(const TraceFiles& files, const Operator& op, const LaunchOptions& launch,
                          const std::vector<RankReport>& reports);
-/// Who waited for whom in that call, as a table.
+/// A row for each rank and a column for each that it waited for; with more than 16 ranks the one
+/// that each waited for most.
+std::string waits_text(const Waits& waits);
+/// Of the last call of a job that traced.
 std::string waits_text(const std::vector<RankReport>& reports);
 
 Json job_json(const Operator& op, const LaunchOptions& launch,
