@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A mixture-of-experts layer over four devices: tokens travel to their experts, through a
-// feed-forward network, and back, where they meet a shared expert, the residual and the norm. All
-// of it enters the stream before the first call has run.
+// A mixture-of-experts layer over four devices: every token chooses its experts, travels to them,
+// through a feed-forward network, and back, where it meets a shared expert, the residual and the
+// norm. All of it enters the stream without a wait.
 #include <memory>
 
 #include "../moe_model.h"
 #include "aclnnop/aclnn_ffn_v3.h"
 #include "aclnnop/aclnn_moe_distribute_combine_add_rms_norm.h"
 #include "aclnnop/aclnn_moe_distribute_dispatch_v2.h"
+#include "aclnnop/aclnn_moe_gating_top_k_softmax.h"
 #include "device.h"
 
 namespace {
@@ -28,21 +29,15 @@ moe::Values part(const std::uint16_t* first, std::int64_t count) {
   return moe::Values(first, first + count);
 }
 
-/// The experts of every token, chosen on the host.
-struct Routing {
-  std::vector<std::int32_t> ids;
-  std::vector<float> weights;
-  Routing(const moe::Model& model, const moe::Values& tokens) {
-    for (std::int64_t t = 0; t < kSizes.tokens; ++t) {
-      const moe::Choice choice =
-          moe::choose(moe::logits(model, tokens.data() + t * kSizes.hidden), kSizes.top_k);
-      for (std::int32_t expert : choice.experts) {
-        ids.push_back(expert);
-        weights.push_back(static_cast<float>(choice.weights[static_cast<std::size_t>(expert)]));
-      }
-    }
+/// How well every expert suits every token: a matrix product, on the host to keep this short.
+std::vector<float> scores(const moe::Model& model, const moe::Values& tokens) {
+  std::vector<float> all;
+  for (std::int64_t t = 0; t < kSizes.tokens; ++t) {
+    const std::vector<float> row = moe::logits(model, tokens.data() + t * kSizes.hidden);
+    all.insert(all.end(), row.begin(), row.end());
   }
-};
+  return all;
+}
 
 /// Calls that run one after the other, without a wait for the host between them.
 class Queue {
@@ -72,6 +67,7 @@ class Layer {
 
   void run(aclrtStream stream) {
     Queue queue(stream);
+    choose_experts(queue);
     dispatch(queue);
     feed_forward(queue, expand_x_, up_, down_, token_nums_, expert_out_);
     feed_forward(queue, x_, shared_up_, shared_down_, nullptr, shared_);
@@ -81,6 +77,16 @@ class Layer {
   bool is_right() const { return moe::is_right(model_, rank_, sum_.values(), y_.values()); }
 
  private:
+  void choose_experts(Queue& queue) {
+    queue.add(
+        "aclnnMoeGatingTopKSoftmax",
+        [&](std::uint64_t* size, aclOpExecutor** executor) {
+          return aclnnMoeGatingTopKSoftmaxGetWorkspaceSize(scores_, nullptr, kSizes.top_k, weights_,
+                                                           ids_, row_ids_, size, executor);
+        },
+        aclnnMoeGatingTopKSoftmax);
+  }
+
   void dispatch(Queue& queue) {
     queue.add(
         "aclnnMoeDistributeDispatchV2",
@@ -125,10 +131,9 @@ class Layer {
   const std::int64_t up_size_ = kSizes.hidden * kSizes.inner;
 
   const moe::Values tokens_ = model_.tokens_of(rank_);
-  const Routing routing_{model_, tokens_};
   const Bf16 x_{{kSizes.tokens, kSizes.hidden}, ACL_BF16, tokens_};
-  const device::Tensor<std::int32_t> ids_{{kSizes.tokens, kSizes.top_k}, ACL_INT32, routing_.ids};
-  const device::Tensor<float> weights_{{kSizes.tokens, kSizes.top_k}, ACL_FLOAT, routing_.weights};
+  const device::Tensor<float> scores_{
+      {kSizes.tokens, kSizes.experts}, ACL_FLOAT, scores(model_, tokens_)};
   const Bf16 up_{{kLocal, kSizes.hidden, kSizes.inner},
                  ACL_BF16,
                  part(model_.up_of(rank_* kLocal), kLocal* up_size_)};
@@ -142,6 +147,9 @@ class Layer {
   const Bf16 residual_{{kSizes.tokens, 1, kSizes.hidden}, ACL_BF16, model_.residual_of(rank_)};
   const Bf16 gamma_{{kSizes.hidden}, ACL_BF16, model_.gamma};
 
+  const device::Tensor<std::int32_t> ids_{{kSizes.tokens, kSizes.top_k}, ACL_INT32, {}};
+  const device::Tensor<std::int32_t> row_ids_{{kSizes.tokens, kSizes.top_k}, ACL_INT32, {}};
+  const device::Tensor<float> weights_{{kSizes.tokens, kSizes.top_k}, ACL_FLOAT, {}};
   const Bf16 expand_x_{{kRows, kSizes.hidden}, ACL_BF16, {}};
   const Bf16 expert_out_{{kRows, kSizes.hidden}, ACL_BF16, {}};
   const device::Tensor<float> dynamic_scales_{{kRows}, ACL_FLOAT, {}};

@@ -25,7 +25,8 @@ struct Row {
 
 double share(double got, double want, double bound) {
   const double off = std::abs(got - want);
-  return off <= bound ? (bound > 0 ? off / bound : 0) : std::max(off / bound, 1.001);
+  if (off <= bound) return bound > 0 ? off / bound : 0;
+  return std::max(1.001, off / bound);  // in this order: also of a nan
 }
 
 /// x · w in fp32 sums, w (k, n) row-major.
