@@ -24,8 +24,8 @@ struct MoeCombinePlan;
 /// Operands of one rank, as for the moe_dispatch before it, whose outputs it takes. T is float16 or
 /// bfloat16. Operands not given are left default-constructed.
 struct MoeCombineArgs {
-  /// (A, H), rows with adjacent elements: T. What the experts made of the rows of dispatch, each in
-  /// the place of its row. Rows that dispatch did not write are not read.
+  /// (A, H), rows with adjacent elements, with TP dense: T. What the experts made of the rows of
+  /// dispatch, each in the place of its row. Rows that dispatch did not write are not read.
   ConstTensorRef expand_x;
   ConstTensorRef expert_ids;               ///< (Bs, K), any strides: int32
   ConstTensorRef assist_info_for_combine;  ///< as dispatch wrote it, dense: int32
@@ -77,15 +77,17 @@ struct MoeCombineOptions {
 class WEFT_API MoeCombine {
  public:
   /// `args` gives shapes, dtypes and attributes; data pointers may be null. Local: asks no other
-  /// rank. Errors: kInvalidArgument (operand, both values, what to do), kOutOfMemory.
+  /// rank. Errors: kInvalidArgument (operand, both values, what to do; a window in which the rows
+  /// of one token have no room), kOutOfMemory.
   static Result<MoeCombine> plan(Context& context, Group& group, const MoeCombineArgs& args,
                                  const MoeCombineOptions& options = {});
 
   /// `args` must have the planned shapes, dtypes and attributes; pointers are free to change.
   /// Allocates nothing on success. Errors: kInvalidArgument (differs from the plan, null data,
   /// overlap: nothing was sent; counts or routes that no dispatch writes: the same error on all
-  /// ranks, group unusable), kMismatch (ranks disagree; nothing was written), kTimeout, kPeerLost
-  /// (outputs undefined, group unusable).
+  /// ranks, on those that were done in their next call, and the group is unusable), kMismatch
+  /// (ranks disagree; nothing was written), kTimeout, kPeerLost (outputs undefined, group
+  /// unusable).
   Status run(const MoeCombineArgs& args);
 
   /// Experts, rows, window: one fact a line, for people.

@@ -26,7 +26,7 @@ struct MoeCombineAddRmsNormArgs {
   ConstTensorRef gamma;  ///< (H), any stride: T
   float norm_eps = 1e-6f;
   TensorRef y;     ///< like combine.x
-  TensorRef rstd;  ///< (Bs), or three axes with Bs elements, dense: float32
+  TensorRef rstd;  ///< Bs elements, one to three axes, dense: float32
 };
 
 using MoeCombineAddRmsNormOptions = MoeCombineOptions;

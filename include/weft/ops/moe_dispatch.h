@@ -36,7 +36,7 @@ struct MoeDispatchArgs {
   /// expert_token_nums are counts, or sums: the row after the last one of each expert.
   bool tokens_are_ends = false;
 
-  /// (A, H), rows with adjacent elements: T, or int8 to quantise each row
+  /// (A, H), rows with adjacent elements, with TP dense: T, or int8 to quantise each row
   TensorRef expand_x;
   TensorRef dynamic_scales = {};  ///< (A), dense: float32, needed with int8 rows
   /// (3·A) or more, dense: int32, where each row came from. May be left out if no combine follows.
@@ -70,10 +70,10 @@ struct MoeDispatchOptions {
 /// shared expert: for each source rank that sends to it, its active tokens. Packed without gaps; n
 /// rows in all. What lies behind them is not written, in any output.
 ///
-///   ep_recv_counts[i·ranks + s]        rows up to and including those of local expert i from rank
-///   s expert_token_nums[i]               rows of local expert i, or with tokens_are_ends the sum
-///   so far assist_info_for_combine[3·j + …]   of row j: source rank, t, and k, or K + shared
-///   expert
+///   ep_recv_counts[i·ranks + s]    rows up to and including those of local expert i from rank s
+///   expert_token_nums[i]           rows of local expert i; with tokens_are_ends the sum so far
+///   assist_info_for_combine[3·j]   of row j: its source rank; behind it t; then k, or K + j for
+///                                  shared expert j
 ///
 /// Rows are copied bit by bit, or with an int8 expand_x quantised by the rank they come from:
 ///
@@ -94,14 +94,16 @@ struct MoeDispatchOptions {
 class WEFT_API MoeDispatch {
  public:
   /// `args` gives shapes, dtypes and attributes; data pointers may be null. Local: asks no other
-  /// rank. Errors: kInvalidArgument (operand, both values, what to do), kOutOfMemory.
+  /// rank. Errors: kInvalidArgument (operand, both values, what to do; a window in which the rows
+  /// of one token have no room), kOutOfMemory.
   static Result<MoeDispatch> plan(Context& context, Group& group, const MoeDispatchArgs& args,
                                   const MoeDispatchOptions& options = {});
 
   /// `args` must have the planned shapes, dtypes and attributes; pointers are free to change.
   /// Allocates nothing on success. Errors: kInvalidArgument (differs from the plan, null data,
   /// overlap: nothing was sent; or more rows than some rank's expand_x takes: the same error on all
-  /// ranks, nothing was written and without TP the group stays usable), kMismatch (ranks disagree;
+  /// ranks, nothing was written and the group stays usable; with TP the groups do not, and rows may
+  /// have been written), kMismatch (ranks disagree;
   /// nothing was written), kTimeout, kPeerLost (outputs undefined, group unusable).
   Status run(const MoeDispatchArgs& args);
 

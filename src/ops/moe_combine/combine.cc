@@ -115,7 +115,13 @@ Status Combine::health() const { return end_of_run(*group_, options_.tp_group, g
 
 Status Combine::run(const MoeCombineArgs& args, const CombineEpilogue& epilogue) {
   if (!tp()) return run_combine(*this, args, args.expand_x, epilogue);
-  Status status = add_pair(args);
+  // The pair would wait for a rank that knows of no pair, so first all say what they are about to
+  // do.
+  Status status = begin_and_check(*group_, header_, options_.trace);
+  if (status.ok()) {
+    group_->end_call();
+    status = add_pair(args);
+  }
   const ConstTensorRef sums = args.expand_x.with_data(pair_sum_.data());
   if (status.ok()) status = run_combine(*this, args, sums, epilogue);
   return end_of_run(*group_, options_.tp_group, status);
