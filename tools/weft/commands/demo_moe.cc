@@ -90,6 +90,15 @@ struct Times {
   }
 };
 
+/// "3 ms to 5 ms": dispatch and combine together in the calls.
+std::string moved_text(const std::vector<MoeReport>& reports, MoeStageSpans MoeReport::*kind) {
+  std::vector<double> calls = stage_seconds(reports, kind, kDispatch);
+  const std::vector<double> back = stage_seconds(reports, kind, kCombine);
+  for (std::size_t i = 0; i < calls.size(); ++i) calls[i] += back[i];
+  const auto [least, most] = std::ranges::minmax(calls);
+  return fmt::format("{} to {}", seconds_text(least), seconds_text(most));
+}
+
 double layer(const std::vector<double>& stages) {
   return std::accumulate(stages.begin(), stages.end(), 0.0);
 }
@@ -99,7 +108,7 @@ double around(const std::vector<double>& stages) {
   return 100 - 100 * (stages[kExperts] + stages[kSharedExpert]) / layer(stages);
 }
 
-void print_times(const Times& t) {
+void print_times(const std::vector<MoeReport>& reports, const Times& t) {
   Table table({"  stage", "fused", "separate steps"});
   for (std::size_t i = 0; i < kMoeStages.size(); ++i)
     table.add({fmt::format("  {}", kMoeStages[i]), seconds_text(t.fused[i]),
@@ -112,8 +121,11 @@ void print_times(const Times& t) {
       "  Medians of {}; the ranks begin each stage together; gate and experts are the same calls.\n"
       "  Separate steps: sort by expert, counts, all-to-all, sort; and back, sum, add, add + "
       "norm.\n"
-      "  Fused, dispatch and combine are {:.2f} x as fast, the layer is {:.2f} x.\n\n",
-      kRepeat, moved(t.separate) / moved(t.fused), layer(t.separate) / layer(t.fused));
+      "  Fused, dispatch and combine are {:.2f} x as fast, the layer is {:.2f} x. Together they "
+      "took "
+      "{},\n  separate {}.\n\n",
+      kRepeat, moved(t.separate) / moved(t.fused), layer(t.separate) / layer(t.fused),
+      moved_text(reports, &MoeReport::fused), moved_text(reports, &MoeReport::separate));
 }
 
 Status draw(const DemoSetup& setup, const std::vector<MoeReport>& reports, const Times& times) {
@@ -147,7 +159,7 @@ Status demo_moe(const DemoArguments& arguments) {
   WEFT_RETURN_IF_ERROR(check_results(reports));
   print_rows(reports);
   const Times times(reports);
-  print_times(times);
+  print_times(reports, times);
   const DemoStep step(kSteps, kSteps, "drawing the timeline");
   WEFT_RETURN_IF_ERROR(draw(setup, reports, times));
   step.drawn(setup.files);
