@@ -67,6 +67,7 @@ void read_hwloc(Topology& result) {
   result.l1d_bytes = cache_bytes(topology, HWLOC_OBJ_L1CACHE);
   result.l2_bytes = cache_bytes(topology, HWLOC_OBJ_L2CACHE);
   result.l3_bytes = cache_bytes(topology, HWLOC_OBJ_L3CACHE);
+  result.l3_caches = count(HWLOC_OBJ_L3CACHE);
   result.memory_bytes = static_cast<std::int64_t>(hwloc_get_root_obj(topology)->total_memory);
 }
 

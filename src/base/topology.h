@@ -12,6 +12,7 @@ struct Topology {
   std::string cpu_model;
   int packages = 0, cores = 0, hardware_threads = 0, numa_nodes = 0;
   std::int64_t l1d_bytes = 0, l2_bytes = 0, l3_bytes = 0;  ///< of one cache, 0 if unknown
+  int l3_caches = 0;                                       ///< 0 if unknown
   std::int64_t memory_bytes = 0;
   int usable_cpus = 1;  ///< affinity mask, cut by the cgroup's cpu quota (rounded up), at least 1
   int shared_cpus = 1;  ///< what all processes together may use: the same without the affinity mask

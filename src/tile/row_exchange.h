@@ -53,8 +53,9 @@ class RowPiece {
 /// Sizes decided by the plan; the same on every rank, because it follows from what ranks agree on.
 struct RowLayout {
   /// Pieces in the ring are no longer than this if a token's rows fit: long enough that a hand-off
-  /// between many ranks is little beside them, short enough to stay in a last-level cache.
-  static constexpr std::int64_t kPieceBytes = 8 << 20;
+  /// between many ranks is little beside them, short enough that what one rank has written is still
+  /// in a cache when another reads it. See docs/measurements/moe.md.
+  static constexpr std::int64_t kPieceBytes = 1 << 20;
 
   std::int64_t row_bytes;   ///< whole cache lines
   std::int64_t head_bytes;  ///< whole cache lines

@@ -24,6 +24,7 @@ TEST(Topology, IsPlausible) {
        {std::int64_t{t.packages}, std::int64_t{t.cores}, std::int64_t{t.numa_nodes}, t.l1d_bytes,
         t.l2_bytes, t.l3_bytes, t.memory_bytes})
     EXPECT_GE(value, 0);
+  EXPECT_EQ(t.l3_caches > 0, t.l3_bytes > 0);
 }
 
 TEST(Topology, UsableCpusAreWithinTheAffinityMask) {

@@ -27,6 +27,9 @@ struct TokenTerms {
   int count;
   std::byte* scratch;  ///< n floats of this thread
   rows::Store store;   ///< how outputs are best written
+  /// Rows that the next token will read (AddRmsNormRow::ahead).
+  const void* const* ahead = nullptr;
+  int ahead_count = 0;
 };
 
 /// What becomes of a token; called once for every active one, on any thread of the rank.
@@ -93,8 +96,8 @@ class Combine {
   std::int64_t scratch_bytes_ = 0;  // of one thread
   Buffer pair_sum_;                 // with TP: the rows after both ranks' parts were added
   std::vector<Route> routes_;
-  std::vector<std::int64_t> labels_;       // for each rank, in the piece at hand
-  std::vector<const std::byte*> arrived_;  // for each token and slot, its row or null
+  std::vector<std::int64_t> labels_;  // for each rank, in the piece at hand
+  std::vector<const void*> arrived_;  // for each token and slot, its row or null
 };
 
 }  // namespace weft::ops

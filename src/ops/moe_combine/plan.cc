@@ -17,7 +17,8 @@ class StoreTokens : public ops::CombineEpilogue {
         n_(x.dim(x.rank() - 1)) {}
 
   void finish(const ops::TokenTerms& token) const override {
-    rows_.weighted_sum_row({token.terms, token.count, n_, x_ + offsets_[token.token], token.store});
+    rows_.weighted_sum_row({token.terms, token.count, n_, x_ + offsets_[token.token], token.store,
+                            token.ahead, token.ahead_count});
   }
 
  private:

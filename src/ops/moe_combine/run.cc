@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "base/topology.h"
 #include "ops/collectives/run.h"
 #include "ops/moe_combine/terms.h"
 #include "ops/moe_routing/agreement.h"
@@ -203,13 +204,16 @@ void CombineRun::stage(RowPiece piece, std::span<const Route> routes) {
     RowLabel& label = piece.labels(0).data()[row];
     label = {row, {route.token, route.slot, route.row}};
   }
+  // In a piece of the ring; where ranks do not share a cache, memory is a shorter way than from one
+  // to another.
+  const bool past_cache = head(rank_).turns > 0 && topology().l3_caches > 1;
   const std::span<const RowLabel> all(piece.labels(0).data(), before);
   for_batches(*plan_.context_, std::ssize(all), plan_.wire_.bytes, [&](std::int64_t i, int) {
     const RowLabel& label = all[static_cast<std::size_t>(i)];
     const std::byte* const from = expand_row(label.what[kRow]);
     std::byte* const to = piece.row(label.row);
     if (plan_.wire_.scale_offset < 0)
-      plan_.copy_(from, to, plan_.wire_.row_bytes, false);
+      plan_.copy_(from, to, plan_.wire_.row_bytes, past_cache);
     else
       plan_.rows_->encode_groups_row(
           {from, plan_.wire_.row_bytes, to, to + plan_.wire_.scale_offset});
@@ -223,7 +227,7 @@ Status CombineRun::put(std::int64_t token, std::int64_t slot, const std::byte* r
         fmt::format("{}: a row came back from rank {} for token {} of rank {}, which has {}; "
                     "pass the assist_info_for_combine of a dispatch of the same tokens",
                     plan_.op_, from, token, rank_, tokens_)));
-  const std::byte*& place = plan_.arrived_[static_cast<std::size_t>(token * terms_.slots() + slot)];
+  const void*& place = plan_.arrived_[static_cast<std::size_t>(token * terms_.slots() + slot)];
   if (!place) {
     place = row;
     return {};
@@ -315,9 +319,13 @@ Status CombineRun::finish(std::int64_t begin, std::int64_t end) {
   for_batches(*plan_.context_, end - begin, bytes, [&](std::int64_t i, int thread) {
     const std::int64_t t = begin + i;
     if (!terms_.active(t)) return;
-    TokenTerms token = terms_.of(t, plan_.arrived_.data() + t * terms_.slots(),
-                                 plan_.scratch_.data() + thread * plan_.scratch_bytes_);
+    const void* const* const arrived = plan_.arrived_.data() + t * terms_.slots();
+    TokenTerms token = terms_.of(t, arrived, plan_.scratch_.data() + thread * plan_.scratch_bytes_);
     token.store = store_;
+    if (t + 1 < end) {
+      token.ahead = arrived + terms_.slots();
+      token.ahead_count = static_cast<int>(terms_.slots());
+    }
     epilogue_.finish(token);
   });
   return {};

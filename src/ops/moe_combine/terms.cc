@@ -50,9 +50,10 @@ bool Terms::expects(std::int64_t token, std::int64_t slot) const {
   return id >= 0 && id < experts_.moe_expert_num && mask_.entry(token, slot);
 }
 
-const void* Terms::row(const std::byte* arrived, std::byte* decoded) const {
+const void* Terms::row(const void* arrived, std::byte* decoded) const {
   if (wire_.scale_offset < 0) return arrived;
-  rows_.decode_groups_row({arrived, arrived + wire_.scale_offset, n_, decoded});
+  const auto* const scales = static_cast<const std::byte*>(arrived) + wire_.scale_offset;
+  rows_.decode_groups_row({arrived, scales, n_, decoded});
   return decoded;
 }
 
@@ -70,7 +71,7 @@ void Terms::blend(std::int64_t expert, const void* x, float* to) const {
   rows_.blend_row(blend);
 }
 
-TokenTerms Terms::of(std::int64_t token, const std::byte* const* arrived, std::byte* memory) const {
+TokenTerms Terms::of(std::int64_t token, const void* const* arrived, std::byte* memory) const {
   const Scratch scratch(args_);
   auto* const terms = reinterpret_cast<rows::Term*>(memory);
   int count = 0;

@@ -21,11 +21,11 @@ class Terms {
   bool active(std::int64_t token) const { return mask_.token(token); }
   std::int64_t slots() const { return k_ + experts_.shared_expert_num; }
   /// `arrived`: the row of each slot. `scratch`: scratch_bytes() of memory.
-  TokenTerms of(std::int64_t token, const std::byte* const* arrived, std::byte* scratch) const;
+  TokenTerms of(std::int64_t token, const void* const* arrived, std::byte* scratch) const;
   static std::int64_t scratch_bytes(const MoeCombineArgs& args);
 
  private:
-  const void* row(const std::byte* arrived, std::byte* decoded) const;
+  const void* row(const void* arrived, std::byte* decoded) const;
   void blend(std::int64_t expert, const void* x, float* to) const;
   const void* ori_x(std::int64_t token) const {
     return static_cast<const std::byte*>(args_.ori_x.data()) + ori_x_rows_[token];

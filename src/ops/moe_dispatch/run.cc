@@ -88,6 +88,8 @@ class DispatchRun {
   }
   void take(RowPiece piece, int source, std::int64_t s);
   void copy_arrived();
+  void copy_row(const std::byte* from, std::int64_t j) const;
+  const std::byte* quantised(std::int32_t token) const;
   Status exchange_pieces();
 
   std::byte* expand_row(std::int64_t j) const {
@@ -262,7 +264,7 @@ std::int64_t DispatchRun::next_row(std::int64_t local, int source, std::int32_t 
   return j;
 }
 
-// Straight from x.
+// Straight from x, but a token is quantised once.
 void DispatchRun::place_own_rows() {
   const Traced copy(plan_.options.trace, TraceKind::kCopy, -1, rank_);
   const std::int64_t first = placement_.first_place(rank_);
@@ -273,8 +275,11 @@ void DispatchRun::place_own_rows() {
     for (const Entry& e : entries) next_row(local, rank_, e.token, e.slot);
     for_rows(std::ssize(entries), [&](std::int64_t i) {
       const std::int64_t j = begin + i;
-      write_row({entries[static_cast<std::size_t>(i)].token, first + local}, expand_row(j),
-                scale_of(j), store_);
+      const std::int32_t token = entries[static_cast<std::size_t>(i)].token;
+      if (const std::byte* const staged = quantised(token))
+        copy_row(staged, j);
+      else
+        write_row({token, first + local}, expand_row(j), scale_of(j), store_);
     });
   }
 }
@@ -293,11 +298,23 @@ void DispatchRun::take(RowPiece piece, int source, std::int64_t s) {
 void DispatchRun::copy_arrived() {
   for_rows(std::ssize(plan_.arrived), [&](std::int64_t i) {
     const ArrivedRow& row = plan_.arrived[static_cast<std::size_t>(i)];
-    plan_.copy(row.from, expand_row(row.to), plan_.wire.row_bytes, store_ == rows::Store::kStream);
-    if (plan_.wire.scale_offset >= 0)
-      std::memcpy(scale_of(row.to), row.from + plan_.wire.scale_offset, sizeof(float));
+    copy_row(row.from, row.to);
   });
   plan_.arrived.clear();
+}
+
+void DispatchRun::copy_row(const std::byte* from, std::int64_t j) const {
+  plan_.copy(from, expand_row(j), plan_.wire.row_bytes, store_ == rows::Store::kStream);
+  if (plan_.wire.scale_offset >= 0)
+    std::memcpy(scale_of(j), from + plan_.wire.scale_offset, sizeof(float));
+}
+
+// Null if the token is not in the half with the scale that all its experts have.
+const std::byte* DispatchRun::quantised(std::int32_t token) const {
+  const std::int32_t row = plan_.row_of[static_cast<std::size_t>(token)];
+  const bool staged = head(rank_).pieces == 0 && row >= 0;
+  if (!staged || plan_.wire.scale_offset < 0 || args_.scales.given()) return nullptr;
+  return exchange_.half_piece(rank_).row(row);
 }
 
 Status DispatchRun::exchange_pieces() {
