@@ -77,7 +77,8 @@ struct alignas(kCacheLine) PairBlock {
 };
 
 /// Offsets within a segment. The window starts on a huge page of its own and ends on one, so that
-/// the kernel can use huge pages for all of it; untouched pages cost address space only.
+/// the kernel can use huge pages for all of it (few ranks); untouched pages cost address space
+/// only.
 struct SegmentLayout {
   static constexpr std::int64_t kHugePage = 2 << 20;
   static constexpr std::int64_t kPairsOffset = 1 << 20;

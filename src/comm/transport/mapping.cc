@@ -31,6 +31,9 @@ Status out_of_memory(std::int64_t bytes, int error) {
 }
 
 void ask_for_huge_pages(void* data, const SegmentLayout& layout) {
+  // Many ranks share little with each other at a time, and two MiB for each would be gigabytes.
+  constexpr int kFewRanks = 32;
+  if (layout.ranks > kFewRanks) return;
   // A refusal (kernel without them) only costs speed.
   madvise(static_cast<std::byte*>(data) + SegmentLayout::kWindowOffset,
           static_cast<std::size_t>(layout.mail_offset() - SegmentLayout::kWindowOffset),
