@@ -21,11 +21,12 @@ constexpr std::size_t kNameBytes = 128;  // with the terminating zero
 
 bool too_long(const char* name) { return name && strnlen(name, kNameBytes) == kNameBytes; }
 bool is_empty(const char* name) { return !name || !*name; }
-/// Stays at the largest number: such a call is refused for its rows.
+/// Of rows. Stays at a number that no tensor has and that can be multiplied with the elements of a
+/// row: such a call is refused for its rows.
 std::int64_t times(std::int64_t a, std::int64_t b) {
+  constexpr std::int64_t kTooMany = std::int64_t{1} << 40;
   std::int64_t product = 0;
-  return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<std::int64_t>::max()
-                                                : product;
+  return __builtin_mul_overflow(a, b, &product) ? kTooMany : std::min(product, kTooMany);
 }
 
 /// HCCL_BUFFSIZE as CANN's operators read it: what is no number counts as the default.
@@ -215,7 +216,7 @@ std::int64_t MoeCall::capacity(const MoeSizes& sizes) const {
   // Its own tokens and a slice of every other rank's; ranks · Bs / on if that is a whole number.
   if (with.first_version)
     return times(with.ep_rank_id + ranks, sizes.most_tokens) / on -
-           with.ep_rank_id * sizes.most_tokens / on;
+           times(with.ep_rank_id, sizes.most_tokens) / on;
   return times(sizes.most_tokens, ceil_div(ranks, on / with.shared_expert_num));
 }
 
