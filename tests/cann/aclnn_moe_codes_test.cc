@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The codes of first phases of mixtures, and of the barriers.
+#include <algorithm>
+#include <vector>
+
 #include "../base/scoped_env.h"
 #include "aclnn_codes.h"
 #include "aclnn_rules_moe.h"
