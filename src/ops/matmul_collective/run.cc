@@ -27,6 +27,7 @@ class CollectiveRun {
   Status one_shot();
   Status ring();
   Status compute(std::int64_t s);
+  Status wait_partials(std::int64_t s);
   Status reduce(std::int64_t s);
   Status finish(std::int64_t s);
 
@@ -142,13 +143,22 @@ Status CollectiveRun::compute(std::int64_t s) {
   return {};
 }
 
-Status CollectiveRun::reduce(std::int64_t s) {
-  {
+// The wait for each rank apart, so that a trace shows the slow one.
+Status CollectiveRun::wait_partials(std::int64_t s) {
+  if (s == 0) {  // before anything of a peer is used, all ranks have said what they are doing
     const Traced wait = traced(TraceKind::kWait, s);
-    // Before anything of a peer is used, all ranks have said what they are doing.
-    if (s == 0) WEFT_RETURN_IF_ERROR(plan_.group_->check_peers());
-    WEFT_RETURN_IF_ERROR(tiles_.wait_partials(s));
+    WEFT_RETURN_IF_ERROR(plan_.group_->check_peers());
   }
+  for (int i = 1; i < tiles_.ranks(); ++i) {
+    const int peer = (tiles_.rank() + i) % tiles_.ranks();
+    const Traced wait = traced(TraceKind::kWait, s, peer);
+    WEFT_RETURN_IF_ERROR(tiles_.wait_partial(s, peer));
+  }
+  return {};
+}
+
+Status CollectiveRun::reduce(std::int64_t s) {
+  WEFT_RETURN_IF_ERROR(wait_partials(s));
   {
     const Traced reduce_norm = traced(TraceKind::kReduceNorm, s, tiles_.rank());
     const tile::Rows own = tiles_.grid().tile(s, tiles_.rank());
@@ -196,11 +206,7 @@ Status CollectiveRun::ring() {
 
 Status CollectiveRun::one_shot() {
   WEFT_RETURN_IF_ERROR(compute(0));
-  {
-    const Traced wait = traced(TraceKind::kWait, 0);
-    WEFT_RETURN_IF_ERROR(plan_.group_->check_peers());
-    WEFT_RETURN_IF_ERROR(tiles_.wait_partials(0));
-  }
+  WEFT_RETURN_IF_ERROR(wait_partials(0));
   const Traced reduce_norm = traced(TraceKind::kReduceNorm, 0);
   const tile::Rows needed =
       allreduce() ? tile::Rows{0, plan_.local_.m()} : tiles_.grid().tile(0, tiles_.rank());
