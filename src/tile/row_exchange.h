@@ -55,7 +55,7 @@ struct RowLayout {
   /// Pieces in the ring are no longer than this if a token's rows fit: long enough that a hand-off
   /// between many ranks is little beside them, short enough that what one rank has written is still
   /// in a cache when another reads it. See docs/measurements/moe.md.
-  static constexpr std::int64_t kPieceBytes = 1 << 20;
+  static constexpr std::int64_t kPieceBytes = 2 << 20;
 
   std::int64_t row_bytes;   ///< whole cache lines
   std::int64_t head_bytes;  ///< whole cache lines
