@@ -9,7 +9,7 @@
 #include <random>
 
 #include "kernels/reduce/reduce.h"
-#include "ops/collectives/run.h"
+#include "ops/row_work.h"
 #include "random_bytes.h"
 #include "report.h"
 

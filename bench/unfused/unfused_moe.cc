@@ -6,8 +6,7 @@
 #include <numeric>
 
 #include "base/context_state.h"
-#include "ops/collectives/run.h"
-#include "ops/moe_routing/batches.h"
+#include "ops/row_work.h"
 #include "weft/collectives.h"
 
 namespace weft::bench {

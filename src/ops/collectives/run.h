@@ -16,6 +16,7 @@
 #include "comm/options.h"
 #include "kernels/reduce/reduce.h"
 #include "ops/collectives/reducer.h"
+#include "ops/row_work.h"
 #include "tile/tile_comm.h"
 #include "weft/status.h"
 
@@ -80,13 +81,6 @@ inline constexpr std::int64_t kBlockBytes = 128 << 10;
 // Up to this many bytes that a rank reads of others, saving a hand-off is worth more than splitting
 // the work.
 inline constexpr std::int64_t kOneShotBytes = 256 << 10;
-
-// Less than this is not worth waking a thread for.
-inline constexpr std::int64_t kPieceBytes = 16 << 10;
-
-// Outputs from here on do not fit the caches in which their readers would look, so they go past
-// them and save reading the memory they overwrite.
-inline constexpr std::int64_t kStreamBytes = 4 << 20;
 
 /// One call on this rank, between begin_call and end_call. Each function checks the peers before it
 /// reads anything of theirs.

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "ops/dense.h"
+#include "ops/row_work.h"
 
 namespace weft {
 namespace ops {
@@ -15,9 +16,6 @@ namespace {
 // Rows that pass both products together. Every block packs the weights it meets once more, so it
 // must be long enough to make that cheap (matmul_collective/plan.cc); longer ones take memory.
 constexpr std::int64_t kBlockRows = 2048;
-
-// Larger results go past the cache.
-constexpr std::int64_t kStreamBytes = 4 << 20;
 
 // Rows of k that share a row of scales; 0: all, or one scale for everything.
 std::int64_t group_size(const ConstTensorRef& scale, bool experts, std::int64_t k) {

@@ -14,10 +14,9 @@
 #include <bit>
 
 #include "base/topology.h"
-#include "ops/collectives/run.h"
 #include "ops/moe_combine/terms.h"
 #include "ops/moe_routing/agreement.h"
-#include "ops/moe_routing/batches.h"
+#include "ops/row_work.h"
 #include "ops/traced.h"
 
 namespace weft::ops {

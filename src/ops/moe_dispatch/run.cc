@@ -5,7 +5,6 @@
 // With few rows they are in the window before the call is entered, and the ranks meet once. With
 // more they come in pieces, in two stages, one step apart: a rank has staged piece s; has taken
 // piece s - 1 of all others.
-#include "ops/collectives/run.h"
 
 #include <fmt/core.h>
 
@@ -15,7 +14,7 @@
 
 #include "ops/moe_dispatch/plan.h"
 #include "ops/moe_routing/agreement.h"
-#include "ops/moe_routing/batches.h"
+#include "ops/row_work.h"
 #include "ops/traced.h"
 
 namespace weft::ops {

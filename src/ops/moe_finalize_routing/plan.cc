@@ -3,11 +3,10 @@
 
 #include <fmt/core.h>
 
+#include "ops/row_work.h"
+
 namespace weft {
 namespace {
-
-// Outputs of more than this go past the cache, as those of add_rmsnorm do.
-constexpr std::int64_t kStreamBytes = 1 << 20;
 
 Status plan_inputs(internal::MoeFinalizeRoutingPlan& plan) {
   const MoeFinalizeRoutingArgs& a = plan.args;
@@ -54,7 +53,7 @@ Result<MoeFinalizeRouting> MoeFinalizeRouting::plan(Context& context,
   const ops::FinalizeShape& s = plan->shape;
   const std::int64_t row_bytes = bytes_of(type, s.h);
   plan->batch = ops::batch_of_rows(s.n, (s.k + 1) * row_bytes, context.threads());
-  if (s.n * row_bytes > kStreamBytes) plan->store = rows::Store::kStream;
+  if (s.n * row_bytes > ops::kStreamBytesOfPasses) plan->store = rows::Store::kStream;
   WEFT_RETURN_IF_ERROR(plan_inputs(*plan));
   plan->pointer_bytes = round_up(s.k * static_cast<std::int64_t>(sizeof(void*)), kCacheLine);
   plan->thread_bytes =

@@ -3,6 +3,8 @@
 
 #include <fmt/core.h>
 
+#include "ops/row_work.h"
+
 namespace weft {
 
 MoeGatingTopkSoftmax::MoeGatingTopkSoftmax(std::unique_ptr<Plan> plan) : plan_(std::move(plan)) {}

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include "ops/moe_routing/stable_sort.h"
+#include "ops/row_work.h"
 
 namespace weft {
 

@@ -59,12 +59,6 @@ void RowInput::bind(const ConstTensorRef& now) {
   base_ = copy_.data();
 }
 
-std::int64_t batch_of_rows(std::int64_t rows, std::int64_t row_bytes, int threads) {
-  constexpr std::int64_t kLeastBatchBytes = 64 << 10, kMostBatchRows = 16;
-  const std::int64_t least = ceil_div(kLeastBatchBytes, std::max<std::int64_t>(row_bytes, 1));
-  return std::max(least, std::min(rows / (8 * threads), kMostBatchRows));
-}
-
 bool is_float(DType type) {
   return type == DType::kFloat16 || type == DType::kBFloat16 || type == DType::kFloat32;
 }

@@ -60,10 +60,6 @@ class RowOutput {
   RowOffsets offsets_;
 };
 
-/// Rows a thread takes at a time: enough bytes that taking them costs nothing beside the work, few
-/// enough that the threads end together.
-std::int64_t batch_of_rows(std::int64_t rows, std::int64_t row_bytes, int threads);
-
 /// float16, bfloat16 or float32.
 bool is_float(DType type);
 
