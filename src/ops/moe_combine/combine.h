@@ -66,6 +66,7 @@ class Combine {
   /// Collective. The arguments keep the contract.
   Status run(const MoeCombineArgs& args, const CombineEpilogue& epilogue);
 
+  const MoeCombineArgs& planned() const { return args_; }
   internal::GroupState& group() const { return *group_; }
   const rows::Kernels& row_kernels() const { return *rows_; }
   bool tp() const { return options_.tp_group != nullptr; }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/moe_combine/contract.h"
 
-#include <limits>
-
 #include "ops/moe_routing/contract.h"
 #include "ops/row_tensor.h"
 
@@ -109,15 +107,10 @@ void check_shapes(Contract& c, const Args& a, int rank, int ranks, bool tp) {
   if (c.ok()) check_all_axes(c, a);
   if (c.ok()) check_experts(c, a.experts, ranks, tp);
   if (!c.ok()) return;
-  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
-  constexpr std::int64_t kMostPerToken = 65536;  // experts
   const std::int64_t tokens = a.expert_ids.dim(0), k = a.expert_ids.dim(1);
   const std::int64_t rows = a.expand_x.dim(0), hidden = a.expand_x.dim(1);
   const MoeExperts& e = a.experts;
-  c.rule(Rule::kLimit, rows <= kMost && hidden <= kMost && tokens <= kMost && k <= kMostPerToken,
-         "expand_x is {} and expert_ids {} but no token has more than "
-         "{} experts, and no other extent is above {}",
-         shape_text(a.expand_x), shape_text(a.expert_ids), kMostPerToken, kMost);
+  check_limits(c, "expand_x", a.expand_x, a.expert_ids);
   check_token_rows(c, "expand_x", a.expand_x, rows, hidden);
   check_matrix(c, "expert_scales", a.expert_scales, tokens, k);
   check_mask(c, a.x_active_mask, tokens, k);

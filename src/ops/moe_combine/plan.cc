@@ -42,13 +42,13 @@ Result<MoeCombine> MoeCombine::plan(Context& context, Group& group, const Args& 
   WEFT_ASSIGN_OR_RETURN(auto combine,
                         ops::Combine::plan(context, group, ops::kMoeCombine, args, options,
                                            internal::CallHeader(ops::kMoeCombine)));
-  return MoeCombine(std::make_unique<Plan>(Plan{args, std::move(combine)}));
+  return MoeCombine(std::make_unique<Plan>(Plan{std::move(combine)}));
 }
 
 Status MoeCombine::run(const Args& args) {
   Plan& plan = *plan_;
   WEFT_RETURN_IF_ERROR(plan.combine.health());
-  WEFT_RETURN_IF_ERROR(ops::check_run(plan.args, args, plan.combine.group().rank()));
+  WEFT_RETURN_IF_ERROR(ops::check_run(plan.combine.planned(), args, plan.combine.group().rank()));
   return plan.combine.run(args, StoreTokens(plan.combine.row_kernels(), args.x));
 }
 

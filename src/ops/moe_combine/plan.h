@@ -7,7 +7,6 @@
 namespace weft::internal {
 
 struct MoeCombinePlan {
-  MoeCombineArgs args;  ///< as planned; the data pointers in it are not used
   ops::Combine combine;
 };
 

@@ -67,14 +67,10 @@ void check_all_axes(Contract& c, const Args& a) {
 
 void check_shapes(Contract& c, const Args& a, int rank, int ranks, bool tp) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
-  constexpr std::int64_t kMostPerToken = 65536;  // experts
   const std::int64_t tokens = a.x.dim(0), hidden = a.x.dim(1), k = a.expert_ids.dim(1);
   const std::int64_t capacity = a.expand_x.dim(0);
   const MoeExperts& e = a.experts;
-  c.rule(Rule::kLimit, tokens <= kMost && hidden <= kMost && k <= kMostPerToken,
-         "x is {} and expert_ids {} but no token has more than "
-         "{} experts, and no other extent is above {}",
-         shape_text(a.x), shape_text(a.expert_ids), kMostPerToken, kMost);
+  check_limits(c, "x", a.x, a.expert_ids);
   c.rule(Rule::kLimit, capacity <= kMost, "expand_x is {} but may have at most {} rows",
          shape_text(a.expand_x), kMost);
   check_matrix(c, "expert_ids", a.expert_ids, tokens, k);

@@ -105,6 +105,16 @@ void check_axes(Contract& c, std::string_view name, const ConstTensorRef& t, int
            "{} is {} but must have {} or {} axes", name, shape_text(t), least, most);
 }
 
+void check_limits(Contract& c, std::string_view name, const ConstTensorRef& rows,
+                  const ConstTensorRef& expert_ids) {
+  constexpr std::int64_t kMostPerToken = 65536;  // experts
+  const std::int64_t most = std::max({rows.dim(0), rows.dim(1), expert_ids.dim(0)});
+  c.rule(Rule::kLimit, most <= kMost && expert_ids.dim(1) <= kMostPerToken,
+         "{} is {} and expert_ids {} but no token has more than {} experts, and no other extent is "
+         "above {}",
+         name, shape_text(rows), shape_text(expert_ids), kMostPerToken, kMost);
+}
+
 void check_dense_pair_rows(Contract& c, const ConstTensorRef& expand_x, bool tp) {
   c.rule(Rule::kStrides, !tp || expand_x.dense(),
          "expand_x has strides ({}) but must be dense with TP; make it contiguous",

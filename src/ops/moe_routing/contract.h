@@ -24,6 +24,9 @@ void check_dtype(Contract& contract, std::string_view name, const ConstTensorRef
 void check_token_dtype(Contract& contract, std::string_view name, const ConstTensorRef& tensor);
 void check_axes(Contract& contract, std::string_view name, const ConstTensorRef& tensor, int least,
                 int most);
+/// No extent of two matrices is above what int32 holds, and no token has more experts than it may.
+void check_limits(Contract& contract, std::string_view name, const ConstTensorRef& rows,
+                  const ConstTensorRef& expert_ids);
 /// (rows, columns), or with three axes (a, b, columns) with a · b = rows; adjacent elements.
 void check_token_rows(Contract& contract, std::string_view name, const ConstTensorRef& tensor,
                       std::int64_t rows, std::int64_t columns);
