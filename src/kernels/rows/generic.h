@@ -120,16 +120,6 @@ inline void each_line(E* dst, std::int64_t n, Store store, const Make& make) {
 
 inline bool line_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 64 == 0; }
 
-// Fetches line j ... of rows that are needed next; null rows are skipped.
-template <class E>
-inline void fetch_ahead(const void* const* rows, int count, std::int64_t j) {
-  for (int r = 0; r < count; ++r) {
-    if (!rows[r]) continue;
-    const E* p = static_cast<const E*>(rows[r]) + j;
-    for (std::int64_t at = 0; at < kLine; at += 64 / sizeof(E)) __builtin_prefetch(p + at, 0, 2);
-  }
-}
-
 // Where row i starts that has `stride_bytes` from row to row.
 template <class E>
 inline E* row_of(void* base, std::int64_t stride_bytes, int i) {

@@ -39,7 +39,6 @@ inline typename V::Line weighted_sum(const Term* terms, int term_count, std::int
 template <class V>
 void weighted_sum_row(const WeightedSumRow& a) {
   each_line<V>(static_cast<U16*>(a.dst), a.n, a.store, [&](std::int64_t j, auto count) {
-    fetch_ahead<U16>(a.ahead, a.ahead_count, j);
     return V::pack(weighted_sum<V>(a.terms, a.count, j, count));
   });
 }
@@ -88,7 +87,6 @@ inline void weighted_sum_norm_row_as(const WeightedSumNormRow& a) {
   if (a.rstd) *a.rstd = rstd;
   const auto all_rstd = V::broadcast(rstd);
   each_line<V>(static_cast<U16*>(a.y), a.n, a.store, [&](std::int64_t j, auto count) {
-    fetch_ahead<U16>(a.ahead, a.ahead_count, j);
     const auto h = V::unpack(V::pack(mul<V>(load_sum(j, count), all_rstd)));
     return V::pack(mul<V>(h, V::load(gamma + j, count)));
   });

@@ -88,6 +88,16 @@ inline float add_and_mean_square(const AddRmsNormRow& a, const PutY& put_y) {
   return mean_square.value();
 }
 
+// Fetches line j ... of rows that are needed next; null rows are skipped.
+template <class E>
+inline void fetch_ahead(const void* const* rows, int count, std::int64_t j) {
+  for (int r = 0; r < count; ++r) {
+    if (!rows[r]) continue;
+    const E* p = static_cast<const E*>(rows[r]) + j;
+    for (std::int64_t at = 0; at < kLine; at += 64 / sizeof(E)) __builtin_prefetch(p + at, 0, 2);
+  }
+}
+
 template <class V>
 void add_rmsnorm_row(const AddRmsNormRow& a) {
   using E = typename V::Element;

@@ -146,8 +146,6 @@ struct WeightedSumRow {
   std::int64_t n;
   void* dst;  // T, may be the memory of a term's row of T
   Store store;
-  const void* const* ahead = nullptr;  // as in AddRmsNormRow
-  int ahead_count = 0;
 };
 using WeightedSumRowFn = void (*)(const WeightedSumRow&);
 
@@ -171,8 +169,6 @@ struct WeightedSumNormRow {
   float* rstd;    // where rstd goes, or null
   void* scratch;  // n floats, rounded up to 32, 64-byte aligned: keeps f hot between the passes
   Store store;
-  const void* const* ahead = nullptr;  // as in AddRmsNormRow
-  int ahead_count = 0;
 };
 using WeightedSumNormRowFn = void (*)(const WeightedSumNormRow&);
 

@@ -84,10 +84,8 @@ TEST_P(RowsWeighted, SumMatchesReference) {
       const int count = static_cast<int>(terms.size());
       std::vector<U16> want(n);
       reference::weighted_sum_row(type(), {terms.data(), count, n, want.data()});
-      const auto next = random_row(n, data);
-      const void* ahead[] = {next.data(), nullptr};
       expect_row(want, [&](U16* dst, Store store) {
-        kernel().weighted_sum_row({terms.data(), count, n, dst, store, ahead, 2});
+        kernel().weighted_sum_row({terms.data(), count, n, dst, store});
       });
       for (int t = 0; t < count; ++t) {
         if (terms[t].is_f32) continue;
@@ -162,14 +160,11 @@ void RowsWeighted::expect_norm(WeightedSumNormRow row, std::vector<Term> terms, 
   Canaried<U16> x(n, x_offset);
   Canaried<float> scratch((n + 31) / 32 * 32, 0);
   float rstd = 0;
-  const void* ahead[] = {row.gamma, nullptr, residual};
   if (in_place) terms.back().row = x.data();
   row.terms = terms.data();
   row.x = x.data();
   row.scratch = scratch.data();
   row.rstd = in_place ? nullptr : &rstd;
-  row.ahead = ahead;
-  row.ahead_count = in_place ? 3 : 0;
   expect_row(want.y, [&](U16* dst, Store store) {
     std::memcpy(x.data(), residual, n * sizeof(U16));
     row.y = dst;

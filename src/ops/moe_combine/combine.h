@@ -27,9 +27,6 @@ struct TokenTerms {
   int count;
   std::byte* scratch;  ///< n floats of this thread
   rows::Store store;   ///< how outputs are best written
-  /// Rows that the next token will read (AddRmsNormRow::ahead).
-  const void* const* ahead = nullptr;
-  int ahead_count = 0;
 };
 
 /// What becomes of a token; called once for every active one, on any thread of the rank.

@@ -17,8 +17,7 @@ class StoreTokens : public ops::CombineEpilogue {
         n_(x.dim(x.rank() - 1)) {}
 
   void finish(const ops::TokenTerms& token) const override {
-    rows_.weighted_sum_row({token.terms, token.count, n_, x_ + offsets_[token.token], token.store,
-                            token.ahead, token.ahead_count});
+    rows_.weighted_sum_row({token.terms, token.count, n_, x_ + offsets_[token.token], token.store});
   }
 
  private:

@@ -321,10 +321,6 @@ Status CombineRun::finish(std::int64_t begin, std::int64_t end) {
     const void* const* const arrived = plan_.arrived_.data() + t * terms_.slots();
     TokenTerms token = terms_.of(t, arrived, plan_.scratch_.data() + thread * plan_.scratch_bytes_);
     token.store = store_;
-    if (t + 1 < end) {
-      token.ahead = arrived + terms_.slots();
-      token.ahead_count = static_cast<int>(terms_.slots());
-    }
     epilogue_.finish(token);
   });
   return {};

@@ -38,8 +38,6 @@ class AddRmsNormTokens : public ops::CombineEpilogue {
     row.rstd = static_cast<float*>(args_.rstd.data()) + t;
     row.scratch = token.scratch;
     row.store = token.store;
-    row.ahead = token.ahead;
-    row.ahead_count = token.ahead_count;
     rows_.weighted_sum_norm_row(row);
   }
 
