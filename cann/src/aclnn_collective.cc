@@ -117,12 +117,6 @@ ConstTensorRef CollectiveCall::rows(const ConstTensorRef& tensor) {
   return ConstTensorRef(nullptr, tensor.dtype(), tensor.dims());
 }
 
-void CollectiveCall::add(const Status& contract) {
-  if (contract.ok()) return;
-  const int code = cann_code(static_cast<Rule>(contract.rule()), family.entry);
-  findings.add(code != 0 ? code : ACLNN_ERR_PARAM_INVALID, "{}", contract.message());
-}
-
 void CollectiveCall::check_extents(const ConstTensorRef& x2) {
   if (family.scenario == Scenario::kFloat || x2.rank() != 2) return;
   constexpr const char* kText =

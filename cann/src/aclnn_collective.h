@@ -90,7 +90,6 @@ class CollectiveCall {
 
   // --- rules ---
 
-  void add(const Status& contract);
   /// The largest extents of a weight of integers.
   void check_extents(const ConstTensorRef& x2);
 
@@ -149,7 +148,7 @@ aclnnStatus CollectiveCall::finish(typename Native::Args& args) {
   if (findings.final()) return findings.report();
   if (!family.empty_before_stream_mode) check_stream_mode();
   bool empty = false;
-  add(Native::check(args, rank(), ranks(), empty));
+  findings.add(Native::check(args, rank(), ranks(), empty), family.entry);
   if (findings.final()) return findings.report();
   if (empty) return finish_empty(common.op, common.results);
   Native::check_limits(*this, args);
@@ -165,7 +164,7 @@ aclnnStatus CollectiveCall::finish(typename Native::Args& args) {
       Native::rows(args) = Native::rows(args).with_data(gathered.data());
     }
   }
-  add(Native::check_run(args, rank()));
+  findings.add(Native::check_run(args, rank()), family.entry);
   if (findings.any()) return findings.report();
   Result<std::shared_ptr<Planned<Native>>> planned = plan<Native>(args);
   if (!planned.ok()) return no_plan(planned.status());

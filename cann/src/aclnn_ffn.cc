@@ -74,27 +74,6 @@ bool same_call(const FfnArgs& a, const FfnArgs& b) {
          a.tokens_are_ends == b.tokens_are_ends;
 }
 
-struct KeptPlan : PlanPool::Plan {
-  KeptPlan(Ffn made, const FfnArgs& with) : plan(std::move(made)), args(with) {}
-  Ffn plan;
-  FfnArgs args;
-};
-
-/// The plan is made by the task: it uses the threads of the device, which go when that is reset.
-Status run(Context& context, PlanPool& plans, const FfnArgs& args) {
-  const bool keep = ops::shape_of(args).m <= kMostRowsOfKeptPlan;
-  std::unique_ptr<KeptPlan> mine;
-  if (keep)
-    mine = plans.take<KeptPlan>([&](const KeptPlan& kept) { return same_call(kept.args, args); });
-  if (!mine) {
-    WEFT_ASSIGN_OR_RETURN(Ffn made, Ffn::plan(context, args));
-    mine = std::make_unique<KeptPlan>(std::move(made), args);
-  }
-  const Status status = mine->plan.run(args);
-  if (keep) plans.keep(std::move(mine));
-  return status;
-}
-
 /// No experts at all is how V3 says that it has none.
 void drop_empty_tokens(FfnArgs& args) {
   if (args.expert_tokens.given() && args.expert_tokens.rank() > 0 && args.expert_tokens.dim(0) == 0)
@@ -119,7 +98,7 @@ Error launch(const Planned& planned, const std::vector<Operand>& operands, Strea
   if (planned.tokens) set_tokens(args, *planned.tokens);
   if (const Status status = ops::check_run(args, args); !status.ok()) return status;
   return submit_local(stream, [args, tokens = planned.tokens](Context& context, PlanPool& plans) {
-    return run(context, plans, args);
+    return run_planned<Ffn>(context, plans, args, ops::shape_of(args).m, same_call);
   });
 }
 
@@ -169,13 +148,6 @@ std::shared_ptr<Array<std::int64_t>> tokens_of(Findings& findings, const Call& c
   return found;
 }
 
-void check_contract(Findings& findings, const FfnArgs& args) {
-  const Status status = ops::check_plan(args);
-  if (status.ok()) return;
-  const int code = ops::cann_code(static_cast<ops::Rule>(status.rule()), ops::CannEntry::kFfn);
-  findings.add(code != 0 ? code : ACLNN_ERR_PARAM_INVALID, "{}", status.message());
-}
-
 bool is_complete(const FfnArgs& args) {
   const ops::TensorList all = ops::tensors_of(args);
   return std::ranges::all_of(std::span<const ops::NamedTensor>(all), [](const auto& named) {
@@ -213,7 +185,7 @@ aclnnStatus prepare(const Call& call) {
   Planned planned = {{}, call.tokens_in_device_memory, tokens_of(findings, call, args)};
   if (findings.any()) return findings.report();
   if (planned.tokens) set_tokens(args, *planned.tokens);
-  check_contract(findings, args);
+  findings.add(ops::check_plan(args), ops::CannEntry::kFfn);
   if (!findings.final()) check_ffn(findings, args, call.inner_precise);
   if (findings.final()) return findings.report();
   if (ops::is_empty(args.x)) return finish_empty(call.op, call.results);

@@ -3,6 +3,12 @@
 
 namespace weft::cann {
 
+void Findings::add(const Status& contract, ops::CannEntry entry) {
+  if (contract.ok()) return;
+  const int code = ops::cann_code(static_cast<ops::Rule>(contract.rule()), entry);
+  add(code != 0 ? code : ACLNN_ERR_PARAM_INVALID, "{}", contract.message());
+}
+
 std::shared_ptr<Tensor> look_up(Findings& findings, const char* name, const aclTensor* handle) {
   std::shared_ptr<Tensor> found = find_tensor(handle);
   findings.require(found != nullptr, ACLNN_ERR_PARAM_INVALID,

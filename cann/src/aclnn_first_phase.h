@@ -12,6 +12,7 @@
 
 #include "error.h"
 #include "executor.h"
+#include "ops/rules.h"
 #include "tensor.h"
 
 namespace weft::cann {
@@ -27,6 +28,8 @@ class Findings {
     code_ = code;
     message_ = fmt::format(format, std::forward<Args>(args)...);
   }
+  /// What a contract finds, with the code of its rule; a rule that CANN lacks is about arguments.
+  void add(const Status& contract, ops::CannEntry entry);
   template <typename... Args>
   void require(bool holds, int code, fmt::format_string<Args...> format, Args&&... args) {
     if (!holds) add(code, format, std::forward<Args>(args)...);

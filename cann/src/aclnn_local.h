@@ -74,29 +74,6 @@ struct LocalCall {
   }
 };
 
-/// Runs with a plan that an earlier call of its layout left, or with one of its own. check_run:
-/// that of the contract, by which a plan fits.
-template <typename Operator, typename Args>
-Status run_planned(Context& context, PlanPool& plans, const Args& args, std::int64_t tokens,
-                   std::type_identity_t<Status (*)(const Args&, const Args&)> check_run) {
-  struct Kept : PlanPool::Plan {
-    Kept(Operator made, const Args& with) : plan(std::move(made)), args(with) {}
-    Operator plan;
-    Args args;
-  };
-  const bool keep = tokens <= kMostRowsOfKeptPlan;
-  std::unique_ptr<Kept> mine;
-  if (keep)
-    mine = plans.take<Kept>([&](const Kept& kept) { return check_run(kept.args, args).ok(); });
-  if (!mine) {
-    WEFT_ASSIGN_OR_RETURN(Operator made, Operator::plan(context, args));
-    mine = std::make_unique<Kept>(std::move(made), args);
-  }
-  const Status status = mine->plan.run(args);
-  if (keep) plans.keep(std::move(mine));
-  return status;
-}
-
 template <typename Args>
 Error launch_local(const LocalCall<Args>& call, const std::vector<Operand>& now, Stream& stream) {
   Error error;
@@ -110,22 +87,16 @@ Error launch_local(const LocalCall<Args>& call, const std::vector<Operand>& now,
   });
 }
 
-/// What is broken by its rule's code; a rule that CANN lacks is about arguments.
-inline void add_broken(Findings& findings, const Status& status) {
-  if (status.ok()) return;
-  const int code = ops::cann_code(static_cast<ops::Rule>(status.rule()), ops::CannEntry::kMoe);
-  findings.add(code != 0 ? code : ACLNN_ERR_PARAM_INVALID, "{}", status.message());
-}
-
 template <typename Args>
 aclnnStatus prepare_local(LocalCall<Args> call) {
+  constexpr ops::CannEntry kEntry = ops::CannEntry::kMoe;
   Findings findings;
   call.results.check(findings);
   Args args = call.attributes;
   for (const LocalOperand<Args>& operand : call.used())
     operand.set(args, operand.required ? required(findings, operand.name, operand.handle)
                                        : view_of(findings, operand.name, operand.handle));
-  if (!findings.any()) add_broken(findings, call.check_plan(args));
+  if (!findings.any()) findings.add(call.check_plan(args), kEntry);
   if (!findings.any()) call.check(findings, args);
   if (findings.any()) return findings.report();
   if (call.tokens(args) == 0) return finish_empty(call.op, call.results);
@@ -134,7 +105,7 @@ aclnnStatus prepare_local(LocalCall<Args> call) {
     const ConstTensorRef tensor = operand.get(args);
     return !tensor.given() || tensor.data() || ops::is_empty(tensor);
   });
-  if (complete) add_broken(findings, call.check_run(args, args));
+  if (complete) findings.add(call.check_run(args, args), kEntry);
   if (findings.any()) return findings.report();
   std::vector<Operand> operands;
   for (const LocalOperand<Args>& operand : call.used())

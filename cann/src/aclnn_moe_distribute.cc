@@ -15,6 +15,7 @@ namespace weft::cann {
 namespace {
 
 constexpr int kTiling = ACLNN_ERR_INNER_TILING_ERROR;
+constexpr ops::CannEntry kEntry = ops::CannEntry::kMoe;
 constexpr std::int64_t kMostIds = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t kMostK = 16, kMostTokens = 512, kLeastHidden = 1024, kMostHidden = 8192;
 constexpr std::size_t kNameBytes = 128;  // with the terminating zero
@@ -248,12 +249,6 @@ void MoeCall::check_buffer(const MoeSizes& sizes, bool mesh_2) {
                    needed / 0x1p20);
 }
 
-void MoeCall::add(const Status& contract) {
-  if (contract.ok()) return;
-  const int code = cann_code(static_cast<ops::Rule>(contract.rule()), ops::CannEntry::kMoe);
-  findings.add(code != 0 ? code : ACLNN_ERR_PARAM_INVALID, "{}", contract.message());
-}
-
 void MoeCall::find_communicators(MoeTask& task) {
   task.ep = find_communicator(findings, "groupEp", with.group_ep, ACLNN_ERR_INNER);
   if (task.ep)
@@ -278,12 +273,12 @@ void MoeCall::find_communicators(MoeTask& task) {
 
 aclnnStatus MoeCall::finish(const std::shared_ptr<MoeTask>& task) {
   const auto rank = static_cast<int>(with.ep_rank_id);
-  add(task->check_plan(rank, static_cast<int>(with.ep_world_size), tp()));
+  findings.add(task->check_plan(rank, static_cast<int>(with.ep_world_size), tp()), kEntry);
   if (findings.any()) return findings.report();
   find_communicators(*task);
   if (findings.any()) return findings.report();
   if (const Status status = task->gathered.allocate(); !status.ok()) return no_plan(status);
-  add(task->check_run(rank));
+  findings.add(task->check_run(rank), kEntry);
   findings.require(!task->elastic_info.given() || task->elastic_info.data(),
                    ACLNN_ERR_PARAM_NULLPTR, "elasticInfo has no memory (null pointer)");
   if (findings.any()) return findings.report();

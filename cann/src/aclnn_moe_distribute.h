@@ -94,7 +94,6 @@ class MoeCall {
   aclnnStatus finish(const std::shared_ptr<MoeTask>& task);
 
  private:
-  void add(const Status& contract);
   void check_experts();
   void check_global_bs(std::int64_t tokens, const ConstTensorRef& mask);
   std::int64_t capacity(const MoeSizes& sizes) const;

@@ -71,14 +71,17 @@ void check_finalize(Findings& findings, const Finalize& args, std::int64_t mode)
                    x.dim(0), k);
 }
 
+constexpr auto fits = [](const auto& kept, const auto& args) {
+  return ops::check_run(kept, args).ok();
+};
 Status run(Context& context, PlanPool& plans, const Gating& args) {
-  return run_planned<MoeGatingTopkSoftmax>(context, plans, args, tokens_of(args), ops::check_run);
+  return run_planned<MoeGatingTopkSoftmax>(context, plans, args, tokens_of(args), fits);
 }
 Status run(Context& context, PlanPool& plans, const Init& args) {
-  return run_planned<MoeInitRouting>(context, plans, args, tokens_of(args), ops::check_run);
+  return run_planned<MoeInitRouting>(context, plans, args, tokens_of(args), fits);
 }
 Status run(Context& context, PlanPool& plans, const Finalize& args) {
-  return run_planned<MoeFinalizeRouting>(context, plans, args, tokens_of(args), ops::check_run);
+  return run_planned<MoeFinalizeRouting>(context, plans, args, tokens_of(args), fits);
 }
 
 aclnnStatus finalize(const char* op, const LocalOperands<Finalize>& operands, std::int64_t mode,

@@ -11,6 +11,9 @@
 #include <mutex>
 #include <utility>
 
+#include "weft/context.h"
+#include "weft/status.h"
+
 namespace weft::cann {
 
 /// Calls with more rows take long enough to plan anew, and their plans are large.
@@ -55,5 +58,28 @@ class PlanPool {
   std::mutex mutex_;
   std::list<std::unique_ptr<Plan>> plans_;  // latest first
 };
+
+/// Runs an operator without ranks with a plan that an earlier call like this one left, or with one
+/// of its own. fits(kept, args): whether the plan made for `kept` is one for `args`. By the task:
+/// a plan uses the threads of the device, which go when that is reset.
+template <typename Operator, typename Args, typename Fits>
+Status run_planned(Context& context, PlanPool& plans, const Args& args, std::int64_t rows,
+                   const Fits& fits) {
+  struct Kept : PlanPool::Plan {
+    Kept(Operator made, const Args& with) : plan(std::move(made)), args(with) {}
+    Operator plan;
+    Args args;
+  };
+  const bool keep = rows <= kMostRowsOfKeptPlan;
+  std::unique_ptr<Kept> mine;
+  if (keep) mine = plans.take<Kept>([&](const Kept& kept) { return fits(kept.args, args); });
+  if (!mine) {
+    WEFT_ASSIGN_OR_RETURN(Operator made, Operator::plan(context, args));
+    mine = std::make_unique<Kept>(std::move(made), args);
+  }
+  const Status status = mine->plan.run(args);
+  if (keep) plans.keep(std::move(mine));
+  return status;
+}
 
 }  // namespace weft::cann
