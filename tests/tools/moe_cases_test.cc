@@ -123,7 +123,7 @@ TEST(MoeCasesTest, EveryActiveEntryHasOneRowSomewhere) {
     for (int rank = 0; rank < kRanks; ++rank) {
       const Operands operands = make(made, rank, kRanks);
       const std::vector<std::int32_t> ids = int32s(operands, OperandId::kExpertIds);
-      const ActiveEntries active(operands);
+      const ops::ActiveMask active = active_mask(operands);
       for (std::int32_t t = 0; t < made.shape.tokens_of(rank); ++t) {
         if (active.token(t)) want[{rank, t, 3}] = want[{rank, t, 4}] = 1;
         for (std::int32_t k = 0; k < 3; ++k) {
@@ -218,7 +218,7 @@ TEST(MoeCasesTest, TokensThatAreNotActiveMustBeZero) {
   std::vector<Operands> ranks;
   ranks.push_back(make(made, 0, 1));
   ASSERT_TRUE(ranks[0].make_outputs(made.op().outputs(ranks[0], 1, OutputForm::kSeparate)).ok());
-  ASSERT_FALSE(ActiveEntries(ranks[0]).token(4));
+  ASSERT_FALSE(active_mask(ranks[0]).token(4));
   EXPECT_EQ(made.op().checker(ranks)->row(0, 4).worst, 0);
   static_cast<float*>(ranks[0].output(1).data())[4] = 1;
   EXPECT_EQ(made.op().checker(ranks)->row(0, 4).where, "a row of a token that is not active");

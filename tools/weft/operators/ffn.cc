@@ -88,12 +88,6 @@ Work work_of(const Operands& operands) {
   return work;
 }
 
-bool is_zero(const ConstTensorRef& y, std::int64_t row) {
-  const std::int64_t bytes = bytes_of(y.dtype(), y.dims().back());
-  const auto* from = static_cast<const std::uint8_t*>(y.data()) + row * bytes;
-  return std::all_of(from, from + bytes, [](std::uint8_t byte) { return byte == 0; });
-}
-
 class Planned : public PlannedCall {
  public:
   explicit Planned(Ffn op) : op_(std::move(op)) {}
@@ -223,7 +217,8 @@ class Tool : public Operator {
     const FfnArgs args = operands.args<FfnArgs>();
     if (ops::expert_of_row(args, row) >= 0) return ops::check_row(args, options_of(operands), row);
     ops::RowError error;
-    if (!is_zero(args.y, row)) error.add(std::numeric_limits<double>::infinity(), "y of no expert");
+    if (!is_zero_row(args.y, row, ops::rows_of(args.x)))
+      error.add(std::numeric_limits<double>::infinity(), "y of no expert");
     return error;
   }
 

@@ -12,10 +12,6 @@ std::int64_t extent(const ConstTensorRef& tensor, int axis) {
   return tensor.rank() > axis ? tensor.dim(axis) : 0;
 }
 
-bool bit(const ConstTensorRef& mask, std::int64_t index) {
-  return static_cast<const std::uint8_t*>(mask.data())[index] != 0;
-}
-
 }  // namespace
 
 MoeExperts experts_of(const MoeCase& c, int ranks) {
@@ -69,28 +65,15 @@ Status check_global_bs(const MoeAttributes& attributes, std::int64_t tokens, int
           global, rank, tokens, ranks, tokens * ranks, ranks));
 }
 
-ActiveEntries::ActiveEntries(const Operands& operands)
-    : mask_(operands.tensor(OperandId::kXActiveMask)),
-      top_k_(extent(operands.tensor(OperandId::kExpertIds), 1)) {
-  if (mask_.rank() != 1) return;
-  for (std::int64_t t = 0; t < mask_.dim(0); ++t) first_ += bit(mask_, t);
-}
-
-bool ActiveEntries::token(std::int64_t t) const {
-  for (std::int64_t k = 0; k < top_k_; ++k)
-    if (entry(t, k)) return true;
-  return false;
-}
-
-bool ActiveEntries::entry(std::int64_t t, std::int64_t k) const {
-  if (!mask_.given()) return true;
-  return mask_.rank() == 1 ? t < first_ : bit(mask_, t * top_k_ + k);
+ops::ActiveMask active_mask(const Operands& operands) {
+  const ConstTensorRef& ids = operands.tensor(OperandId::kExpertIds);
+  return {operands.tensor(OperandId::kXActiveMask), extent(ids, 0), extent(ids, 1)};
 }
 
 std::int64_t rows_of_tokens(const Operands& operands) {
   const ConstTensorRef& ids = operands.tensor(OperandId::kExpertIds);
   const auto* values = static_cast<const std::int32_t*>(ids.data());
-  const ActiveEntries active(operands);
+  const ops::ActiveMask active = active_mask(operands);
   const MoeExperts& experts = operands.moe.experts;
   std::int64_t rows = active_tokens(operands) * experts.shared_expert_num;
   for (std::int64_t i = 0; i < ids.elements(); ++i)
@@ -100,7 +83,7 @@ std::int64_t rows_of_tokens(const Operands& operands) {
 }
 
 std::int64_t active_tokens(const Operands& operands) {
-  const ActiveEntries active(operands);
+  const ops::ActiveMask active = active_mask(operands);
   std::int64_t count = 0;
   for (std::int64_t t = 0; t < operands.tensor(OperandId::kExpertIds).dim(0); ++t)
     count += active.token(t);
@@ -141,13 +124,6 @@ std::string moe_settings(const Case& made) {
   if (c.attributes.tokens_are_ends) text += ", by ends";
   if (c.mask_axes == 1 && made.with.has(OperandId::kXActiveMask)) text += ", mask of tokens";
   return text;
-}
-
-bool is_zero_row(const TensorRef& output, std::int64_t row, std::int64_t rows) {
-  if (!output.given()) return true;
-  const std::int64_t bytes = bytes_of(output.dtype(), output.elements()) / rows;
-  const auto* from = static_cast<const std::uint8_t*>(output.data()) + row * bytes;
-  return std::all_of(from, from + bytes, [](std::uint8_t byte) { return byte == 0; });
 }
 
 }  // namespace weft::tools

@@ -9,6 +9,7 @@
 
 #include "operators/cases.h"
 #include "operators/variants.h"
+#include "ops/moe_routing/routing.h"
 
 namespace weft::tools {
 
@@ -27,17 +28,8 @@ std::int64_t row_capacity(const Operands& operands, int ranks);
 /// kInvalidArgument if `tokens` do not fit a global_bs that is not 0.
 Status check_global_bs(const MoeAttributes& attributes, std::int64_t tokens, int rank, int ranks);
 
-/// Which tokens and entries of a rank x_active_mask leaves over; all without a mask.
-class ActiveEntries {
- public:
-  explicit ActiveEntries(const Operands& operands);
-  bool token(std::int64_t t) const;
-  bool entry(std::int64_t t, std::int64_t k) const;
-
- private:
-  const ConstTensorRef& mask_;
-  std::int64_t top_k_, first_ = 0;  ///< active tokens, with a mask of one axis
-};
+/// Which tokens and entries of a rank x_active_mask leaves over.
+ops::ActiveMask active_mask(const Operands& operands);
 
 /// Rows that the tokens of a rank have at experts: sent by its dispatch, returned to its combine.
 /// Of operands that a plan has accepted.
@@ -58,8 +50,5 @@ std::vector<Variant> moe_variants(const Shape& shape, const DTypeRow& row, int r
 
 /// ", 64 experts, 8 per token, 2 on 4 shared ranks".
 std::string moe_settings(const Case& c);
-
-/// One of the `rows` rows of an output is zero: nobody wrote it. True without the output.
-bool is_zero_row(const TensorRef& output, std::int64_t row, std::int64_t rows);
 
 }  // namespace weft::tools

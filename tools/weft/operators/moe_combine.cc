@@ -55,7 +55,8 @@ class Tool : public MoeCombineOperator<MoeCombine, Args, MoeCombineOptions> {
   ops::RowError check_row(std::span<const Operands> ranks, int rank,
                           std::int64_t row) const override {
     const Operands& own = ranks[static_cast<std::size_t>(rank)];
-    if (ActiveEntries(own).token(row)) return ops::check_row(args_of(ranks), rank, row);
+    if (ops::reference_active(own.args<Args>(), row))
+      return ops::check_row(args_of(ranks), rank, row);
     ops::RowError error;
     if (!is_zero_row(own.output(0), row, own.output(0).dim(0)))
       error.add(std::numeric_limits<double>::infinity(), "x of a token that is not active");

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "operators/moe_operator.h"
+#include "ops/moe_combine/reference.h"
 #include "ops/moe_combine_add_rmsnorm/reference.h"
 
 namespace weft::tools {
@@ -56,7 +57,8 @@ class Tool : public MoeCombineOperator<MoeCombineAddRmsNorm, Args, MoeCombineAdd
   ops::RowError check_row(std::span<const Operands> ranks, int rank,
                           std::int64_t row) const override {
     const Operands& own = ranks[static_cast<std::size_t>(rank)];
-    if (ActiveEntries(own).token(row)) return ops::check_row(args_of(ranks), rank, row);
+    if (ops::reference_active(own.args<Args>().combine, row))
+      return ops::check_row(args_of(ranks), rank, row);
     ops::RowError error;
     for (int i = 0; i < own.outputs(); ++i)
       if (!is_zero_row(own.output(i), row, own.output(i).dim(0)))

@@ -153,4 +153,11 @@ std::string Operands::describe() const {
   return text;
 }
 
+bool is_zero_row(const TensorRef& output, std::int64_t row, std::int64_t rows) {
+  if (!output.given()) return true;
+  const std::int64_t bytes = bytes_of(output.dtype(), output.elements()) / rows;
+  const auto* from = static_cast<const std::uint8_t*>(output.data()) + row * bytes;
+  return std::all_of(from, from + bytes, [](std::uint8_t byte) { return byte == 0; });
+}
+
 }  // namespace weft::tools

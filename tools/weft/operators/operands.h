@@ -171,4 +171,7 @@ class OperandSource {
   virtual Result<Operands> make(int rank, int ranks) const = 0;
 };
 
+/// One of the `rows` rows of an output is zero: nobody wrote it. True without the output.
+bool is_zero_row(const TensorRef& output, std::int64_t row, std::int64_t rows);
+
 }  // namespace weft::tools
