@@ -180,4 +180,18 @@ std::vector<Outcome> run_ranks(int ranks, const RankFunction& function, double t
   return outcomes;
 }
 
+std::string expect_same_end(Processes& processes, int ranks, int victim, std::int64_t since_ns,
+                            std::int64_t limit_ns) {
+  std::string text;
+  for (int rank = 0; rank < ranks; ++rank) {
+    if (rank == victim) continue;
+    const Outcome outcome = processes.finish(rank);
+    EXPECT_TRUE(outcome.clean()) << outcome.text;
+    EXPECT_LT(outcome.finished_ns - since_ns, limit_ns) << "rank " << rank;
+    if (text.empty()) text = outcome.text;
+    EXPECT_EQ(outcome.text, text) << "rank " << rank;
+  }
+  return text;
+}
+
 }  // namespace weft::testing

@@ -97,4 +97,9 @@ class Processes {
 /// Forks, waits for all, and expects all to be clean.
 std::vector<Outcome> run_ranks(int ranks, const RankFunction& function, double timeout_s = 60);
 
+/// Waits for every rank but `victim` and expects that it ended within `limit_ns` of `since_ns`, all
+/// with the same text, which it returns.
+std::string expect_same_end(Processes& processes, int ranks, int victim, std::int64_t since_ns,
+                            std::int64_t limit_ns);
+
 }  // namespace weft::testing

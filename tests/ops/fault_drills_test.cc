@@ -92,21 +92,6 @@ class Drill : public ::testing::TestWithParam<std::tuple<int, Job, bool>> {
   static int ranks() { return std::get<0>(GetParam()); }
   static OperatorCase make() { return make_case(std::get<1>(GetParam()), std::get<2>(GetParam())); }
   static std::string op() { return std::string(make().op().name()); }
-
-  /// Every rank but `victim` ended within a second of `since`, all with the same text.
-  static std::string expect_same_end(Processes& processes, int ranks, int victim,
-                                     std::int64_t since_ns, std::int64_t limit_ns) {
-    std::string text;
-    for (int rank = 0; rank < ranks; ++rank) {
-      if (rank == victim) continue;
-      const Outcome outcome = processes.finish(rank);
-      EXPECT_TRUE(outcome.clean()) << outcome.text;
-      EXPECT_LT(outcome.finished_ns - since_ns, limit_ns) << "rank " << rank;
-      if (text.empty()) text = outcome.text;
-      EXPECT_EQ(outcome.text, text) << "rank " << rank;
-    }
-    return text;
-  }
 };
 
 TEST_P(Drill, KilledRankIsLostWithinASecond) {

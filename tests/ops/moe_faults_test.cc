@@ -66,21 +66,6 @@ std::string run_until_it_fails(const Rank& rank, Calls calls, bool pieces, doubl
   }
 }
 
-/// Every rank but `victim` ended within `limit_ns` of `since_ns`, all with the same text.
-std::string expect_same_end(Processes& processes, int victim, std::int64_t since_ns,
-                            std::int64_t limit_ns) {
-  std::string text;
-  for (int rank = 0; rank < kRanks; ++rank) {
-    if (rank == victim) continue;
-    const Outcome outcome = processes.finish(rank);
-    EXPECT_TRUE(outcome.clean()) << outcome.text;
-    EXPECT_LT(outcome.finished_ns - since_ns, limit_ns) << "rank " << rank;
-    if (text.empty()) text = outcome.text;
-    EXPECT_EQ(outcome.text, text) << "rank " << rank;
-  }
-  return text;
-}
-
 class MoeDrill : public ::testing::TestWithParam<std::tuple<Calls, bool>> {
  protected:
   static std::string run_until_it_fails(const Rank& rank, double timeout_s) {
@@ -94,7 +79,7 @@ TEST_P(MoeDrill, KilledRankIsLostWithinASecond) {
   for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(processes.await(rank, "running"));
   const std::int64_t killed_ns = processes.kill(1);
   EXPECT_THAT(
-      expect_same_end(processes, 1, killed_ns, kSecond),
+      expect_same_end(processes, kRanks, 1, killed_ns, kSecond),
       AllOf(StartsWith("peer lost: moe_"), HasSubstr("rank 1 is gone (its process ended)")));
 }
 
@@ -103,7 +88,7 @@ TEST_P(MoeDrill, StoppedRankEndsAtTheDeadline) {
   for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(processes.await(rank, "running"));
   const std::int64_t stopped_ns = processes.kill(1, SIGSTOP);
   EXPECT_THAT(
-      expect_same_end(processes, 1, stopped_ns, kSecond * 5 / 2),
+      expect_same_end(processes, kRanks, 1, stopped_ns, kSecond * 5 / 2),
       AllOf(StartsWith("timeout: moe_"), HasSubstr("rank 1 "), HasSubstr("the limit is 0.7 s")));
 }
 
@@ -116,7 +101,7 @@ TEST_P(MoeDrill, RankThatNeverCallsEndsAtTheDeadline) {
     return group.health().to_string();
   });
   ASSERT_TRUE(processes.await(2, "joined"));
-  const std::string text = expect_same_end(processes, 2, monotonic_ns(), kSecond * 5 / 2);
+  const std::string text = expect_same_end(processes, kRanks, 2, monotonic_ns(), kSecond * 5 / 2);
   EXPECT_THAT(text, AllOf(StartsWith("timeout: moe_"),
                           HasSubstr("rank 2 has not entered call 1 (it is at call 0)")));
   processes.go(2);
@@ -141,7 +126,7 @@ TEST_P(MoeDrill, RankThatLeavesEarlyIsLost) {
     return std::string();
   });
   ASSERT_TRUE(processes.await(2, "left"));
-  EXPECT_THAT(expect_same_end(processes, 2, monotonic_ns(), kSecond),
+  EXPECT_THAT(expect_same_end(processes, kRanks, 2, monotonic_ns(), kSecond),
               AllOf(StartsWith("peer lost: moe_"), HasSubstr("rank 2 left the group")));
   processes.go(2);
 }
