@@ -43,6 +43,27 @@ double warm_gemm(Job& job) {
 
 constexpr Job::Options kGemmAlone = {.fused = false, .gemm = true};
 
+// Products of few rows, each with a weight that is in memory and in no cache.
+void add_few_rows(Registrar& r) {
+  Team& one = r.team(1, 1);
+  const Type types[] = {{"float16", "N1"},      {"bfloat16", "N2"},      {"int8", "A3"},
+                        {"float16 int8", "W1"}, {"bfloat16 int8", "W2"}, {"float16 int4", "W3"},
+                        {"bfloat16 int4", "W4"}};
+  for (const Layout& layout : kLayouts)
+    for (const char* shape : {"1x2048:2048x4096", "8x2048:2048x4096", "16x2048:2048x4096"})
+      for (const Type& type : types) {
+        Job::Options options = kGemmAlone;
+        options.weights = kDecodeWeights;
+        Job* job = r.job(one, type, shape, layout.transposed, options);
+        const auto add = [&](const char* what, auto call) {
+          r.add(fmt::format("few rows/{}/{}/{}/{}", what, type.name, shape, layout.name), job,
+                call);
+        };
+        add("product", gemm_steps);
+        if (shape[1] == 'x') add("read weights", &Job::read_weight);
+      }
+}
+
 void add_gemms(Registrar& r) {
   Team& one = r.team(1, 1);
   Team& two_threads = r.team(1, 2);
@@ -314,6 +335,7 @@ void add_many_ranks(Registrar& r) {
 
 const std::vector<Section>& sections() {
   static const std::vector<Section> all = {{"gemm", 20, add_gemms},
+                                           {"few rows", 4, add_few_rows},
                                            {"fused", 25, add_fused},
                                            {"allreduce", 10, add_allreduce},
                                            {"reduce scatter", 9, add_reduce_scatter},

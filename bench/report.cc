@@ -38,6 +38,7 @@ class Table : private Lines {
  private:
   void entry(const Name& name, const Times& times) {
     if (name.section == "gemm") return gemm(name, times);
+    if (name.section == "few rows") return few_rows(name, times);
     if (name.section.starts_with("ffn")) return ffn_entry(*this, name, times);
     if (name.section.starts_with("moe")) return moe_entry(*this, name, times);
     if (name.section == "add_rmsnorm") return add_rmsnorm(name, times);
@@ -107,6 +108,25 @@ class Table : private Lines {
     head(name, times, "{:8.2f} ms  {:6.0f} Gop/s  {:.2f} of {}  {}", seconds * 1e3, speed * 1e-9,
          share, peak.name, verdict(share, here("gemm")));
     compare("PyTorch", peer("gemm", name), seconds, here("gemm/peer"));
+  }
+
+  // Beside what limits it: reading the weight, or the arithmetic units.
+  void few_rows(const Name& name, const Times& times) {
+    if (name.what != "product") return;
+    Name one_row = name;
+    one_row.shape = "1x" + name.shape.substr(name.shape.find('x') + 1);
+    const auto read = median(one_row.with("read weights"));
+    if (!read) return;
+    const double seconds = times.median();
+    const tools::GemmPeak peak = tools::gemm_peak(
+        report().machine, type_of(name.dtype.substr(0, name.dtype.find(' '))), isa_in_use());
+    const double arithmetic = times.flops / peak.ops_per_second;
+    const bool one = name.shape == one_row.shape, reads = one || *read > arithmetic;
+    const double limit = reads ? *read : arithmetic;
+    head(name, times, "{:8.3f} ms  {:.2f} x {}  {}", seconds * 1e3, seconds / limit,
+         reads ? "reading the weight" : peak.name,
+         verdict(seconds / limit, gate(reads ? "few rows/read" : "few rows/arithmetic")));
+    compare("16-bit weights", unquantised(name), seconds, gate("few rows/weights"));
   }
 
   // A call beside its product alone, what it must move, and PyTorch.
