@@ -71,6 +71,16 @@ inline void lines_from_0(std::int64_t n, const LineFn& line) {
   if (j < n) line(j, static_cast<int>(n - j));
 }
 
+// Fetches line j ... of rows that are needed next; null rows are skipped.
+template <class E>
+inline void fetch_ahead(const void* const* rows, int count, std::int64_t j) {
+  for (int r = 0; r < count; ++r) {
+    if (!rows[r]) continue;
+    const E* p = static_cast<const E*>(rows[r]) + j;
+    for (std::int64_t at = 0; at < kLine; at += 64 / sizeof(E)) __builtin_prefetch(p + at, 0, 2);
+  }
+}
+
 // First pass: y goes to the scratch row and to put_y; returns the mean of its squares.
 template <class V, class PutY>
 inline float add_and_mean_square(const AddRmsNormRow& a, const PutY& put_y) {
@@ -80,22 +90,13 @@ inline float add_and_mean_square(const AddRmsNormRow& a, const PutY& put_y) {
   auto* scratch = static_cast<E*>(a.scratch);
   MeanSquare<V> mean_square(a.n);
   lines_from_0(a.n, [&](std::int64_t j, auto count) {
+    fetch_ahead<E>(a.ahead, a.ahead_count, j);
     const auto packed = V::pack(add<V>(V::load(m + j, count), V::load(residual + j, count)));
     V::store(scratch + j, packed, Whole{});
     put_y(j, packed, count);
     mean_square.add(V::unpack(packed));
   });
   return mean_square.value();
-}
-
-// Fetches line j ... of rows that are needed next; null rows are skipped.
-template <class E>
-inline void fetch_ahead(const void* const* rows, int count, std::int64_t j) {
-  for (int r = 0; r < count; ++r) {
-    if (!rows[r]) continue;
-    const E* p = static_cast<const E*>(rows[r]) + j;
-    for (std::int64_t at = 0; at < kLine; at += 64 / sizeof(E)) __builtin_prefetch(p + at, 0, 2);
-  }
 }
 
 template <class V>
@@ -111,7 +112,6 @@ void add_rmsnorm_row(const AddRmsNormRow& a) {
   if (a.rstd) *a.rstd = rstd;
   const auto all_rstd = V::broadcast(rstd);
   each_line<V>(static_cast<E*>(a.out), a.n, a.store, [&](std::int64_t j, auto count) {
-    fetch_ahead<E>(a.ahead, a.ahead_count, j);
     const auto h = V::unpack(V::pack(mul<V>(V::load(scratch + j, count), all_rstd)));
     return V::pack(mul<V>(h, V::load(gamma + j, count)));
   });
