@@ -185,15 +185,26 @@ struct WholeFp16 : Avx2 {
   }
 };
 
-// The upper half of each 32 bits is the nearest bfloat16, ties to even; nan is made quiet and keeps
-// its upper bits.
+// The upper half of each 32 bits is the nearest bfloat16, ties to even; x is no nan.
 inline __m256i round_bf16(__m256 x) {
   const __m256i bits = _mm256_castps_si256(x);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-  const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
-  const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+  return _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+}
+// The same where there may be some: nan is made quiet and keeps its upper bits. Not inline: few
+// results are nan, and looking at two registers at once is half as much work as blending them in.
+[[gnu::noinline, gnu::cold]] __m256i round_bf16_or_nan(__m256 x) {
+  const __m256i quiet = _mm256_or_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x400000));
   const __m256 nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
-  return _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(nan));
+  return _mm256_blendv_epi8(round_bf16(x), quiet, _mm256_castps_si256(nan));
+}
+struct TwoRounded {
+  __m256i a, b;
+};
+inline TwoRounded round_two_bf16(__m256 a, __m256 b) {
+  if (_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_UNORD_Q)) != 0) [[unlikely]]
+    return {round_bf16_or_nan(a), round_bf16_or_nan(b)};
+  return {round_bf16(a), round_bf16(b)};
 }
 
 struct WholeBf16Bits : Avx2 {
@@ -228,7 +239,10 @@ struct WholeBf16 : WholeBf16Bits {
     const __m256i mixed = _mm256_packus_epi32(_mm256_srli_epi32(a, 16), _mm256_srli_epi32(b, 16));
     return _mm256_permute4x64_epi64(mixed, 0xd8);
   }
-  static __m256i pack_two(F a, F b) { return upper_halves(round_bf16(a), round_bf16(b)); }
+  static __m256i pack_two(F a, F b) {
+    const TwoRounded x = round_two_bf16(a, b);
+    return upper_halves(x.a, x.b);
+  }
   static Packed pack(const Line& x) { return {pack_two(x.v[0], x.v[1]), pack_two(x.v[2], x.v[3])}; }
   static Line unpack(const Packed& x) {
     return {widened(_mm256_castsi256_si128(x.v[0])), widened(_mm256_extracti128_si256(x.v[0], 1)),
@@ -244,7 +258,8 @@ struct WholeBf16 : WholeBf16Bits {
 // are then one shift and one mask each.
 struct WholeBf16Pairs : WholeBf16Bits {
   static __m256i pack_two(F even, F odd) {
-    return _mm256_blend_epi16(_mm256_srli_epi32(round_bf16(even), 16), round_bf16(odd), 0xaa);
+    const TwoRounded x = round_two_bf16(even, odd);
+    return _mm256_blend_epi16(_mm256_srli_epi32(x.a, 16), x.b, 0xaa);
   }
   static Packed pack(const Line& x) { return {pack_two(x.v[0], x.v[1]), pack_two(x.v[2], x.v[3])}; }
   static F even(__m256i x) { return _mm256_castsi256_ps(_mm256_slli_epi32(x, 16)); }
