@@ -84,6 +84,8 @@ struct SegmentLayout {
   static constexpr std::int64_t kWindowOffset = kHugePage;
   std::int64_t window_bytes;
   int ranks;
+  /// Many ranks share little with each other at a time, and two MiB for each would be gigabytes.
+  constexpr bool wants_huge_pages() const { return ranks <= 32; }
   constexpr std::int64_t window_room() const { return round_up(window_bytes, kHugePage); }
   constexpr std::int64_t mail_offset() const { return kWindowOffset + window_room(); }
   /// Half a MiB takes some 50 us to copy, beside which a hand-off is little. With many ranks less,

@@ -30,9 +30,7 @@ Status out_of_memory(std::int64_t bytes, int error) {
 }
 
 void ask_for_huge_pages(std::byte* data, const SegmentLayout& layout) {
-  // Many ranks share little with each other at a time, and two MiB for each would be gigabytes.
-  constexpr int kFewRanks = 32;
-  if (layout.ranks > kFewRanks) return;
+  if (!layout.wants_huge_pages()) return;
   // A refusal (kernel without them) only costs speed.
   madvise(data + SegmentLayout::kWindowOffset, static_cast<std::size_t>(layout.window_room()),
           MADV_HUGEPAGE);
