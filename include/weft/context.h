@@ -14,13 +14,15 @@ struct ContextOptions {
   /// Threads of this rank, the calling one included. 0: usable cores / local_ranks, at least 1.
   /// Usable means: this process's affinity mask and its cgroup's quota.
   int threads = 0;
-  /// Ranks that share this host, when threads is 0.
+  /// Ranks that share those cores: all of the host, or 1 where a launcher has bound every rank to
+  /// cpus of its own (docs/binding.md).
   int local_ranks = 1;
   /// Caps the instruction sets: "scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx".
   /// Empty: WEFT_ISA, else everything the CPU and the operating system allow. Unknown: an error.
   std::string isa = {};
   /// Binds each thread to one cpu of the affinity mask, the thread that creates the Context
-  /// included. Off by default: with more ranks than cores it hurts.
+  /// included. Each of the local_ranks gets cpus of its own, in one NUMA node where the ranks can
+  /// be dealt out so, one of each core first. Off by default: with more ranks than cores it hurts.
   bool pin_threads = false;
   /// Which of the local_ranks this is, so that pinned ranks get different cpus.
   int local_rank = 0;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "weft/export.h"
+#include "weft/memory_use.h"
 #include "weft/status.h"
 
 namespace weft {
@@ -76,6 +77,9 @@ class WEFT_API Group {
   std::int64_t window_bytes() const;
   /// "loopback" or "shm".
   std::string_view transport() const;
+  /// Of this rank's window, as far as calls have used it. Local. Errors: kUnimplemented if the
+  /// kernel doesn't say.
+  Result<MemoryUse> memory_use() const;
 
   /// Collective. Returns when every rank has called it. timeout_s: seconds that this rank waits;
   /// 0: exec_timeout_s; negative: for ever. Errors: kMismatch, kTimeout, kPeerLost.

@@ -8,6 +8,7 @@
 
 #include "weft/context.h"
 #include "weft/export.h"
+#include "weft/memory_use.h"
 #include "weft/status.h"
 #include "weft/tensor.h"
 
@@ -42,6 +43,8 @@ class WEFT_API PackedWeight {
   DType dtype() const;
   /// Of the panels.
   std::int64_t bytes() const;
+  /// Of the panels, in whole pages. Errors: kUnimplemented if the kernel doesn't say.
+  Result<MemoryUse> memory_use() const;
   /// What it was packed from: "float16 (1024, 8192) strides (1, 1024)". A loaded weight knows it,
   /// too.
   const std::string& source() const;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <system_error>
 
+#include "base/binding.h"
 #include "base/context_state.h"
 #include "base/env.h"
 #include "base/topology.h"
@@ -31,6 +32,12 @@ Result<int> choose_threads(const ContextOptions& options) {
   return std::clamp(topology().usable_cpus / options.local_ranks, 1, kMostThreads);
 }
 
+// Those that the threads are bound to, if they are.
+std::vector<int> choose_cpus(const ContextOptions& options) {
+  if (!options.pin_threads) return {};
+  return cpus_of_ranks(options.local_ranks, Bind::kCore)[static_cast<size_t>(options.local_rank)];
+}
+
 }  // namespace
 
 Context::Context(std::unique_ptr<internal::ContextState> state) : state_(std::move(state)) {}
@@ -46,8 +53,7 @@ Result<Context> Context::create(const ContextOptions& options) {
   WEFT_ASSIGN_OR_RETURN(const isa::Set isa, isa::capped(options.isa));
   WEFT_ASSIGN_OR_RETURN(const int threads, choose_threads(options));
   try {
-    return Context(std::make_unique<internal::ContextState>(isa, threads, options.pin_threads,
-                                                            options.local_rank * threads));
+    return Context(std::make_unique<internal::ContextState>(isa, threads, choose_cpus(options)));
   } catch (const std::system_error& error) {
     return Status(StatusCode::kOutOfMemory,
                   fmt::format("Context::create: the OS refused to start {} threads ({}); ask for "

@@ -2,6 +2,8 @@
 // What is behind weft::Context.
 #pragma once
 
+#include <vector>
+
 #include "base/isa.h"
 #include "base/thread_pool.h"
 
@@ -9,8 +11,8 @@ namespace weft::internal {
 
 class ContextState {
  public:
-  ContextState(isa::Set isa, int threads, bool pin, int first_cpu = 0)
-      : isa(isa), pool(threads, pin, first_cpu) {}
+  ContextState(isa::Set isa, int threads, const std::vector<int>& cpus)
+      : isa(isa), pool(threads, cpus) {}
   const isa::Set isa;
   ThreadPool pool;
 };

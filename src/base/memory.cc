@@ -7,34 +7,73 @@
 #include <utility>
 
 namespace weft {
+namespace {
+
+constexpr std::int64_t kPage = 4096;
+constexpr int kAnonymous = MAP_PRIVATE | MAP_ANONYMOUS;
+
+Addresses map_small(std::int64_t bytes) {
+  void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, kAnonymous, -1, 0);
+  return data == MAP_FAILED ? Addresses() : Addresses(data, bytes);
+}
+
+Addresses map_huge(std::int64_t bytes) {
+  Addresses addresses = Addresses::reserve(bytes);
+  const auto size = static_cast<size_t>(bytes);
+  if (!addresses.data() || mprotect(addresses.data(), size, PROT_READ | PROT_WRITE) != 0) return {};
+  madvise(addresses.data(), size, MADV_HUGEPAGE);  // a refusal only costs speed
+  return addresses;
+}
+
+}  // namespace
+
+Addresses Addresses::reserve(std::int64_t bytes) {
+  // Wherever it begins: a page, up to the next huge page, the bytes, and a page at least.
+  std::int64_t all = 0;
+  if (__builtin_add_overflow(round_up(bytes, kPage), kHugePage + kPage, &all)) return {};
+  void* begin = mmap(nullptr, static_cast<size_t>(all), PROT_NONE, kAnonymous, -1, 0);
+  if (begin == MAP_FAILED) return {};
+  Addresses result(begin, all);
+  const auto first = reinterpret_cast<std::intptr_t>(begin);
+  result.data_ += round_up(first + kPage, kHugePage) - first;
+  return result;
+}
+
+Addresses::Addresses(Addresses&& other) noexcept
+    : all_(std::exchange(other.all_, nullptr)),
+      all_bytes_(std::exchange(other.all_bytes_, 0)),
+      data_(std::exchange(other.data_, nullptr)) {}
+
+Addresses& Addresses::operator=(Addresses&& other) noexcept {
+  std::swap(all_, other.all_);
+  std::swap(all_bytes_, other.all_bytes_);
+  std::swap(data_, other.data_);
+  return *this;
+}
+
+Addresses::~Addresses() {
+  if (all_) munmap(all_, static_cast<size_t>(all_bytes_));
+}
 
 Result<Buffer> Buffer::allocate(std::int64_t bytes, const char* what_for) {
   Buffer buffer;
   if (bytes <= 0) return buffer;
-  // Huge pages need the mapping to be a multiple of them; small buffers stay small.
-  constexpr std::int64_t kHugePage = 2 << 20;
-  const std::int64_t mapped = round_up(bytes, bytes >= kHugePage ? kHugePage : 4096);
-  void* data = mmap(nullptr, static_cast<size_t>(mapped), PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED)
+  // Small buffers stay small.
+  const bool huge = bytes >= kHugePage;
+  buffer.bytes_ = round_up(bytes, huge ? kHugePage : kPage);
+  buffer.addresses_ = huge ? map_huge(buffer.bytes_) : map_small(buffer.bytes_);
+  if (!buffer.data())
     return Status(StatusCode::kOutOfMemory, fmt::format("{} bytes for {}", bytes, what_for));
-  madvise(data, static_cast<size_t>(mapped), MADV_HUGEPAGE);
-  buffer.data_ = static_cast<std::byte*>(data);
-  buffer.bytes_ = mapped;
   return buffer;
 }
 
 Buffer::Buffer(Buffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    : addresses_(std::move(other.addresses_)), bytes_(std::exchange(other.bytes_, 0)) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
-  std::swap(data_, other.data_);
+  std::swap(addresses_, other.addresses_);
   std::swap(bytes_, other.bytes_);
   return *this;
-}
-
-Buffer::~Buffer() {
-  if (data_) munmap(data_, static_cast<size_t>(bytes_));
 }
 
 }  // namespace weft

@@ -6,9 +6,9 @@
 #include <thread>
 #include <vector>
 
+#include "base/binding.h"
 #include "base/memory.h"
 #include "base/pause.h"
-#include "base/topology.h"
 
 namespace weft {
 namespace {
@@ -118,15 +118,20 @@ void ThreadPool::Shared::join() {
   for (std::thread& worker : workers) worker.join();
 }
 
-ThreadPool::ThreadPool(int threads, bool pin, int first_cpu) : threads_(std::max(1, threads)) {
-  if (pin) pin_this_thread(first_cpu);
+ThreadPool::ThreadPool(int threads, const std::vector<int>& cpus) : threads_(std::max(1, threads)) {
+  const auto cpus_of = [&cpus](int thread) {
+    return cpus.empty() ? std::vector<int>()
+                        : std::vector{cpus[static_cast<std::size_t>(thread) % cpus.size()]};
+  };
+  // A refusal only costs speed.
+  if (!cpus.empty()) bind_this_thread(cpus_of(0));
   if (threads_ == 1) return;
   shared_ = std::make_unique<Shared>();
   shared_->workers.reserve(static_cast<size_t>(threads_ - 1));
   try {
     for (int thread = 1; thread < threads_; ++thread)
-      shared_->workers.emplace_back([shared = shared_.get(), thread, pin, first_cpu] {
-        if (pin) pin_this_thread(first_cpu + thread);
+      shared_->workers.emplace_back([shared = shared_.get(), thread, own = cpus_of(thread)] {
+        if (!own.empty()) bind_this_thread(own);
         shared->work(thread);
       });
   } catch (...) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <type_traits>
+#include <vector>
 
 namespace weft {
 
@@ -12,9 +13,9 @@ namespace weft {
 /// sleep.
 class ThreadPool {
  public:
-  /// With `pin`, thread i is bound to the (first_cpu + i)-th allowed cpu; thread 0 is the one that
+  /// Thread i is bound to cpus[i % their number], if there are any; thread 0 is the one that
   /// constructs the pool. Throws std::system_error if the OS gives no more threads.
-  ThreadPool(int threads, bool pin, int first_cpu = 0);
+  explicit ThreadPool(int threads, const std::vector<int>& cpus = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/topology.h"
 
-#include <hwloc.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <memory>
 
 #include "base/cgroup.h"
+#include "base/hwloc_topology.h"
 
 namespace weft {
 namespace {
@@ -50,12 +50,19 @@ std::string cpu_model(hwloc_topology_t topology) {
   return name ? name : "unknown CPU";
 }
 
+std::vector<NumaNode> numa_nodes(hwloc_topology_t topology) {
+  std::vector<NumaNode> nodes;
+  for (hwloc_obj_t node = nullptr;
+       (node = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, node));)
+    nodes.push_back({static_cast<int>(node->os_index), cpus_of(node->cpuset),
+                     static_cast<std::int64_t>(node->attr->numanode.local_memory)});
+  return nodes;
+}
+
 void read_hwloc(Topology& result) {
-  hwloc_topology_t topology = nullptr;
-  if (hwloc_topology_init(&topology) != 0) return;
-  const std::unique_ptr<hwloc_topology, void (*)(hwloc_topology_t)> owner(
-      topology, [](hwloc_topology_t t) { hwloc_topology_destroy(t); });
-  if (hwloc_topology_load(topology) != 0) return;
+  const HwlocTopology machine = load_hwloc();
+  if (!machine) return;
+  const hwloc_topology_t topology = machine.get();
   const auto count = [&](hwloc_obj_type_t type) {
     return std::max(0, hwloc_get_nbobjs_by_type(topology, type));
   };
@@ -63,7 +70,7 @@ void read_hwloc(Topology& result) {
   result.packages = count(HWLOC_OBJ_PACKAGE);
   result.cores = count(HWLOC_OBJ_CORE);
   result.hardware_threads = count(HWLOC_OBJ_PU);
-  result.numa_nodes = count(HWLOC_OBJ_NUMANODE);
+  result.numa_nodes = numa_nodes(topology);
   result.l1d_bytes = cache_bytes(topology, HWLOC_OBJ_L1CACHE);
   result.l2_bytes = cache_bytes(topology, HWLOC_OBJ_L2CACHE);
   result.l3_bytes = cache_bytes(topology, HWLOC_OBJ_L3CACHE);
@@ -89,18 +96,6 @@ Topology read_topology() {
 const Topology& topology() {
   static const Topology instance = read_topology();
   return instance;
-}
-
-bool pin_this_thread(int index) {
-  const std::vector<int>& cpus = topology().allowed_cpus;
-  if (cpus.empty() || index < 0) return false;
-  const int cpu = cpus[static_cast<size_t>(index) % cpus.size()];
-  const CpuSet set(CPU_ALLOC(cpu + 1));
-  if (!set) return false;
-  const size_t bytes = CPU_ALLOC_SIZE(cpu + 1);
-  CPU_ZERO_S(bytes, set.get());
-  CPU_SET_S(cpu, bytes, set.get());
-  return sched_setaffinity(0, bytes, set.get()) == 0;
 }
 
 }  // namespace weft

@@ -8,9 +8,16 @@
 
 namespace weft {
 
+struct NumaNode {
+  int index = 0;          ///< of the OS
+  std::vector<int> cpus;  ///< none: memory only
+  std::int64_t memory_bytes = 0;
+};
+
 struct Topology {
   std::string cpu_model;
-  int packages = 0, cores = 0, hardware_threads = 0, numa_nodes = 0;
+  int packages = 0, cores = 0, hardware_threads = 0;
+  std::vector<NumaNode> numa_nodes;
   std::int64_t l1d_bytes = 0, l2_bytes = 0, l3_bytes = 0;  ///< of one cache, 0 if unknown
   int l3_caches = 0;                                       ///< 0 if unknown
   std::int64_t memory_bytes = 0;
@@ -21,8 +28,5 @@ struct Topology {
 
 /// Read once per process; the affinity mask is that of the first thread that asks.
 const Topology& topology();
-
-/// Binds the calling thread to the i-th allowed cpu (modulo their number). False if the OS refused.
-bool pin_this_thread(int index);
 
 }  // namespace weft

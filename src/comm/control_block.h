@@ -80,14 +80,14 @@ struct alignas(kCacheLine) PairBlock {
 /// the kernel can use huge pages for all of it (few ranks); untouched pages cost address space
 /// only.
 struct SegmentLayout {
-  static constexpr std::int64_t kHugePage = 2 << 20;
   static constexpr std::int64_t kPairsOffset = 1 << 20;
   static constexpr std::int64_t kWindowOffset = kHugePage;
   std::int64_t window_bytes;
   int ranks;
-  constexpr std::int64_t mail_offset() const {
-    return kWindowOffset + round_up(window_bytes, kHugePage);
-  }
+  /// Many ranks share little with each other at a time, and two MiB for each would be gigabytes.
+  constexpr bool wants_huge_pages() const { return ranks <= 32; }
+  constexpr std::int64_t window_room() const { return round_up(window_bytes, kHugePage); }
+  constexpr std::int64_t mail_offset() const { return kWindowOffset + window_room(); }
   /// Half a MiB takes some 50 us to copy, beside which a hand-off is little. With many ranks less,
   /// so that all slots of a rank need no more than 32 MiB of addresses.
   constexpr std::int64_t mail_slot_bytes() const {

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/memory_use.h"
+#include "comm/control_block.h"
 #include "comm/group_state.h"
 #include "comm/launcher.h"
 #include "comm/options.h"
@@ -99,6 +101,11 @@ int Group::ranks() const { return state_->ranks(); }
 const std::string& Group::name() const { return state_->name(); }
 std::int64_t Group::window_bytes() const { return state_->window_bytes(); }
 std::string_view Group::transport() const { return state_->transport_name(); }
+
+Result<MemoryUse> Group::memory_use() const {
+  const internal::SegmentLayout layout{window_bytes(), ranks()};
+  return weft::memory_use(state_->window(rank()), layout.window_room());
+}
 
 Status Group::barrier(double timeout_s) {
   static const internal::CallHeader header("barrier");

@@ -31,6 +31,21 @@ TEST(Buffer, IsZeroAlignedAndWritableToItsEnd) {
   }
 }
 
+TEST(Buffer, StartsOnAHugePageIfItFillsOne) {
+  const Buffer first = Buffer::allocate(kHugePage, "test").value();
+  const Buffer second = Buffer::allocate(3 * kHugePage - 1, "test").value();
+  for (const Buffer* buffer : {&first, &second}) {
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer->data()) % kHugePage, 0u);
+    EXPECT_EQ(buffer->bytes() % kHugePage, 0);
+  }
+}
+
+TEST(BufferDeathTest, PagesBesideALargeOneCannotBeTouched) {
+  const Buffer buffer = Buffer::allocate(kHugePage, "test").value();
+  EXPECT_DEATH(*const_cast<volatile std::byte*>(buffer.data() - 1) = std::byte{1}, "");
+  EXPECT_DEATH(*const_cast<volatile std::byte*>(buffer.data() + buffer.bytes()) = std::byte{1}, "");
+}
+
 TEST(Buffer, NothingForNoBytes) {
   auto buffer = Buffer::allocate(0, "test");
   ASSERT_TRUE(buffer.ok());

@@ -2,11 +2,14 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <cstdint>
 #include <thread>
 #include <vector>
+
+#include "base/topology.h"
 
 namespace weft {
 namespace {
@@ -14,7 +17,7 @@ namespace {
 class ThreadPoolTest : public testing::TestWithParam<int> {};
 
 TEST_P(ThreadPoolTest, RunsEveryIndexExactlyOnce) {
-  ThreadPool pool(GetParam(), /*pin=*/false);
+  ThreadPool pool(GetParam());
   EXPECT_EQ(pool.threads(), GetParam());
   for (const std::int64_t count : {0, 1, 2, 3, 7, 64, 1000}) {
     // One more than count on each side: an index out of range shows.
@@ -34,7 +37,7 @@ TEST_P(ThreadPoolTest, RunsEveryIndexExactlyOnce) {
 
 // Plain memory on purpose: the thread sanitizer sees whether the fork and the join order it.
 TEST_P(ThreadPoolTest, LoopsSeeEachOthersPlainWrites) {
-  ThreadPool pool(GetParam(), /*pin=*/false);
+  ThreadPool pool(GetParam());
   constexpr int kCells = 37, kLoops = 2000;
   std::vector<std::int64_t> from(kCells), to(kCells);
   for (int i = 0; i < kCells; ++i) from[i] = i;
@@ -46,7 +49,7 @@ TEST_P(ThreadPoolTest, LoopsSeeEachOthersPlainWrites) {
 }
 
 TEST_P(ThreadPoolTest, ManySmallLoopsOfChangingSizeAndBody) {
-  ThreadPool pool(GetParam(), /*pin=*/false);
+  ThreadPool pool(GetParam());
   std::int64_t expected = 0;
   std::atomic<std::int64_t> sum{0};
   for (int loop = 0; loop < 5000; ++loop) {
@@ -63,7 +66,7 @@ TEST_P(ThreadPoolTest, ManySmallLoopsOfChangingSizeAndBody) {
 }
 
 TEST_P(ThreadPoolTest, IndicesRiseOnEveryThread) {
-  ThreadPool pool(GetParam(), /*pin=*/false);
+  ThreadPool pool(GetParam());
   std::vector<std::int64_t> last(static_cast<size_t>(GetParam()), -1);
   std::atomic<bool> rising{true};
   pool.parallel_for(10000, [&](std::int64_t index, int thread) {
@@ -77,7 +80,7 @@ INSTANTIATE_TEST_SUITE_P(FewerAndMoreThreadsThanCores, ThreadPoolTest,
                          testing::Values(1, 2, 3, 8, 40), testing::PrintToStringParamName());
 
 TEST(ThreadPool, EveryThreadTakesPart) {
-  ThreadPool pool(4, /*pin=*/false);
+  ThreadPool pool(4);
   // Each index waits until all four have begun, so one thread alone could not finish.
   std::atomic<int> begun{0};
   pool.parallel_for(4, [&](std::int64_t, int) {
@@ -90,7 +93,7 @@ TEST(ThreadPool, EveryThreadTakesPart) {
 
 TEST(ThreadPool, StartsAndStopsManyTimes) {
   for (int i = 0; i < 200; ++i) {
-    ThreadPool pool(1 + i % 5, /*pin=*/false);
+    ThreadPool pool(1 + i % 5);
     std::atomic<int> calls{0};
     if (i % 3 != 0) pool.parallel_for(i % 7, [&](std::int64_t, int) { ++calls; });
     EXPECT_EQ(calls, i % 3 != 0 ? i % 7 : 0);
@@ -101,8 +104,12 @@ TEST(ThreadPool, PinnedThreadsStillRunEverything) {
   std::atomic<int> calls{0};
   // In a thread of its own: pinning binds the constructing thread too.
   std::thread([&] {
-    ThreadPool pool(3, /*pin=*/true, /*first_cpu=*/1);
-    pool.parallel_for(100, [&](std::int64_t, int) { ++calls; });
+    const std::vector<int> cpus = topology().allowed_cpus;
+    ThreadPool pool(3, cpus);
+    pool.parallel_for(100, [&](std::int64_t, int thread) {
+      ++calls;
+      EXPECT_EQ(sched_getcpu(), cpus[static_cast<std::size_t>(thread) % cpus.size()]);
+    });
   }).join();
   EXPECT_EQ(calls, 100);
 }

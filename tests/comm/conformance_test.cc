@@ -47,6 +47,22 @@ TEST_P(Conformance, KnowsItself) {
   }
 }
 
+TEST_P(Conformance, SaysHowMuchOfItsWindowIsInMemory) {
+  constexpr std::int64_t kMiB = 1 << 20;
+  GroupOptions options = quick_options();
+  options.window_bytes = 9 * kMiB;
+  std::vector<Group> groups = make(3, options);
+  ASSERT_EQ(groups.size(), 3u);
+  std::memset(groups[1].state().window(1) + 2 * kMiB, 1, 4 * kMiB);
+  for (const Group& group : groups) {
+    const Result<MemoryUse> use = group.memory_use();
+    ASSERT_TRUE(use.ok()) << use.status().to_string();
+    EXPECT_EQ(use->bytes, 10 * kMiB);  // whole huge pages
+    EXPECT_EQ(use->resident_bytes, group.rank() == 1 ? 4 * kMiB : 0);
+    EXPECT_LE(use->huge_page_bytes, use->resident_bytes);
+  }
+}
+
 TEST_P(Conformance, ManyRanksMeetInBarriers) {
   for (const int ranks : {1, 2, 3, 8, 16, 64}) {
     std::vector<Group> groups = make(ranks);

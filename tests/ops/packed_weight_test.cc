@@ -73,6 +73,18 @@ std::string panels(const PackedWeight& weight) {
           static_cast<std::size_t>(weight.bytes())};
 }
 
+TEST(PackedWeight, SaysWhatIsInMemory) {
+  const std::vector<std::uint16_t> memory(2048 * 1024);
+  Context context = one_thread();
+  const auto weight = PackedWeight::pack(context, {memory.data(), kF16, {2048, 1024}});
+  ASSERT_TRUE(weight.ok()) << weight.status().to_string();
+  const auto use = weight->memory_use();
+  ASSERT_TRUE(use.ok()) << use.status().to_string();
+  EXPECT_GE(use->bytes, weight->bytes());
+  EXPECT_GE(use->resident_bytes, weight->bytes());
+  EXPECT_LE(use->huge_page_bytes, use->resident_bytes);
+}
+
 TEST(PackedWeight, PacksFractalNzToTheSamePanels) {
   std::mt19937 random(3);
   std::vector<std::uint16_t> bits(2300 * 70), image(2304 * 96);

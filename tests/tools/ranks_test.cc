@@ -3,11 +3,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <stdexcept>
 
+#include "../base/scoped_env.h"
+#include "base/topology.h"
 #include "weft/trace.h"
 
 namespace weft::tools {
@@ -117,6 +121,35 @@ TEST_P(RunRanksTest, AnExceptionIsAnError) {
   EXPECT_THAT(values.status().message(), HasSubstr("thrown"));
 }
 
+/// The affinity mask of the calling thread, as CBOR.
+Result<Bytes> mask_of_thread() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0)
+    return Status(StatusCode::kInternal, "no affinity mask");
+  std::vector<int> cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  return Json(cpus).cbor();
+}
+
+TEST_P(RunRanksTest, BoundRanksRunOnTheirCpus) {
+  LaunchOptions options = launch(2);
+  options.context.threads = 0;
+  options.bind = Bind::kCore;
+  const CpusOfRanks cpus = bind_ranks(2, Bind::kCore);
+  const auto values = run_ranks(options, [&](Rank& rank) -> Result<Bytes> {
+    const auto index = static_cast<std::size_t>(rank.rank);
+    const bool fits = rank.context.threads() <= std::ssize(cpus[index]);
+    return fits ? mask_of_thread() : Status(StatusCode::kInternal, "more threads than cpus");
+  });
+  ASSERT_TRUE(values.ok()) << values.status().to_string();
+  for (std::size_t rank = 0; rank < 2; ++rank) {
+    std::vector<int> sorted = cpus[rank];
+    std::ranges::sort(sorted);
+    EXPECT_EQ((*values)[rank], Json(sorted).cbor()) << rank;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, RunRanksTest,
                          ::testing::Values(RankKind::kProcesses, RankKind::kThreads),
                          [](const auto& info) {
@@ -137,6 +170,17 @@ TEST(RunProcessesTest, ADeadRankEndsTheJobWithinSeconds) {
   EXPECT_THAT(values.status().message(), HasSubstr("rank 2 was killed by signal 9 (Killed).\nThe "
                                                    "others ended because of it: rank 0: "));
   EXPECT_LT(1e-9 * static_cast<double>(trace_now_ns() - begin), 4);
+}
+
+TEST(RunProgramTest, BindsAndNamesTheThreads) {
+  const ScopedEnv unset("WEFT_THREADS", nullptr);
+  const CpusOfRanks cpus = bind_ranks(1, Bind::kCore);
+  const int threads = threads_of_rank(cpus, 0, topology().usable_cpus);
+  const std::string want = "test $WEFT_THREADS = " + std::to_string(threads);
+  EXPECT_TRUE(run_program(1, {"sh", "-c", want}, Bind::kCore).ok());
+  EXPECT_TRUE(run_program(1, {"sh", "-c", "test -z \"$WEFT_THREADS\""}).ok());
+  const ScopedEnv set("WEFT_THREADS", "77");
+  EXPECT_TRUE(run_program(1, {"sh", "-c", "test $WEFT_THREADS = 77"}, Bind::kCore).ok());
 }
 
 TEST(RunProgramTest, SetsTheVariablesAndReportsTheFirstFailure) {

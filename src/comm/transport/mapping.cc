@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <cstring>
 #include <new>
-#include <utility>
 
 namespace weft::internal {
 namespace {
@@ -30,25 +29,31 @@ Status out_of_memory(std::int64_t bytes, int error) {
                             bytes, std::strerror(error)));
 }
 
-void ask_for_huge_pages(void* data, const SegmentLayout& layout) {
-  // Many ranks share little with each other at a time, and two MiB for each would be gigabytes.
-  constexpr int kFewRanks = 32;
-  if (layout.ranks > kFewRanks) return;
+void ask_for_huge_pages(std::byte* data, const SegmentLayout& layout) {
+  if (!layout.wants_huge_pages()) return;
   // A refusal (kernel without them) only costs speed.
-  madvise(static_cast<std::byte*>(data) + SegmentLayout::kWindowOffset,
-          static_cast<std::size_t>(layout.mail_offset() - SegmentLayout::kWindowOffset),
+  madvise(data + SegmentLayout::kWindowOffset, static_cast<std::size_t>(layout.window_room()),
           MADV_HUGEPAGE);
 }
 
 }  // namespace
 
-Result<Mapping> Mapping::anonymous(const SegmentLayout& layout) {
+Result<Mapping> Mapping::map(int fd, int flags, const SegmentLayout& layout) {
   const std::int64_t bytes = layout.total_bytes();
-  void* data = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED) return out_of_memory(bytes, errno);
+  Mapping mapping;
+  mapping.addresses_ = Addresses::reserve(bytes);
+  mapping.mail_offset_ = layout.mail_offset();
+  std::byte* const data = mapping.addresses_.data();
+  if (!data || mmap(data, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
+                    flags | MAP_FIXED, fd, 0) == MAP_FAILED)
+    return out_of_memory(bytes, errno);
   ask_for_huge_pages(data, layout);
-  Mapping mapping(data, layout);
+  return mapping;
+}
+
+Result<Mapping> Mapping::anonymous(const SegmentLayout& layout) {
+  WEFT_ASSIGN_OR_RETURN(Mapping mapping,
+                        map(-1, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, layout));
   construct_control_block(mapping, layout.ranks);
   return mapping;
 }
@@ -63,33 +68,14 @@ Result<Mapping> Mapping::of_file(int fd, const SegmentLayout& layout) {
                   fmt::format("the shared memory a rank sent has {} bytes and seals {:#x} but must "
                               "have {} bytes and be sealed against a change of size",
                               facts.st_size, seals, bytes));
-  void* data =
-      mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (data == MAP_FAILED) return out_of_memory(bytes, errno);
-  ask_for_huge_pages(data, layout);
-  return Mapping(data, layout);
-}
-
-Mapping::Mapping(Mapping&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)),
-      bytes_(std::exchange(other.bytes_, 0)),
-      mail_offset_(std::exchange(other.mail_offset_, 0)) {}
-
-Mapping& Mapping::operator=(Mapping&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(bytes_, other.bytes_);
-  std::swap(mail_offset_, other.mail_offset_);
-  return *this;
-}
-
-Mapping::~Mapping() {
-  if (data_) munmap(data_, static_cast<std::size_t>(bytes_));
+  return map(fd, MAP_SHARED, layout);
 }
 
 Segment Mapping::segment() const {
-  return {std::launder(reinterpret_cast<ControlBlock*>(data_)),
-          std::launder(reinterpret_cast<PairBlock*>(data_ + SegmentLayout::kPairsOffset)),
-          data_ + SegmentLayout::kWindowOffset, data_ + mail_offset_};
+  std::byte* const data = addresses_.data();
+  return {std::launder(reinterpret_cast<ControlBlock*>(data)),
+          std::launder(reinterpret_cast<PairBlock*>(data + SegmentLayout::kPairsOffset)),
+          data + SegmentLayout::kWindowOffset, data + mail_offset_};
 }
 
 Result<UniqueFd> create_segment_file(const SegmentLayout& layout) {

@@ -19,19 +19,15 @@ class Mapping {
   /// Maps the file of a segment. kInvalidArgument if its size or seals are not those of
   /// create_segment_file: a file that can shrink could kill its readers with SIGBUS.
   static Result<Mapping> of_file(int fd, const SegmentLayout& layout);
-  Mapping(Mapping&& other) noexcept;
-  Mapping& operator=(Mapping&& other) noexcept;
-  ~Mapping();
 
   Segment segment() const;
 
  private:
-  Mapping(void* data, const SegmentLayout& layout)
-      : data_(static_cast<std::byte*>(data)),
-        bytes_(layout.total_bytes()),
-        mail_offset_(layout.mail_offset()) {}
-  std::byte* data_ = nullptr;
-  std::int64_t bytes_ = 0, mail_offset_ = 0;
+  /// fd -1: anonymous pages.
+  static Result<Mapping> map(int fd, int flags, const SegmentLayout& layout);
+
+  Addresses addresses_;
+  std::int64_t mail_offset_ = 0;
 };
 
 /// A sparse memfd of the layout's size, sealed against any change of size. It has no name in any

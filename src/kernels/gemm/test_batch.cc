@@ -88,7 +88,7 @@ struct Part {
 
 std::vector<Bits> multiply(const Operands& x, std::span<const Part> parts, const Blocking& blocking,
                            int threads) {
-  ThreadPool pool(threads, false);
+  ThreadPool pool(threads);
   Out out{{}, x.columns / blocking.sides, x.columns};
   std::vector<Product> products;
   std::int64_t rows = 0, most = 0;

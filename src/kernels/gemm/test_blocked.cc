@@ -149,7 +149,7 @@ struct Problem {
 
   std::vector<std::uint32_t> run(const Blocking& blocking, int threads, const Weight& weight,
                                  const rows::Kernels& rows, std::int64_t rows_wanted) const {
-    ThreadPool pool(threads, false);
+    ThreadPool pool(threads);
     const auto runs = two_runs(rows_wanted);
     Product product{.runs = runs, .weight = weight, .bias = bias()};
     Out out(rows_wanted, n);

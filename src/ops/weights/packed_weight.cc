@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/context_state.h"
+#include "base/memory_use.h"
 #include "base/topology.h"
 #include "kernels/gemm/blocked.h"
 #include "kernels/rows/rows.h"
@@ -91,6 +92,9 @@ std::int64_t PackedWeight::k() const { return state_->k; }
 std::int64_t PackedWeight::n() const { return state_->n; }
 DType PackedWeight::dtype() const { return state_->kernel->b; }
 std::int64_t PackedWeight::bytes() const { return state_->panel_bytes; }
+Result<MemoryUse> PackedWeight::memory_use() const {
+  return weft::memory_use(state_->panels.data(), state_->panels.bytes());
+}
 const std::string& PackedWeight::source() const { return state_->source; }
 
 Result<PackedWeight> PackedWeight::pack(Context& context, const ConstTensorRef& x2) {

@@ -123,15 +123,16 @@ std::string_view text_of(std::span<const char> field) {
 }
 
 // False at the end of the file, and with errno set after an error.
-bool read_all(int fd, void* data, std::int64_t bytes) {
+bool read_all(int fd, void* data, std::int64_t bytes, std::int64_t offset) {
   char* p = static_cast<char*>(data);
   while (bytes > 0) {
-    const ssize_t got = read(fd, p, static_cast<size_t>(bytes));
+    const ssize_t got = pread(fd, p, static_cast<size_t>(bytes), offset);
     if (got < 0 && errno == EINTR) continue;
     if (got == 0) errno = 0;
     if (got <= 0) return false;
     p += got;
     bytes -= got;
+    offset += got;
   }
   return true;
 }
@@ -140,6 +141,7 @@ class Loader {
  public:
   Loader(Context& context, const std::string& path)
       : isa_(context.state().isa),
+        pool_(context.state().pool),
         path_(path),
         // Not blocking: opening a pipe must not wait for a writer. Files do not care.
         file_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
@@ -186,7 +188,7 @@ class Loader {
           "has {} bytes but the header of a packed weight takes {}; it is another file or was cut "
           "off: save the weight again",
           file_bytes_, kHeaderBytes);
-    if (!read_all(file_.get(), &header_, kHeaderBytes)) return cannot_read();
+    if (!read_all(file_.get(), &header_, kHeaderBytes, 0)) return cannot_read();
     if (std::memcmp(header_.magic, internal::kPackedWeightMagic, sizeof(header_.magic)) != 0)
       return error(
           "is not a packed weight (it does not begin with '{}'); give the file that save() "
@@ -253,7 +255,19 @@ class Loader {
   }
 
   Status read_panels(std::byte* panels) {
-    if (!read_all(file_.get(), panels, header_.panel_bytes)) return cannot_read();
+    // By all threads, so that on several NUMA nodes the panels lie on those of all who read them,
+    // as after pack(): a page at a time, whose first touch this is.
+    std::atomic<int> failure{-1};  // errno
+    pool_.parallel_for(
+        ceil_div(header_.panel_bytes, kHugePage), [&](std::int64_t index, int /*thread*/) {
+          const std::int64_t begin = index * kHugePage;
+          const std::int64_t bytes = std::min(kHugePage, header_.panel_bytes - begin);
+          if (!read_all(file_.get(), panels + begin, bytes, kHeaderBytes + begin)) failure = errno;
+        });
+    if (failure >= 0) {
+      errno = failure;
+      return cannot_read();
+    }
     const std::uint64_t checksum =
         xxhash64({panels, static_cast<std::size_t>(header_.panel_bytes)});
     if (checksum != header_.panels_checksum)
@@ -270,6 +284,7 @@ class Loader {
   }
 
   const isa::Set isa_;
+  ThreadPool& pool_;
   const std::string& path_;
   const internal::UniqueFd file_;
   std::int64_t file_bytes_ = 0;

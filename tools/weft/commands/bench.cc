@@ -164,6 +164,7 @@ Status bench_operator(Arguments& arguments) {
   job.trace = arguments.trace.wanted();
   job.rows =
       rows_to_check(made, launch.ranks, op->traits().products ? kCheckBudget : kCheckBudgetOfBytes);
+  report_binding(arguments.launch);
   WEFT_ASSIGN_OR_RETURN(const std::vector<RankReport> reports, run_job(launch, job));
   WEFT_RETURN_IF_ERROR(check_results(*op, source, reports, job.rows));
   WEFT_RETURN_IF_ERROR(write_trace_files(arguments.trace, *op, launch, reports));

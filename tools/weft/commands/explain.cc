@@ -8,15 +8,18 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "jobs/machine.h"
+#include "jobs/memory.h"
 #include "kernels/gemm/gemm.h"
 #include "terminal/text.h"
+#include "weft/packed_weight.h"
 
 namespace weft::tools {
 namespace {
 
 constexpr const char* kFooter = R"(
 Plans the call (nothing is computed or sent) and prints kernel, tiles, windows and bytes, the
-kernels that were refused and why, and a time predicted from the machine's measured peaks.
+kernels that were refused and why, whether a window and packed weights get huge pages, and a time
+predicted from the machine's measured peaks.
 
 Examples:
   weft explain matmul_allreduce_add_rmsnorm 4096x1024:1024x8192 --ranks 2
@@ -45,6 +48,24 @@ void print_refused(DType type, isa::Set available) {
     const std::string reason = refusal(kernel.isa, available);
     fmt::print("refused   {}: {}\n", kernel.name,
                reason.empty() ? "a better one is there" : reason);
+  }
+}
+
+/// Weights that PackedWeight takes, packed for what memory they get.
+void print_packed_weights(Context& context, const Case& made, const Operands& operands) {
+  constexpr std::int64_t kMost = 1 << 30;  // as much memory as this command may fill
+  if (!made.op().traits().products || made.row->x1 != made.row->x2) return;
+  for (OperandId id : {OperandId::kX2, OperandId::kWeight1, OperandId::kWeight2}) {
+    const ConstTensorRef& x2 = operands.tensor(id);
+    if (!x2.given() || x2.elements() == 0) continue;
+    const std::string name(to_string(id));
+    if (x2.elements() * info(x2.dtype()).bits / 8 > kMost) {
+      fmt::print("memory    {} packed: not tried, it is large\n", name);
+      continue;
+    }
+    const Result<PackedWeight> weight = PackedWeight::pack(context, x2);
+    fmt::print("memory    {} packed: {}\n", name,
+               weight.ok() ? memory_text(weight->memory_use()) : weight.status().message());
   }
 }
 
@@ -79,13 +100,14 @@ void print_prediction(const Case& made, double bytes, const Machine& machine, in
 
 Status explain(const Arguments& arguments) {
   WEFT_ASSIGN_OR_RETURN(const Operator* const op, find_operator(arguments.op));
-  WEFT_ASSIGN_OR_RETURN(LaunchOptions launch, launch_options(arguments.launch));
+  WEFT_ASSIGN_OR_RETURN(const LaunchOptions launch, launch_options(arguments.launch));
   WEFT_ASSIGN_OR_RETURN(const isa::Set isa, isa::capped(arguments.launch.isa));
   WEFT_ASSIGN_OR_RETURN(const Case made, make_case(*op, arguments.random));
-  launch.context.local_ranks = launch.ranks;
   // Planning is local, so one rank of a group of threads stands for all.
   WEFT_ASSIGN_OR_RETURN(std::vector<Group> groups, Group::local(launch.ranks, launch.group));
-  WEFT_ASSIGN_OR_RETURN(Context context, Context::create(launch.context));
+  WEFT_ASSIGN_OR_RETURN(Context context, Context::create(context_options(
+                                             launch, bind_ranks(launch.ranks, launch.bind), 0)));
+  report_binding(arguments.launch);
   WEFT_ASSIGN_OR_RETURN(Operands operands, RandomSource(made, false).make(0, launch.ranks));
   if (arguments.random.nz_x2()) WEFT_RETURN_IF_ERROR(operands.store_x2_as_nz(context));
   WEFT_RETURN_IF_ERROR(
@@ -95,6 +117,9 @@ Status explain(const Arguments& arguments) {
   fmt::print("{} {}, row {}{}\n{}", op->name(), made.shape.text(), made.row->name,
              op->settings(made), plan->describe());
   if (op->traits().products) print_refused(made.row->x1, isa);
+  if (op->traits().collective)
+    fmt::print("memory    touched window: {}\n", window_text(launch.kind, launch.ranks));
+  print_packed_weights(context, made, operands);
   WEFT_ASSIGN_OR_RETURN(const Machine machine, measure_machine(isa));
   print_prediction(made, op->bytes_moved(operands, launch.ranks), machine, launch.ranks,
                    context.threads(), isa);

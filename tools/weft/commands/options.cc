@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/isa.h"
+#include "jobs/binding.h"
 
 namespace weft::tools {
 
@@ -30,6 +31,7 @@ std::string operators_help() {
 void add_launch_options(Command& command, LaunchArguments& arguments, bool with_ranks) {
   if (with_ranks) {
     command.add("--ranks", arguments.ranks, "Number of ranks").range(1, 4096).show_default();
+    command.add("--verbose", arguments.verbose, "Say on which cpus each rank runs");
   }
   command
       .add("--threads", arguments.threads, "Threads per rank; 0: usable cores / ranks, at least 1")
@@ -48,7 +50,25 @@ void add_launch_options(Command& command, LaunchArguments& arguments, bool with_
       .add("--connect-timeout", arguments.connect_timeout_s,
            "Seconds to wait for all ranks to meet (default: HCCL_CONNECT_TIMEOUT)")
       .positive();
+  command
+      .add("--bind", arguments.bind,
+           "Bind each rank to its 'socket' or 'numa' node, or to a 'core' share of its own")
+      .one_of({"none", "socket", "numa", "core"})
+      .show_default();
   command.add("--pin", arguments.pin, "Bind each thread to one core");
+}
+
+Bind LaunchArguments::binding() const {
+  return bind == "socket" ? Bind::kSocket
+         : bind == "numa" ? Bind::kNuma
+         : bind == "core" ? Bind::kCore
+                          : Bind::kNone;
+}
+
+void report_binding(const LaunchArguments& arguments) {
+  fmt::print(stderr, "{}", binding_remark(arguments.binding()));
+  if (arguments.verbose)
+    fmt::print(stderr, "{}", binding_text(cpus_of_ranks(arguments.ranks, arguments.binding())));
 }
 
 Result<LaunchOptions> launch_options(const LaunchArguments& arguments) {
@@ -56,6 +76,7 @@ Result<LaunchOptions> launch_options(const LaunchArguments& arguments) {
   LaunchOptions launch;
   launch.ranks = arguments.ranks;
   launch.kind = arguments.transport == "threads" ? RankKind::kThreads : RankKind::kProcesses;
+  launch.bind = arguments.binding();
   launch.context.threads = arguments.threads;
   launch.context.isa = arguments.isa;
   launch.context.pin_threads = arguments.pin;

@@ -25,11 +25,16 @@ struct LaunchArguments {
   std::string transport = "processes";
   double timeout_s = 0;
   double connect_timeout_s = 0;
-  bool pin = false;
+  std::string bind = "none";
+  bool pin = false, verbose = false;
+
+  Bind binding() const;
 };
 void add_launch_options(Command& command, LaunchArguments& arguments, bool with_ranks = true);
 /// Checks the name of the ISA here, where one error is enough.
 Result<LaunchOptions> launch_options(const LaunchArguments& arguments);
+/// Says on stderr what --bind does to the ranks, if --verbose asks or if it does nothing.
+void report_binding(const LaunchArguments& arguments);
 
 /// kInvalidArgument if the operator has no calls to trace and files were asked for.
 Status check_trace(const Operator& op, bool wanted);

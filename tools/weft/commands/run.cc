@@ -202,6 +202,7 @@ Status run_operator(Arguments& arguments) {
   job.nz_x2 = arguments.random.nz_x2();
   job.trace = arguments.trace.wanted();
   job.out = arguments.out;
+  report_binding(arguments.launch);
   WEFT_ASSIGN_OR_RETURN(const std::vector<RankReport> reports, run_job(launch, job));
   WEFT_RETURN_IF_ERROR(write_trace_files(arguments.trace, *op, launch, reports));
   if (arguments.json) {
@@ -226,7 +227,8 @@ int run(Arguments& arguments, const std::vector<std::string>& program) {
     status = Status(StatusCode::kInvalidArgument,
                     "name an operator or a program behind '--', not both.");
   } else {
-    status = run_program(arguments.launch.ranks, program);
+    report_binding(arguments.launch);
+    status = run_program(arguments.launch.ranks, program, arguments.launch.binding());
   }
   return exit_code(status);
 }

@@ -15,9 +15,12 @@
 #include <cstring>
 #include <thread>
 
+#include "base/env.h"
 #include "base/topology.h"
+#include "jobs/binding.h"
 #include "jobs/children.h"
 #include "terminal/progress.h"
+#include "terminal/text.h"
 
 namespace weft::tools {
 namespace {
@@ -33,16 +36,30 @@ Result<Bytes> call(const RankBody& body, Rank& rank) {
   }
 }
 
-ContextOptions context_options(const LaunchOptions& options, int rank) {
-  ContextOptions context = options.context;
-  context.local_ranks = options.ranks;
-  context.local_rank = rank;
-  return context;
+bool threads_are_named() {
+  const Result<std::int64_t> named = env::integer("WEFT_THREADS", 0, 1 << 20);
+  return !named.ok() || *named > 0;  // who reads it reports what is wrong
 }
 
-Result<Bytes> run_in_process(const LaunchOptions& options, const UniqueId& id, int rank,
-                             Report& report, const RankBody& body) {
-  WEFT_ASSIGN_OR_RETURN(Context context, Context::create(context_options(options, rank)));
+/// Binds the calling thread as the rank.
+Status bind_rank(const CpusOfRanks& cpus, int rank) {
+  if (cpus.empty()) return {};
+  const std::vector<int>& own = cpus[static_cast<std::size_t>(rank)];
+  if (bind_this_thread(own)) return {};
+  return Status(StatusCode::kInvalidArgument,
+                fmt::format("the system refused to bind rank {} to cpus {}: {}.\nLeave --bind out.",
+                            rank, cpus_text(own), std::strerror(errno)));
+}
+
+/// The threads of the Context inherit what the rank is bound to.
+Result<Context> make_context(const LaunchOptions& options, const CpusOfRanks& cpus, int rank) {
+  WEFT_RETURN_IF_ERROR(bind_rank(cpus, rank));
+  return Context::create(context_options(options, cpus, rank));
+}
+
+Result<Bytes> run_in_process(const LaunchOptions& options, const CpusOfRanks& cpus,
+                             const UniqueId& id, int rank, Report& report, const RankBody& body) {
+  WEFT_ASSIGN_OR_RETURN(Context context, make_context(options, cpus, rank));
   WEFT_ASSIGN_OR_RETURN(Group group, Group::join(id, rank, options.ranks, options.group));
   Rank self{rank, options.ranks, context, group,
             [&](std::string_view text) { report.progress(text); }};
@@ -52,9 +69,10 @@ Result<Bytes> run_in_process(const LaunchOptions& options, const UniqueId& id, i
 Result<std::vector<Bytes>> run_processes(const LaunchOptions& options, const RankBody& body) {
   WEFT_ASSIGN_OR_RETURN(const UniqueId id, UniqueId::create());
   topology();  // kept by the process: read once here rather than in every child
+  const CpusOfRanks cpus = bind_ranks(options.ranks, options.bind);
   Children children(options.ranks, {});
   WEFT_RETURN_IF_ERROR(children.start([&](int rank, Report& report) {
-    const Result<Bytes> result = run_in_process(options, id, rank, report, body);
+    const Result<Bytes> result = run_in_process(options, cpus, id, rank, report, body);
     report.result(result.status(), result.ok() ? *result : Bytes());
     return 0;
   }));
@@ -65,6 +83,7 @@ Result<std::vector<Bytes>> run_processes(const LaunchOptions& options, const Ran
 
 Result<std::vector<Bytes>> run_threads(const LaunchOptions& options, const RankBody& body) {
   WEFT_ASSIGN_OR_RETURN(std::vector<Group> groups, Group::local(options.ranks, options.group));
+  const CpusOfRanks cpus = bind_ranks(options.ranks, options.bind);
   Progress progress(options.ranks);
   std::vector<Bytes> values(groups.size());
   std::vector<RankEnd> ends(groups.size());
@@ -75,7 +94,7 @@ Result<std::vector<Bytes>> run_threads(const LaunchOptions& options, const RankB
       const auto index = static_cast<std::size_t>(rank);
       // Destroyed at the end of the rank, so that peers of a failed rank learn of it.
       Group group = std::move(groups[index]);
-      Result<Context> context = Context::create(context_options(options, rank));
+      Result<Context> context = make_context(options, cpus, rank);
       Status status = context.status();
       if (status.ok()) {
         Rank self{
@@ -171,6 +190,15 @@ Status combine(const std::vector<RankEnd>& ends) {
   return Status(StatusCode::kPeerLost, text + late);
 }
 
+ContextOptions context_options(const LaunchOptions& options, const CpusOfRanks& cpus, int rank) {
+  ContextOptions context = options.context;
+  context.local_ranks = options.ranks;
+  context.local_rank = rank;
+  if (!cpus.empty() && context.threads == 0 && !threads_are_named())
+    context.threads = threads_of_rank(cpus, rank, topology().usable_cpus);
+  return context;
+}
+
 Result<std::vector<Bytes>> run_ranks(const LaunchOptions& options, const RankBody& body) {
   if (options.ranks < 1)
     return Status(StatusCode::kInvalidArgument,
@@ -179,23 +207,30 @@ Result<std::vector<Bytes>> run_ranks(const LaunchOptions& options, const RankBod
                                             : run_processes(options, body);
 }
 
-Status run_program(int ranks, const std::vector<std::string>& command) {
+Status run_program(int ranks, const std::vector<std::string>& command, Bind bind) {
   WEFT_ASSIGN_OR_RETURN(const UniqueId id, UniqueId::create());
   std::vector<char*> arguments;
   for (const std::string& argument : command)
     arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
+  const CpusOfRanks cpus = bind_ranks(ranks, bind);
   Children children(ranks, {.programs = true});
   WEFT_RETURN_IF_ERROR(children.start([&](int rank, Report& report) {
     ::setenv("WEFT_RANK", std::to_string(rank).c_str(), 1);
     ::setenv("WEFT_RANKS", std::to_string(ranks).c_str(), 1);
     ::setenv("WEFT_UNIQUE_ID", id.to_hex().c_str(), 1);
+    if (!cpus.empty() && !threads_are_named())
+      ::setenv("WEFT_THREADS",
+               std::to_string(threads_of_rank(cpus, rank, topology().usable_cpus)).c_str(), 1);
     redirect_input(rank);
-    ::execvp(arguments[0], arguments.data());
-    report.result(Status(StatusCode::kInvalidArgument,
-                         fmt::format("cannot start '{}': {}.\nCheck the name and its permissions.",
-                                     command[0], std::strerror(errno))),
-                  Bytes());
+    Status status = bind_rank(cpus, rank);
+    if (status.ok()) {
+      ::execvp(arguments[0], arguments.data());
+      status = Status(StatusCode::kInvalidArgument,
+                      fmt::format("cannot start '{}': {}.\nCheck the name and its permissions.",
+                                  command[0], std::strerror(errno)));
+    }
+    report.result(status, Bytes());
     return 127;
   }));
   children.wait();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "files/json.h"
+#include "jobs/binding.h"
 #include "weft/context.h"
 #include "weft/group.h"
 #include "weft/status.h"
@@ -20,9 +21,14 @@ enum class RankKind { kProcesses, kThreads };
 struct LaunchOptions {
   int ranks = 1;
   RankKind kind = RankKind::kProcesses;
+  Bind bind = Bind::kNone;
   ContextOptions context;  ///< local_ranks and local_rank are filled in
   GroupOptions group;
 };
+
+/// Of a rank that is bound to cpus[rank], unless cpus is empty. If neither the options nor
+/// WEFT_THREADS name the threads, a bound rank has threads_of_rank().
+ContextOptions context_options(const LaunchOptions& options, const CpusOfRanks& cpus, int rank);
 
 /// What the body of a rank sees.
 struct Rank {
@@ -40,9 +46,9 @@ using RankBody = std::function<Result<Bytes>(Rank&)>;
 /// where. With processes, body runs in children of the calling thread, which must be the only one.
 Result<std::vector<Bytes>> run_ranks(const LaunchOptions& options, const RankBody& body);
 
-/// Starts `ranks` copies of a program with WEFT_RANK, WEFT_RANKS and WEFT_UNIQUE_ID set. Ok when
-/// all exit with 0.
-Status run_program(int ranks, const std::vector<std::string>& command);
+/// Starts `ranks` copies of a program with WEFT_RANK, WEFT_RANKS and WEFT_UNIQUE_ID set, and of
+/// bound ranks WEFT_THREADS if it is not. Ok when all exit with 0.
+Status run_program(int ranks, const std::vector<std::string>& command, Bind bind = Bind::kNone);
 
 /// How a rank ended; the parts of the error that run_ranks and run_program return.
 struct RankEnd {

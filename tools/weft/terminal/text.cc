@@ -34,6 +34,17 @@ std::string bytes_text(double bytes) {
   return unit == 0 ? fmt::format("{:.0f} B", bytes) : three(bytes) + " " + kUnits[unit];
 }
 
+std::string cpus_text(std::vector<int> cpus) {
+  std::ranges::sort(cpus);
+  std::string text;
+  for (std::size_t first = 0, last = 0; first < cpus.size(); first = last + 1) {
+    for (last = first; last + 1 < cpus.size() && cpus[last + 1] == cpus[last] + 1;) ++last;
+    text += fmt::format("{}{}", first > 0 ? "," : "", cpus[first]);
+    if (last > first) text += fmt::format("-{}", cpus[last]);
+  }
+  return text.empty() ? "none" : text;
+}
+
 std::string flops_text(double per_second) {
   return per_second >= 1e12 ? three(per_second * 1e-12) + " TFLOP/s"
                             : three(per_second * 1e-9) + " GFLOP/s";

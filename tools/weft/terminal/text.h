@@ -7,9 +7,10 @@
 
 namespace weft::tools {
 
-std::string seconds_text(double seconds);   ///< "1.23 ms", "45.6 us", "2.50 s"
-std::string bytes_text(double bytes);       ///< "16.0 MiB"
-std::string flops_text(double per_second);  ///< "252 GFLOP/s"
+std::string seconds_text(double seconds);      ///< "1.23 ms", "45.6 us", "2.50 s"
+std::string bytes_text(double bytes);          ///< "16.0 MiB"
+std::string flops_text(double per_second);     ///< "252 GFLOP/s"
+std::string cpus_text(std::vector<int> cpus);  ///< "0-15,32-47", in any order; "none"
 
 /// Columns as wide as their widest cell; the first is left-aligned, numbers to the right.
 class Table {
