@@ -118,6 +118,14 @@ inline void each_line(E* dst, std::int64_t n, Store store, const Make& make) {
   }
 }
 
+// line(j, count) for the lines of n elements.
+template <class LineFn>
+inline void lines_from_0(std::int64_t n, const LineFn& line) {
+  std::int64_t j = 0;
+  for (; j + kLine <= n; j += kLine) line(j, Whole{});
+  if (j < n) line(j, static_cast<int>(n - j));
+}
+
 inline bool line_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 64 == 0; }
 
 // Where row i starts that has `stride_bytes` from row to row.
@@ -198,13 +206,43 @@ void store_tile_s32(const StoreTile& a) {
   store_tile<V, false>(a, load);
 }
 
+// A line of the sum of rows, before it is rounded.
+template <class V, class Count>
+inline typename V::Line sum_line(const void* const* rows, int row_count, std::int64_t j,
+                                 Count count) {
+  using E = typename V::Element;
+  auto sum = V::load(static_cast<const E*>(rows[0]) + j, count);
+  for (int r = 1; r < row_count; ++r)
+    sum = add<V>(sum, V::load(static_cast<const E*>(rows[r]) + j, count));
+  return sum;
+}
+
+template <class V, class Packed>
+inline void stream_line(typename V::Element* p, const Packed& line, Whole) {
+  V::stream(p, line);
+}
+template <class V, class Packed>
+inline void stream_line(typename V::Element* p, const Packed& line, int count) {
+  V::store(p, line, count);
+}
+
 template <class V>
 void sum_rows(const SumRows& a) {
-  const auto* src = reinterpret_cast<const U16* const*>(a.src);
-  each_line<V>(static_cast<U16*>(a.dst), a.n, a.store, [&](std::int64_t j, auto count) {
-    auto sum = V::load(src[0] + j, count);
-    for (int r = 1; r < a.count; ++r) sum = add<V>(sum, V::load(src[r] + j, count));
-    return V::pack(sum);
+  auto* const dst = static_cast<U16*>(a.dst);
+  auto* const copy = static_cast<U16*>(a.copy);
+  if (!copy)
+    return each_line<V>(dst, a.n, a.store, [&](std::int64_t j, auto count) {
+      return V::pack(sum_line<V>(a.src, a.count, j, count));
+    });
+  // Lines are those of the copy; where dst has others, it is not worth going past the cache.
+  const bool streams = a.store == Store::kStream && line_aligned(dst);
+  lines_from_0(a.n, [&](std::int64_t j, auto count) {
+    const auto sum = V::pack(sum_line<V>(a.src, a.count, j, count));
+    stream_line<V>(copy + j, sum, count);
+    if (streams)
+      stream_line<V>(dst + j, sum, count);
+    else
+      V::store(dst + j, sum, count);
   });
 }
 

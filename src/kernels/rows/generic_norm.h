@@ -63,13 +63,26 @@ inline float put_in_first_pass(E* dst, std::int64_t n, Store store, const FirstP
   return mean_square;
 }
 
-// line(j, count) for the lines of n elements.
-template <class LineFn>
-inline void lines_from_0(std::int64_t n, const LineFn& line) {
-  std::int64_t j = 0;
-  for (; j + kLine <= n; j += kLine) line(j, Whole{});
-  if (j < n) line(j, static_cast<int>(n - j));
-}
+// m(j, count) gives a line of m.
+template <class V>
+struct RowM {
+  const typename V::Element* row;
+  template <class Count>
+  typename V::Line operator()(std::int64_t j, Count count) const {
+    return V::load(row + j, count);
+  }
+};
+template <class V>
+struct SumM {
+  SumOf of;
+  typename V::Element* copy;
+  template <class Count>
+  typename V::Line operator()(std::int64_t j, Count count) const {
+    const auto sum = V::pack(sum_line<V>(of.src, of.count, j, count));
+    if (copy) stream_line<V>(copy + j, sum, count);
+    return V::unpack(sum);
+  }
+};
 
 // Fetches line j ... of rows that are needed next; null rows are skipped.
 template <class E>
@@ -82,16 +95,15 @@ inline void fetch_ahead(const void* const* rows, int count, std::int64_t j) {
 }
 
 // First pass: y goes to the scratch row and to put_y; returns the mean of its squares.
-template <class V, class PutY>
-inline float add_and_mean_square(const AddRmsNormRow& a, const PutY& put_y) {
+template <class V, class LineOfM, class PutY>
+inline float add_and_mean_square(const AddRmsNormRow& a, const LineOfM& m, const PutY& put_y) {
   using E = typename V::Element;
-  const auto* m = static_cast<const E*>(a.m);
   const auto* residual = static_cast<const E*>(a.residual);
   auto* scratch = static_cast<E*>(a.scratch);
   MeanSquare<V> mean_square(a.n);
   lines_from_0(a.n, [&](std::int64_t j, auto count) {
     fetch_ahead<E>(a.ahead, a.ahead_count, j);
-    const auto packed = V::pack(add<V>(V::load(m + j, count), V::load(residual + j, count)));
+    const auto packed = V::pack(add<V>(m(j, count), V::load(residual + j, count)));
     V::store(scratch + j, packed, Whole{});
     put_y(j, packed, count);
     mean_square.add(V::unpack(packed));
@@ -106,7 +118,11 @@ void add_rmsnorm_row(const AddRmsNormRow& a) {
   const auto* gamma = static_cast<const E*>(a.gamma);
   const float mean_square = put_in_first_pass<V>(
       static_cast<E*>(a.y), a.n, a.store,
-      [&](const auto& put_y) { return add_and_mean_square<V>(a, put_y); },
+      [&](const auto& put_y) {
+        if (a.m) return add_and_mean_square<V>(a, RowM<V>{static_cast<const E*>(a.m)}, put_y);
+        return add_and_mean_square<V>(a, SumM<V>{a.partials, static_cast<E*>(a.partials.copy)},
+                                      put_y);
+      },
       [&](std::int64_t j, auto count) { return V::load_packed(scratch + j, count); });
   const float rstd = reciprocal_root(mean_square, a.epsilon);
   if (a.rstd) *a.rstd = rstd;

@@ -109,6 +109,7 @@ void sum_rows(DType type, const SumRows& a) {
     float sum = load32(type, a.src[0], j);
     for (int r = 1; r < a.count; ++r) sum += load32(type, a.src[r], j);
     store(type, a.dst, j, sum);
+    if (a.copy) store(type, a.copy, j, sum);
   }
 }
 
@@ -127,9 +128,12 @@ void dequant_row(DType type, const DequantRow& a) {
 }
 
 void add_rmsnorm_row(DType type, const AddRmsNormRow& a) {
+  if (!a.m)
+    sum_rows(type, {a.partials.src, a.partials.count, a.n, a.out, a.store, a.partials.copy});
+  const void* const m = a.m ? a.m : a.out;
   std::vector<float> sums(a.n);
   for (std::int64_t j = 0; j < a.n; ++j) {
-    store(type, a.scratch, j, load32(type, a.m, j) + load32(type, a.residual, j));
+    store(type, a.scratch, j, load32(type, m, j) + load32(type, a.residual, j));
     sums[j] = load32(type, a.scratch, j);
   }
   const float rstd = 1.0f / std::sqrt(mean_square(sums.data(), a.n) + a.epsilon);

@@ -55,6 +55,7 @@ struct SumRows {
   std::int64_t n;
   void* dst;  // T, may be one of src
   Store store;
+  void* copy = nullptr;  // T, on a cache line: where dst goes as well, past the cache; or null
 };
 using SumRowsFn = void (*)(const SumRows&);
 
@@ -81,6 +82,13 @@ struct DequantRow {
 };
 using DequantRowFn = void (*)(const DequantRow&);
 
+/// Rows of T whose sum (SumRows) is read in place of a row.
+struct SumOf {
+  const void* const* src = nullptr;
+  int count = 0;
+  void* copy = nullptr;  // T, on a cache line: where the sum goes, past the cache; or null
+};
+
 /// One row of add + RMSNorm (T throughout; here also float32, where T(x) = x), n elements:
 ///
 ///   y[j]   = T(m[j] + residual[j])
@@ -93,7 +101,7 @@ using DequantRowFn = void (*)(const DequantRow&);
 /// y may be residual's memory. m, residual and gamma are read once.
 struct AddRmsNormRow {
   std::int64_t n;
-  const void* m;
+  const void* m;  // null: the sum of `partials`
   const void* residual;
   const void* gamma;
   float epsilon;
@@ -103,6 +111,7 @@ struct AddRmsNormRow {
                   // passes
   Store store;
   float* rstd = nullptr;  // where rstd goes, or null
+  SumOf partials = {};    // m, where it is null
   /// Rows (n elements of T each) to fetch into L2 while this row is normalised, when memory is
   /// idle: usually what the next row will read. A hint; null entries are skipped.
   const void* const* ahead = nullptr;

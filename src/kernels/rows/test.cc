@@ -25,6 +25,13 @@ TEST_P(Rows, SumRows) {
       expect_row(want, [&](U16* dst, Store store) {
         kernel().sum_rows({src.data(), count, n, dst, store});
       });
+      expect_row(want, [&](U16* dst, Store store) {
+        Canaried<U16> copy(n, 0);
+        kernel().sum_rows({src.data(), count, n, dst, store, copy.data()});
+        stream_fence();
+        ASSERT_EQ(difference(want.data(), copy.data(), n), "") << "the copy";
+        ASSERT_TRUE(copy.guards_intact()) << "n " << n;
+      });
       // In place of each source in turn.
       for (int r = 0; r < count; ++r) {
         auto in_place = src;

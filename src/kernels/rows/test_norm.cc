@@ -30,6 +30,8 @@ class RowsNorm : public RowsTest {
   template <class E>
   void matches_reference();
   template <class E>
+  void adds_partials_first();
+  template <class E>
   void is_close_to_double();
 };
 
@@ -89,6 +91,60 @@ TEST_P(RowsNorm, MatchesReference) {
     matches_reference<float>();
   else
     matches_reference<U16>();
+}
+
+// The sum of partials in place of m: as if sum_rows had made m, and the copy is that m.
+template <class E>
+void RowsNorm::adds_partials_first() {
+  for (std::int64_t n : lengths()) {
+    const int count = 1 + static_cast<int>(n % 5);
+    std::vector<std::vector<E>> rows(count);
+    std::vector<const void*> src;
+    for (auto& row : rows) {
+      row = random_row<E>(n, n % 2 ? Data::kNormal : Data::kWide);
+      src.push_back(src.empty() ? memory_[0].put(row) : row.data());
+    }
+    const auto residual = random_row<E>(n, Data::kNormal), gamma = random_row<E>(n, Data::kNormal);
+    std::vector<E> m(n), y(n), out(n), scratch_want(n);
+    reference::sum_rows(type(), {src.data(), count, n, m.data(), Store::kPlain});
+    AddRmsNormRow row = {.n = n,
+                         .m = m.data(),
+                         .residual = residual.data(),
+                         .gamma = gamma.data(),
+                         .epsilon = 1e-5f,
+                         .y = y.data(),
+                         .out = out.data(),
+                         .scratch = scratch_want.data(),
+                         .store = Store::kPlain};
+    reference::add_rmsnorm_row(type(), row);
+    Canaried<E> scratch((n + 31) / 32 * 32, 0);
+    row.m = nullptr;
+    row.residual = memory_[1].put(residual);
+    row.scratch = scratch.data();
+    for (int y_offset : {0, 8}) {
+      expect_row(out, [&](E* dst, Store store) {
+        Canaried<E> y_got(n, y_offset), copy(n, 0);
+        row.y = y_got.data();
+        row.out = dst;
+        row.store = store;
+        row.partials = {src.data(), count, y_offset ? nullptr : copy.data()};
+        kernel().add_rmsnorm_row(row);
+        stream_fence();
+        ASSERT_EQ(difference(y.data(), y_got.data(), n), "") << "y";
+        if (y_offset == 0) ASSERT_EQ(difference(m.data(), copy.data(), n), "") << "the copy";
+        ASSERT_TRUE(y_got.guards_intact() && copy.guards_intact()) << "n " << n;
+      });
+      ASSERT_TRUE(scratch.guards_intact()) << "n " << n;
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(RowsNorm, AddsPartialsFirst) {
+  if (type() == DType::kFloat32)
+    adds_partials_first<float>();
+  else
+    adds_partials_first<U16>();
 }
 
 // From the y it produced, a row differs from unrounded arithmetic by: two roundings to T (h, out),

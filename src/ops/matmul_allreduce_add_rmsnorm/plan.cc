@@ -16,7 +16,6 @@ class AddRmsNormRows : public ops::Epilogue {
  public:
   AddRmsNormRows(const ops::MatmulCollective& collective, const Args& args, const std::byte* gamma)
       : rows_(collective.local().row_kernels()),
-        wire_(collective.wire()),
         n_(collective.local().n()),
         residual_(args.residual),
         y_(args.y),
@@ -27,13 +26,16 @@ class AddRmsNormRows : public ops::Epilogue {
   void finish(const ops::SummedRow& row) const override {
     rows::AddRmsNormRow args{};
     args.n = n_;
-    args.m = wire_.decoded(row.wire, row.scratch[1]);
+    if (row.arrived.is_sum)
+      args.m = row.arrived.parts[0];
+    else
+      args.partials = {row.arrived.parts, row.arrived.count, row.arrived.published};
     args.residual = residual_[row.row];
     args.gamma = gamma_;
     args.epsilon = epsilon_;
     args.y = y_[row.row];
     args.out = norm_out_[row.row];
-    args.scratch = row.scratch[0];
+    args.scratch = row.arrived.scratch;
     args.store = row.store;
     args.ahead = row.ahead;
     args.ahead_count = row.ahead_count;
@@ -43,7 +45,6 @@ class AddRmsNormRows : public ops::Epilogue {
 
  private:
   const rows::Kernels& rows_;
-  const ops::Wire& wire_;
   std::int64_t n_;
   ops::RowView<const std::byte> residual_;
   ops::RowView<std::byte> y_, norm_out_;

@@ -19,24 +19,23 @@
 
 namespace weft::ops {
 
-/// A row of the sum over ranks, on its way to the outputs of this rank.
+/// A row that this rank needs the sum of, on its way to the outputs.
 struct SummedRow {
-  std::int64_t row;       ///< of the whole problem
-  const std::byte* wire;  ///< the sum as it travelled
-  std::byte* scratch[2];  ///< two rows of T of this thread
-  rows::Store store;      ///< how outputs are best written
+  std::int64_t row;  ///< of the whole problem
+  ArrivedRow arrived;
+  rows::Store store;  ///< how outputs are best written
   /// What the next row will read (AddRmsNormRow::ahead).
   const void* const* ahead;
   int ahead_count;
 };
 
 /// What becomes of a row of the sum; called once for every row that this rank needs, on any of its
-/// threads.
+/// threads. It makes the sum too, because one pass over the row does both.
 class Epilogue {
  public:
   virtual ~Epilogue() = default;
   virtual void finish(const SummedRow& row) const = 0;
-  /// A row of T that finish() will read besides the sum, to be fetched ahead; or null.
+  /// A row of T that finish() will read besides what arrived, to be fetched ahead; or null.
   virtual const void* reads(std::int64_t row) const = 0;
 };
 
@@ -46,7 +45,7 @@ class StoreRows : public Epilogue {
   StoreRows(const Wire& wire, const TensorRef& output, std::int64_t first)
       : wire_(wire), output_(output), first_(first) {}
   void finish(const SummedRow& row) const override {
-    wire_.decode(row.wire, output_[row.row - first_], row.store);
+    wire_.finish(row.arrived, output_[row.row - first_], row.store);
   }
   const void* reads(std::int64_t) const override { return nullptr; }
 

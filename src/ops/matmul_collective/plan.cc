@@ -73,7 +73,7 @@ Result<MatmulCollective> MatmulCollective::plan(internal::ContextState& context,
                                           layout.grid.max_super_block_rows(), group.ranks()));
   plan.runs_.reserve(static_cast<size_t>(group.ranks()));
   const std::int64_t pointers = (2 * group.ranks() + 1) * static_cast<std::int64_t>(sizeof(void*));
-  plan.row_scratch_bytes_ = 3 * round_up(2 * n, kCacheLine) + round_up(pointers, kCacheLine);
+  plan.row_scratch_bytes_ = round_up(2 * n, kCacheLine) + round_up(pointers, kCacheLine);
   WEFT_ASSIGN_OR_RETURN(
       plan.row_scratch_,
       Buffer::allocate(plan.row_scratch_bytes_ * context.pool.threads(), "rows of the sum"));

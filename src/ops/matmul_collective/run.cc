@@ -37,24 +37,24 @@ class CollectiveRun {
   void add_run(std::int64_t s, tile::Rows rows);
 
   struct RowScratch {
-    std::byte* rows[3];     // of T: two for the epilogue, one for the sum
+    std::byte* row;         // of T
     const void** partials;  // of the row at hand, one per rank
     const void** ahead;     // what the next row will read
   };
   RowScratch row_scratch(int thread) const {
     std::byte* const base = plan_.row_scratch_.data() + thread * plan_.row_scratch_bytes_;
     const std::int64_t row = round_up(2 * plan_.local_.n(), kCacheLine);
-    auto* const pointers = reinterpret_cast<const void**>(base + 3 * row);
-    return {{base, base + row, base + 2 * row}, pointers, pointers + tiles_.ranks()};
+    auto* const pointers = reinterpret_cast<const void**>(base + row);
+    return {base, pointers, pointers + tiles_.ranks()};
   }
   template <typename Body>
   void for_rows(tile::Rows rows, const Body& body);
 
-  // Adds the partials of one row in rank order, into scratch.rows[2], and finishes it.
-  void sum_and_finish(std::int64_t s, std::int64_t row, std::int64_t end,
+  // Adds the partials of one row in rank order, publishes the sum if `published` is given, and
+  // finishes it.
+  void sum_and_finish(std::int64_t s, std::int64_t row, std::int64_t end, std::byte* published,
                       const RowScratch& scratch) const {
     for (int r = 0; r < tiles_.ranks(); ++r) scratch.partials[r] = tiles_.partial(s, r, row);
-    plan_.wire_.sum(scratch.partials, tiles_.ranks(), scratch.rows[2]);
     int ahead = 0;
     if (row + 1 < end) {
       while (ahead < tiles_.ranks()) {
@@ -63,21 +63,22 @@ class CollectiveRun {
       }
       scratch.ahead[ahead++] = epilogue_.reads(row + 1);
     }
-    finish_row(row, scratch.rows[2], scratch, ahead);
+    epilogue_.finish({row,
+                      {scratch.partials, tiles_.ranks(), false, published, scratch.row},
+                      store(),
+                      scratch.ahead,
+                      ahead});
   }
   // A row whose sum its owner published.
   void read_and_finish(std::int64_t s, int owner, std::int64_t row, std::int64_t end,
                        const RowScratch& scratch) const {
+    const void* const sum[] = {tiles_.reduced(s, owner, row)};
     int ahead = 0;
     if (row + 1 < end) {
       scratch.ahead[ahead++] = tiles_.reduced(s, owner, row + 1);
       scratch.ahead[ahead++] = epilogue_.reads(row + 1);
     }
-    finish_row(row, tiles_.reduced(s, owner, row), scratch, ahead);
-  }
-  void finish_row(std::int64_t row, const std::byte* sum, const RowScratch& scratch,
-                  int ahead) const {
-    epilogue_.finish({row, sum, {scratch.rows[0], scratch.rows[1]}, store(), scratch.ahead, ahead});
+    epilogue_.finish({row, {sum, 1, true, nullptr, scratch.row}, store(), scratch.ahead, ahead});
   }
   // Partials and outputs larger than a cache are written past it; those of a decode step are read
   // again at once.
@@ -163,8 +164,8 @@ Status CollectiveRun::reduce(std::int64_t s) {
     const Traced reduce_norm = traced(TraceKind::kReduceNorm, s, tiles_.rank());
     const tile::Rows own = tiles_.grid().tile(s, tiles_.rank());
     for_rows(own, [&](std::int64_t row, const RowScratch& scratch) {
-      sum_and_finish(s, row, own.end, scratch);
-      if (allreduce()) plan_.wire_.publish(scratch.rows[2], tiles_.reduced(s, tiles_.rank(), row));
+      std::byte* const published = allreduce() ? tiles_.reduced(s, tiles_.rank(), row) : nullptr;
+      sum_and_finish(s, row, own.end, published, scratch);
     });
   }
   if (!allreduce()) {
@@ -211,7 +212,7 @@ Status CollectiveRun::one_shot() {
   const tile::Rows needed =
       allreduce() ? tile::Rows{0, plan_.local_.m()} : tiles_.grid().tile(0, tiles_.rank());
   for_rows(needed, [&](std::int64_t row, const RowScratch& scratch) {
-    sum_and_finish(0, row, 0, scratch);
+    sum_and_finish(0, row, 0, nullptr, scratch);
   });
   return {};
 }

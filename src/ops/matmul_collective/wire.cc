@@ -28,33 +28,15 @@ void Wire::bind(const CommScales& scales) {
   for (std::int64_t j = 0; j < n_; ++j) ratio()[j] = scale_1()[j] / scale_2()[j];
 }
 
-void Wire::sum(const void* const* partials, int ranks, std::byte* to) const {
-  if (int8_)
-    rows_->requant_row({partials, ranks, n_, ratio(), to, rows::Store::kPlain});
-  else
-    rows_->sum_rows({partials, ranks, n_, to, rows::Store::kPlain});
-}
-
-void Wire::publish(const std::byte* row, std::byte* to) const {
-  const void* const rows[] = {row};
-  if (int8_)
-    std::memcpy(to, row, static_cast<size_t>(n_));
-  else
-    rows_->sum_rows({rows, 1, n_, to, rows::Store::kStream});  // a sum of one is a copy
-}
-
-const std::byte* Wire::decoded(const std::byte* row, std::byte* scratch) const {
-  if (!int8_) return row;
-  decode(row, scratch, rows::Store::kPlain);
-  return scratch;
-}
-
-void Wire::decode(const std::byte* row, std::byte* to, rows::Store store) const {
-  const void* const rows[] = {row};
-  if (int8_)
-    rows_->dequant_row({row, n_, scale_2(), to, store});
-  else
-    rows_->sum_rows({rows, 1, n_, to, store});  // a sum of one is a copy
+void Wire::finish(const ArrivedRow& row, std::byte* to, rows::Store store) const {
+  if (!int8_) return rows_->sum_rows({row.parts, row.count, n_, to, store, row.published});
+  const void* sum = row.parts[0];
+  if (!row.is_sum) {
+    rows_->requant_row({row.parts, row.count, n_, ratio(), row.scratch, rows::Store::kPlain});
+    if (row.published) std::memcpy(row.published, row.scratch, static_cast<size_t>(n_));
+    sum = row.scratch;
+  }
+  rows_->dequant_row({sum, n_, scale_2(), to, store});
 }
 
 }  // namespace weft::ops

@@ -18,6 +18,15 @@ struct CommScales {
   ConstTensorRef scale_1, scale_2;
 };
 
+/// A row on its way to the outputs of this rank, as it travelled.
+struct ArrivedRow {
+  const void* const* parts;  ///< the ranks' rows, to be added in this order; or their sum alone
+  int count;                 ///< of parts
+  bool is_sum;               ///< parts is the sum, made by its owner
+  std::byte* published;      ///< where peers read the sum, which this rank makes; or null
+  std::byte* scratch;        ///< a row of this thread
+};
+
 class Wire {
  public:
   Wire() = default;  ///< plans nothing; only to be assigned to
@@ -31,14 +40,9 @@ class Wire {
   /// What a partial is divided by on its way out; null: it travels as T.
   const float* quant_scale() const { return int8_ ? scale_1() : nullptr; }
 
-  /// The row of the sum from the ranks' rows, in rank order. All rows as they travel.
-  void sum(const void* const* partials, int ranks, std::byte* to) const;
-  /// Copies a row of the sum to where peers read it: past the cache, because a plain store would
-  /// first read the line that it replaces.
-  void publish(const std::byte* row, std::byte* to) const;
-  /// A row of the sum as T. Into `scratch` (n elements of T) if it travelled as something else.
-  const std::byte* decoded(const std::byte* row, std::byte* scratch) const;
-  void decode(const std::byte* row, std::byte* to, rows::Store store) const;
+  /// The sum as T; published on the way, past the cache, because a plain store would first read
+  /// the line that it replaces.
+  void finish(const ArrivedRow& row, std::byte* to, rows::Store store) const;
 
  private:
   // fp32, n each: scale 1, scale 2, and their ratio.
