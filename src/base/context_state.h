@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/isa.h"
+#include "base/scratch.h"
 #include "base/thread_pool.h"
 
 namespace weft::internal {
@@ -13,6 +14,7 @@ class ContextState {
       : isa(isa), pool(threads, pin, first_cpu) {}
   const isa::Set isa;
   ThreadPool pool;
+  ScratchPool scratch;
 };
 
 }  // namespace weft::internal
