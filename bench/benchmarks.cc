@@ -338,6 +338,7 @@ void add_many_ranks(Registrar& r) {
 const std::vector<Section>& sections() {
   static const std::vector<Section> all = {{"gemm", 20, add_gemms},
                                            {"few rows", 4, add_few_rows},
+                                           {"small", 2, add_small},
                                            {"fused", 25, add_fused},
                                            {"allreduce", 10, add_allreduce},
                                            {"reduce scatter", 9, add_reduce_scatter},

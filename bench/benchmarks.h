@@ -19,4 +19,6 @@ struct Section {
 };
 const std::vector<Section>& sections();
 
+void add_small(Registrar& registrar);
+
 }  // namespace weft::bench

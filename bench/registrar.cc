@@ -74,6 +74,11 @@ MoeJob* Registrar::moe(Team& team, const MoeProblem& problem, MoeJob::Options op
   return keep(moes_, std::make_unique<MoeJob>(team, problem, options));
 }
 
+SmallJob* Registrar::small(Team& team, const Type& type, const char* shape) {
+  if (!time_for_another()) return nullptr;
+  return keep(smalls_, std::make_unique<SmallJob>(team, make_case(type, shape, false)));
+}
+
 #ifdef WEFT_BENCH_CANN
 CDoor* Registrar::c_door(const Type& type, const char* shape) {
   if (!time_for_another()) return nullptr;

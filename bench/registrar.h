@@ -19,6 +19,7 @@
 #include "ffn_job.h"
 #include "moe_job.h"
 #include "report_lines.h"
+#include "small_job.h"
 #include "team.h"
 #include "terminal/progress.h"
 
@@ -55,6 +56,7 @@ class Registrar {
   CollectiveJob* collective(Team& team, const char* what, DType dtype, std::int64_t bytes);
   FfnJob* ffn(Team& team, const FfnProblem& problem, FfnJob::Options options);
   MoeJob* moe(Team& team, const MoeProblem& problem, MoeJob::Options options);
+  SmallJob* small(Team& team, const Type& type, const char* shape);
 #ifdef WEFT_BENCH_CANN
   CDoor* c_door(const Type& type, const char* shape);
   HcclJob* hccl(int ranks);
@@ -108,6 +110,7 @@ class Registrar {
   FfnWeights ffn_weights_;  // outlive the jobs that read them
   std::vector<std::unique_ptr<FfnJob>> ffns_;
   std::vector<std::unique_ptr<MoeJob>> moes_;
+  std::vector<std::unique_ptr<SmallJob>> smalls_;
 #ifdef WEFT_BENCH_CANN
   std::unique_ptr<CDoor> c_door_;
   std::unique_ptr<HcclJob> hccl_;

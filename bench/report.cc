@@ -39,6 +39,7 @@ class Table : private Lines {
   void entry(const Name& name, const Times& times) {
     if (name.section == "gemm") return gemm(name, times);
     if (name.section == "few rows") return few_rows(name, times);
+    if (name.section == "small") return small_entry(*this, name, times);
     if (name.section.starts_with("ffn")) return ffn_entry(*this, name, times);
     if (name.section.starts_with("moe")) return moe_entry(*this, name, times);
     if (name.section == "add_rmsnorm") return add_rmsnorm(name, times);

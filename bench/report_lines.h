@@ -69,7 +69,8 @@ class Lines {
   std::string text_;
 };
 
-/// The lines of a measurement of the ffn and the moe sections.
+/// The lines of a measurement of the small, the ffn and the moe sections.
+void small_entry(Lines& lines, const Name& name, const Times& times);
 void ffn_entry(Lines& lines, const Name& name, const Times& times);
 void moe_entry(Lines& lines, const Name& name, const Times& times);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Context: what a rank computes with. Threads and the instruction sets it may use.
+// Context: what a rank computes with. Threads, the instruction sets it may use, scratch memory.
 #pragma once
 
 #include <memory>
@@ -32,7 +32,9 @@ namespace internal {
 class ContextState;
 }
 
-/// Owns the threads. Use one Context per rank; calls of one Context must not overlap in time.
+/// Owns the threads and the scratch memory of all calls: as much as the largest plans so far have
+/// asked for, until it is destroyed (a plan that was made before a larger one keeps a smaller piece
+/// of its own). Use one Context per rank; calls of one Context must not overlap in time.
 class WEFT_API Context {
  public:
   /// Errors: kInvalidArgument for an unknown ISA name or a count out of range, kOutOfMemory if the

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/isa.h"
+#include "base/scratch.h"
 #include "base/thread_pool.h"
 
 namespace weft::internal {
@@ -15,6 +16,7 @@ class ContextState {
       : isa(isa), pool(threads, cpus) {}
   const isa::Set isa;
   ThreadPool pool;
+  ScratchPool scratch;
 };
 
 }  // namespace weft::internal

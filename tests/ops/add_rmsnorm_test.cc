@@ -12,6 +12,7 @@
 #include "base/float16.h"
 #include "base/isa.h"
 #include "counted_memory.h"
+#include "used_context.h"
 
 namespace weft::testing {
 namespace {
@@ -24,7 +25,7 @@ Context& context_of(int threads) {
   static std::map<int, Context> contexts;
   const auto known = contexts.find(threads);
   if (known != contexts.end()) return known->second;
-  return contexts.emplace(threads, Context::create({.threads = threads}).value()).first->second;
+  return contexts.emplace(threads, used_context({.threads = threads})).first->second;
 }
 
 void run_and_expect_correct(const AddRmsNormCase& c, int threads) {

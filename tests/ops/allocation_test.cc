@@ -97,6 +97,46 @@ TEST_P(AllocationTest, RunAsksForNothing) {
     }
 }
 
+// Scratch is the Context's: a plan finds it there, and keeps what it has when a larger plan comes.
+TEST_P(AllocationTest, NorDoesPlanningMapMemoryThatPlansBeforeHaveMapped) {
+  if (!counts_memory()) GTEST_SKIP() << "a sanitizer has the allocator";
+  const auto& [transport, threads, super_block_rows] = GetParam();
+  std::vector<Group> groups = make_groups(transport, 2, operator_group_options());
+  for (const char* row : {"A1", "A3", "N2", "Q4", "W1", "R4"}) {
+    OperatorCase c = plain_case(row, "64x100:100x72");
+    add_options(c, true);
+    c.super_block_rows = super_block_rows;
+    SCOPED_TRACE(c.text(2));
+    const Ranks data = make_ranks(c, 2);
+    const MemoryRequests requests =
+        requests_of(groups, threads, [&](Context& context, Group& group) {
+          const RankData& mine = *data[static_cast<std::size_t>(group.rank())];
+          return [&c, &context, &group, &mine] { return call(context, group, c, mine).ok(); };
+        });
+    EXPECT_EQ(requests.maps, 0);
+  }
+}
+
+TEST_P(AllocationTest, NorDoesARunAfterALargerPlan) {
+  if (!counts_memory()) GTEST_SKIP() << "a sanitizer has the allocator";
+  const auto& [transport, threads, super_block_rows] = GetParam();
+  std::vector<Group> groups = make_groups(transport, 2, operator_group_options());
+  OperatorCase small = plain_case("A1", "4x100:100x72"), large = plain_case("A1", "64x300:300x256");
+  small.super_block_rows = super_block_rows;
+  const Ranks data = make_ranks(small, 2), more = make_ranks(large, 2);
+  const MemoryRequests requests = requests_of(groups, threads, [&](Context& context, Group& group) {
+    const auto me = static_cast<std::size_t>(group.rank());
+    const RankData& mine = *data[me];
+    auto planned = plan(context, group, small, mine);
+    EXPECT_TRUE(call(context, group, large, *more[me]).ok());
+    return [&mine, planned = std::move(planned)] {
+      return planned.ok() && (*planned)->run(mine).ok();
+    };
+  });
+  EXPECT_EQ(requests.heap, 0);
+  EXPECT_EQ(requests.maps, 0);
+}
+
 TEST(CollectiveAllocation, CallsAskForNothing) {
   if (!counts_memory()) GTEST_SKIP() << "a sanitizer has the allocator";
   std::vector<Group> groups = make_groups("loopback", 2, operator_group_options());

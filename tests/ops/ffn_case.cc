@@ -11,6 +11,7 @@
 
 #include "ops/ffn/contract.h"
 #include "ops/ffn/reference.h"
+#include "used_context.h"
 
 namespace weft::testing {
 namespace {
@@ -277,7 +278,7 @@ Context& context_of(int threads, const std::string& isa) {
   const auto key = std::pair(threads, isa);
   const auto known = contexts.find(key);
   if (known != contexts.end()) return known->second;
-  return contexts.emplace(key, Context::create({.threads = threads, .isa = isa}).value())
+  return contexts.emplace(key, used_context({.threads = threads, .isa = isa}, 2 << 20))
       .first->second;
 }
 

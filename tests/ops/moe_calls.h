@@ -10,6 +10,7 @@
 
 #include "moe_case.h"
 #include "thread_ranks.h"
+#include "used_context.h"
 
 namespace weft::testing {
 
@@ -73,13 +74,13 @@ inline void run_and_expect_correct(MoeGroups& groups, MoeData& data, int threads
   });
   if (::testing::Test::HasFailure()) return;  // the way back would be wrong
   groups.on_all([&](int r, int q) {
-    Context context = context_with(threads);
+    Context context = used_context({.threads = threads}, 4096);
     expect_ok(combine(context, groups, data, r, q));
   });
   groups.on_all([&](int r, int q) { data.expect_combined(r, q); });
   data.reset_outputs();
   groups.on_all([&](int r, int q) {
-    Context context = context_with(threads);
+    Context context = used_context({.threads = threads}, 4096);
     expect_ok(norm(context, groups, data, r, q));
   });
   groups.on_all([&](int r, int q) { data.expect_normed(r, q); });

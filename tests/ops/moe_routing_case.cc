@@ -12,6 +12,7 @@
 #include "ops/moe_finalize_routing/reference.h"
 #include "ops/moe_gating_topk_softmax/reference.h"
 #include "ops/moe_init_routing/reference.h"
+#include "used_context.h"
 
 namespace weft::testing {
 namespace {
@@ -29,7 +30,7 @@ Context& context_of(int threads) {
   static std::map<int, Context> contexts;
   const auto known = contexts.find(threads);
   if (known != contexts.end()) return known->second;
-  return contexts.emplace(threads, Context::create({.threads = threads}).value()).first->second;
+  return contexts.emplace(threads, used_context({.threads = threads})).first->second;
 }
 
 unsigned seed_of_this_run() {

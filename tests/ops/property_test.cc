@@ -11,6 +11,7 @@
 #include "operator_call.h"
 #include "processes.h"
 #include "thread_ranks.h"
+#include "used_context.h"
 
 namespace weft::testing {
 namespace {
@@ -19,6 +20,7 @@ struct Run {
   std::int64_t super_block_rows = 0;
   int threads = 1;
   std::string transport = "loopback";
+  bool used_context = false;
   WeightForm weight = WeightForm::kStrided;
 };
 
@@ -31,6 +33,7 @@ void call_on_all(const OperatorCase& c, const Ranks& data, const Run& how = {},
     RankData& mine = *data[static_cast<std::size_t>(group.rank())];
     auto context = Context::create({.threads = how.threads, .isa = isa});
     if (!context.ok()) context = Context::create({.threads = how.threads});
+    if (how.used_context) context = used_context({.threads = how.threads});
     const Status status = call(*context, group, c, mine);
     EXPECT_TRUE(status.ok()) << status.to_string();
     EXPECT_TRUE(mine.guards_intact());
@@ -100,6 +103,9 @@ TEST_P(BitsTest, DoNotDependOnHowTheCallIsRun) {
   }
   EXPECT_EQ(run_case(c, 3, {.transport = "shm"}), want);
   EXPECT_EQ(run_case(c, 3, {.super_block_rows = 5, .transport = "shm"}), want);
+  for (int threads : {1, 2})
+    EXPECT_EQ(run_case(c, 3, {.threads = threads, .used_context = true}), want)
+        << "what is left in scratch, " << threads << " threads";
 }
 
 TEST_P(BitsTest, DoNotDependOnTheFormOfTheWeight) {

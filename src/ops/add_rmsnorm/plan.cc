@@ -38,10 +38,12 @@ Result<AddRmsNorm> AddRmsNorm::plan(Context& context, const AddRmsNormArgs& args
            .scratch_row_bytes = round_up(bytes_of(type, round_up(n, 32)), kCacheLine),
            .gamma = {}});
   if (rows == 0) return AddRmsNorm(std::move(plan));
-  WEFT_ASSIGN_OR_RETURN(plan->scratch,
-                        Buffer::allocate(plan->scratch_row_bytes * threads, "rows of x"));
+  WEFT_ASSIGN_OR_RETURN(
+      plan->scratch,
+      context.state().scratch.reserve(ScratchFor::kThreadRows, plan->scratch_row_bytes * threads));
   if (!args.gamma.dense()) {
-    WEFT_ASSIGN_OR_RETURN(plan->gamma, Buffer::allocate(row_bytes, "gamma"));
+    WEFT_ASSIGN_OR_RETURN(plan->gamma,
+                          context.state().scratch.reserve(ScratchFor::kGamma, row_bytes));
   }
   return AddRmsNorm(std::move(plan));
 }

@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "base/context_state.h"
-#include "base/memory.h"
 #include "base/row_offsets.h"
+#include "base/scratch.h"
 #include "kernels/rows/rows.h"
 #include "ops/add_rmsnorm/contract.h"
 
@@ -20,9 +20,9 @@ struct AddRmsNormPlan {
   std::int64_t batch = 0;  ///< rows a thread takes at a time
   rows::Store store = rows::Store::kPlain;
   RowOffsets x1, x2, y, rstd, x;
-  Buffer scratch;  ///< a row per thread
+  Scratch scratch;  ///< a row per thread
   std::int64_t scratch_row_bytes = 0;
-  Buffer gamma;  ///< gamma with adjacent elements; not there if it has them
+  Scratch gamma;  ///< gamma with adjacent elements; not there if it has them
 };
 
 }  // namespace weft::internal

@@ -109,16 +109,18 @@ Status plan_products(internal::FfnPlan& plan) {
                                                           .packed_name = "packed_weight2"}));
   // A line more: rows a power of two apart would share sets of L1.
   plan.a_row_bytes = round_up(bytes_of(a_dtype, s.k2), kCacheLine) + kCacheLine;
-  WEFT_ASSIGN_OR_RETURN(plan.a,
-                        Buffer::allocate(plan.block_rows * plan.a_row_bytes, "the activation"));
+  ScratchPool& scratch = plan.context.scratch;
+  WEFT_ASSIGN_OR_RETURN(
+      plan.a, scratch.reserve(ScratchFor::kActivation, plan.block_rows * plan.a_row_bytes));
   if (args.scale.given()) {
     plan.quant_bytes = round_up(4 * std::max<std::int64_t>(s.k2, 1), kCacheLine);
     WEFT_ASSIGN_OR_RETURN(plan.quant,
-                          Buffer::allocate(parts * plan.quant_bytes, "quantisation scales"));
+                          scratch.reserve(ScratchFor::kQuantScales, parts * plan.quant_bytes));
   }
   const int last = args.y.rank() - 1;
   if (args.y.dim(last) > 1 && args.y.stride(last) != 1) {
-    WEFT_ASSIGN_OR_RETURN(plan.dense_y, Buffer::allocate(plan.block_rows * s.n2 * 2, "rows of y"));
+    WEFT_ASSIGN_OR_RETURN(plan.dense_y,
+                          scratch.reserve(ScratchFor::kOutputRows, plan.block_rows * s.n2 * 2));
   }
   plan.parts.reserve(static_cast<size_t>(parts));
   plan.groups.reserve(static_cast<size_t>(parts));

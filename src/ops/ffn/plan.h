@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/context_state.h"
-#include "base/memory.h"
+#include "base/scratch.h"
 #include "kernels/activation/activation.h"
 #include "ops/ffn/activation.h"
 #include "ops/ffn/contract.h"
@@ -46,11 +46,11 @@ struct FfnPlan {
   activation::ActivateTileFn activate = nullptr;
   ops::GroupedMatmul first, second;
 
-  Buffer a;  ///< the activation: block_rows rows, as the second product reads them
+  Scratch a;  ///< the activation: block_rows rows, as the second product reads them
   std::int64_t a_row_bytes = 0;
-  Buffer quant;  ///< of every part of a block: the scales it is quantised with
+  Scratch quant;  ///< of every part of a block: the scales it is quantised with
   std::int64_t quant_bytes = 0;
-  Buffer dense_y;  ///< rows of y, if those of the caller have no adjacent elements
+  Scratch dense_y;  ///< rows of y, if those of the caller have no adjacent elements
   rows::Store store = rows::Store::kPlain;
 
   // Of the run at hand; no vector grows.

@@ -79,8 +79,9 @@ gemm::Weight BoundWeights::layout_of(const gemm::Kernel& kernel, const WeightOpe
   return weight;
 }
 
-Result<BoundWeights> BoundWeights::plan(const gemm::Kernel& kernel, const rows::Kernels& rows,
-                                        const WeightOperands& operands, std::int64_t slots) {
+Result<BoundWeights> BoundWeights::plan(ScratchPool& scratch, const gemm::Kernel& kernel,
+                                        const rows::Kernels& rows, const WeightOperands& operands,
+                                        std::int64_t slots) {
   BoundWeights weights;
   weights.kernel_ = &kernel;
   weights.rows_ = &rows;
@@ -89,14 +90,14 @@ Result<BoundWeights> BoundWeights::plan(const gemm::Kernel& kernel, const rows::
   weights.antiquant_at_ = weights.scale_at_ + (operands.dequant_scale.given() ? columns : 0);
   weights.offset_at_ = weights.antiquant_at_ + copied_bytes(operands, operands.antiquant_scale);
   weights.slot_bytes_ = weights.offset_at_ + copied_bytes(operands, operands.antiquant_offset);
-  WEFT_ASSIGN_OR_RETURN(weights.buffer_,
-                        Buffer::allocate(slots * weights.slot_bytes_, "biases and scales"));
+  WEFT_ASSIGN_OR_RETURN(weights.slots_,
+                        scratch.reserve(ScratchFor::kBiases, slots * weights.slot_bytes_));
   return weights;
 }
 
 BoundWeight BoundWeights::bind(const WeightOperands& operands, std::int64_t expert,
                                std::int64_t slot) const {
-  std::byte* const room = buffer_.data() + slot * slot_bytes_;
+  std::byte* const room = slots_.data() + slot * slot_bytes_;
   BoundWeight bound;
   bound.weight = layout_of(*kernel_, operands);
   if (operands.packed)

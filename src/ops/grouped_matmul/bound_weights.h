@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/memory.h"
+#include "base/scratch.h"
 #include "kernels/gemm/batch.h"
 #include "kernels/rows/rows.h"
 #include "weft/packed_weight.h"
@@ -43,8 +43,9 @@ class BoundWeights {
  public:
   BoundWeights() = default;  ///< plans nothing; only to be assigned to
   /// Room for `slots` weights at a time. `rows` is that of the operator's T.
-  static Result<BoundWeights> plan(const gemm::Kernel& kernel, const rows::Kernels& rows,
-                                   const WeightOperands& operands, std::int64_t slots);
+  static Result<BoundWeights> plan(ScratchPool& scratch, const gemm::Kernel& kernel,
+                                   const rows::Kernels& rows, const WeightOperands& operands,
+                                   std::int64_t slots);
 
   /// Reads the small operands of one expert (0: of the one weight) into a slot. What lies as the
   /// kernels want it is left where it is.
@@ -53,12 +54,12 @@ class BoundWeights {
   /// How the weights lie; no data.
   static gemm::Weight layout_of(const gemm::Kernel& kernel, const WeightOperands& operands);
 
-  std::int64_t bytes() const { return buffer_.bytes(); }
+  std::int64_t bytes() const { return slots_.bytes(); }
 
  private:
   const gemm::Kernel* kernel_ = nullptr;
   const rows::Kernels* rows_ = nullptr;
-  Buffer buffer_;  // slots: bias, dequant scale, antiquant scale and offset
+  Scratch slots_;  // of each: bias, dequant scale, antiquant scale and offset
   std::int64_t scale_at_ = 0, antiquant_at_ = 0, offset_at_ = 0, slot_bytes_ = 0;
 };
 

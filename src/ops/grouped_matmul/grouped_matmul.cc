@@ -42,16 +42,16 @@ Result<GroupedMatmul> GroupedMatmul::plan(internal::ContextState& context,
   const int threads = context.pool.threads();
   g.blocking_ = gemm::choose_blocking(*g.kernel_, g.layout_, g.n_ / shape.sides, g.k_, threads,
                                       {topology().l1d_bytes, topology().l2_bytes}, shape.sides);
-  WEFT_ASSIGN_OR_RETURN(g.weights_,
-                        BoundWeights::plan(*g.kernel_, *g.rows_, operands, shape.max_groups));
+  WEFT_ASSIGN_OR_RETURN(g.weights_, BoundWeights::plan(context.scratch, *g.kernel_, *g.rows_,
+                                                       operands, shape.max_groups));
   WEFT_ASSIGN_OR_RETURN(
-      g.packed_a_,
-      Buffer::allocate(gemm::packed_a_bytes(*g.kernel_, g.k_, shape.max_rows, shape.max_groups),
-                       "packed rows"));
+      g.packed_a_, context.scratch.reserve(
+                       ScratchFor::kPackedRows,
+                       gemm::packed_a_bytes(*g.kernel_, g.k_, shape.max_rows, shape.max_groups)));
   g.thread_scratch_bytes_ =
       gemm::batch_scratch_bytes(*g.kernel_, g.layout_, g.blocking_, shape.max_rows, g.k_);
-  WEFT_ASSIGN_OR_RETURN(g.scratch_,
-                        Buffer::allocate(threads * g.thread_scratch_bytes_, "blocks of weights"));
+  WEFT_ASSIGN_OR_RETURN(g.scratch_, context.scratch.reserve(ScratchFor::kWeightBlocks,
+                                                            threads * g.thread_scratch_bytes_));
   g.products_.reserve(static_cast<size_t>(shape.max_groups));
   g.bound_.reserve(static_cast<size_t>(shape.max_groups));
   return g;

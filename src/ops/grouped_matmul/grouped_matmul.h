@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/context_state.h"
-#include "base/memory.h"
+#include "base/scratch.h"
 #include "kernels/gemm/batch.h"
 #include "kernels/rows/rows.h"
 #include "ops/grouped_matmul/bound_weights.h"
@@ -76,7 +76,7 @@ class GroupedMatmul {
   BoundWeights weights_;
   std::vector<gemm::Product> products_;
   std::vector<BoundWeight> bound_;
-  Buffer packed_a_, scratch_;
+  Scratch packed_a_, scratch_;
   std::int64_t thread_scratch_bytes_ = 0;
 };
 

@@ -36,7 +36,8 @@ Result<LocalMatmul> LocalMatmul::plan(internal::ContextState& context,
                                                              .max_groups = 1,
                                                              .packed_name = "packed_x2"}));
   if (operands.pertoken_scale.given()) {
-    WEFT_ASSIGN_OR_RETURN(local.row_scale_, Buffer::allocate(local.m_ * 4, "scales of the rows"));
+    WEFT_ASSIGN_OR_RETURN(local.row_scale_,
+                          context.scratch.reserve(ScratchFor::kRowScales, local.m_ * 4));
   }
   local.runs_.reserve(static_cast<size_t>(max_runs));
   return local;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/context_state.h"
-#include "base/memory.h"
+#include "base/scratch.h"
 #include "kernels/rows/rows.h"
 #include "ops/grouped_matmul/grouped_matmul.h"
 #include "ops/local_matmul/operands.h"
@@ -62,7 +62,7 @@ class LocalMatmul {
   std::int64_t m_ = 0;
   GroupedMatmul grouped_;  // one group: the rows of a compute()
   gemm::RowSource x1_;
-  Buffer row_scale_;
+  Scratch row_scale_;
   std::vector<gemm::RowRun> runs_;  // of the compute() at hand
 
   bool has_x3_ = false;

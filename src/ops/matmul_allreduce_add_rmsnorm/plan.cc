@@ -79,10 +79,10 @@ Result<MatmulAllReduceAddRmsNorm> MatmulAllReduceAddRmsNorm::plan(
                                                      .super_block_rows = options.super_block_rows,
                                                      .trace = options.trace},
                                                     header));
-  Buffer gamma;
+  Scratch gamma;
   if (!empty) {
-    WEFT_ASSIGN_OR_RETURN(gamma,
-                          Buffer::allocate(round_up(2 * args.gamma.dim(0), kCacheLine), "gamma"));
+    WEFT_ASSIGN_OR_RETURN(
+        gamma, context.state().scratch.reserve(ScratchFor::kGamma, 2 * args.gamma.dim(0)));
   }
   return MatmulAllReduceAddRmsNorm(
       std::make_unique<Plan>(Plan{group.state(), args, std::move(collective), std::move(gamma)}));

@@ -11,7 +11,7 @@ struct MatmulAllReduceAddRmsNormPlan {
   GroupState& group;
   MatmulAllReduceAddRmsNormArgs args;  ///< as planned; the data pointers in it are not used
   ops::MatmulCollective collective;
-  Buffer gamma;  ///< gamma with adjacent elements
+  Scratch gamma;  ///< gamma with adjacent elements
 };
 
 }  // namespace weft::internal

@@ -99,7 +99,7 @@ class MatmulCollective {
   Trace* trace_ = nullptr;
   LocalMatmul local_;
   Wire wire_;
-  Buffer row_scratch_;
+  Scratch row_scratch_;
   std::int64_t row_scratch_bytes_ = 0;  // of one thread
   std::vector<PartialRun> runs_;        // of the super-block at hand
 };

@@ -59,8 +59,8 @@ Result<MatmulCollective> MatmulCollective::plan(internal::ContextState& context,
                                                 const CollectiveCall& call,
                                                 internal::CallHeader header) {
   const std::int64_t m = call.empty ? 0 : rows_of(call.operands.x1), n = call.operands.weight_n();
-  WEFT_ASSIGN_OR_RETURN(Wire wire,
-                        Wire::plan(rows::select(call.io, context.isa), n, call.comm_scales));
+  WEFT_ASSIGN_OR_RETURN(Wire wire, Wire::plan(context.scratch, rows::select(call.io, context.isa),
+                                              n, call.comm_scales));
   WEFT_ASSIGN_OR_RETURN(const tile::Layout layout, make_layout(call, group, m, wire.row_bytes()));
   add_shape(header, call, m, layout);
   MatmulCollective plan(context, group, layout, header);
@@ -74,9 +74,9 @@ Result<MatmulCollective> MatmulCollective::plan(internal::ContextState& context,
   plan.runs_.reserve(static_cast<size_t>(group.ranks()));
   const std::int64_t pointers = (2 * group.ranks() + 1) * static_cast<std::int64_t>(sizeof(void*));
   plan.row_scratch_bytes_ = round_up(2 * n, kCacheLine) + round_up(pointers, kCacheLine);
-  WEFT_ASSIGN_OR_RETURN(
-      plan.row_scratch_,
-      Buffer::allocate(plan.row_scratch_bytes_ * context.pool.threads(), "rows of the sum"));
+  WEFT_ASSIGN_OR_RETURN(plan.row_scratch_,
+                        context.scratch.reserve(ScratchFor::kThreadRows,
+                                                plan.row_scratch_bytes_ * context.pool.threads()));
   return plan;
 }
 

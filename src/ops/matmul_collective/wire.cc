@@ -5,13 +5,14 @@
 
 namespace weft::ops {
 
-Result<Wire> Wire::plan(const rows::Kernels& rows, std::int64_t n, const CommScales& scales) {
+Result<Wire> Wire::plan(ScratchPool& scratch, const rows::Kernels& rows, std::int64_t n,
+                        const CommScales& scales) {
   Wire wire;
   wire.rows_ = &rows;
   wire.n_ = n;
   wire.int8_ = scales.scale_1.given();
   if (wire.int8_) {
-    WEFT_ASSIGN_OR_RETURN(wire.scales_, Buffer::allocate(3 * n * 4, "communication scales"));
+    WEFT_ASSIGN_OR_RETURN(wire.scales_, scratch.reserve(ScratchFor::kWireScales, 3 * n * 4));
   }
   return wire;
 }

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/memory.h"
+#include "base/scratch.h"
 #include "kernels/rows/rows.h"
 #include "weft/status.h"
 #include "weft/tensor.h"
@@ -30,7 +30,8 @@ struct ArrivedRow {
 class Wire {
  public:
   Wire() = default;  ///< plans nothing; only to be assigned to
-  static Result<Wire> plan(const rows::Kernels& rows, std::int64_t n, const CommScales& scales);
+  static Result<Wire> plan(ScratchPool& scratch, const rows::Kernels& rows, std::int64_t n,
+                           const CommScales& scales);
   /// Reads the scales of one run.
   void bind(const CommScales& scales);
 
@@ -53,7 +54,7 @@ class Wire {
   const rows::Kernels* rows_ = nullptr;
   std::int64_t n_ = 0;
   bool int8_ = false;
-  Buffer scales_;
+  Scratch scales_;
 };
 
 }  // namespace weft::ops

@@ -69,11 +69,12 @@ Status Combine::allocate() {
   piece_rows_ = std::max(slots, 64 * (layout_.slot_bytes - piece(0)) / (piece(64) - piece(0)) - 1);
 
   scratch_bytes_ = Terms::scratch_bytes(args_);
-  WEFT_ASSIGN_OR_RETURN(scratch_,
-                        Buffer::allocate(scratch_bytes_ * context_->threads(), "rows of a token"));
+  ScratchPool& scratch = context_->state().scratch;
+  WEFT_ASSIGN_OR_RETURN(
+      scratch_, scratch.reserve(ScratchFor::kThreadRows, scratch_bytes_ * context_->threads()));
   if (tp()) {
     WEFT_ASSIGN_OR_RETURN(pair_sum_,
-                          Buffer::allocate(2 * args_.expand_x.dim(0) * n, "sums of a TP pair"));
+                          scratch.reserve(ScratchFor::kPairSums, 2 * args_.expand_x.dim(0) * n));
   }
   routes_.reserve(static_cast<std::size_t>(args_.expand_x.dim(0)));
   labels_.resize(static_cast<std::size_t>(ranks));

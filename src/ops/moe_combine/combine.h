@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/context_state.h"
-#include "base/memory.h"
+#include "base/scratch.h"
 #include "comm/group_state.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/rows/rows.h"
@@ -90,9 +90,9 @@ class Combine {
   std::int64_t piece_rows_ = 0;  // that fit into a piece of the ring
 
   // Of the run at hand; no vector grows.
-  Buffer scratch_;
+  Scratch scratch_;
   std::int64_t scratch_bytes_ = 0;  // of one thread
-  Buffer pair_sum_;                 // with TP: the rows after both ranks' parts were added
+  Scratch pair_sum_;                // with TP: the rows after both ranks' parts were added
   std::vector<Route> routes_;
   std::vector<std::int64_t> labels_;  // for each rank, in the piece at hand
   std::vector<const void*> arrived_;  // for each token and slot, its row or null

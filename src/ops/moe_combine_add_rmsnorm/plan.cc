@@ -63,8 +63,8 @@ Result<MoeCombineAddRmsNorm> MoeCombineAddRmsNorm::plan(
   header.add("norm_eps", fmt::format("{}", args.norm_eps));
   WEFT_ASSIGN_OR_RETURN(auto combine, ops::Combine::plan(context, group, ops::kMoeCombineAddRmsNorm,
                                                          args.combine, options, header));
-  WEFT_ASSIGN_OR_RETURN(Buffer gamma,
-                        Buffer::allocate(round_up(2 * args.gamma.dim(0), kCacheLine), "gamma"));
+  WEFT_ASSIGN_OR_RETURN(Scratch gamma,
+                        context.state().scratch.reserve(ScratchFor::kGamma, 2 * args.gamma.dim(0)));
   return MoeCombineAddRmsNorm(
       std::make_unique<Plan>(Plan{args, std::move(combine), std::move(gamma)}));
 }

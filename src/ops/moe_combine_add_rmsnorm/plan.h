@@ -10,7 +10,7 @@ namespace weft::internal {
 struct MoeCombineAddRmsNormPlan {
   MoeCombineAddRmsNormArgs args;  ///< as planned; the data pointers in it are not used
   ops::Combine combine;
-  Buffer gamma;  ///< gamma with adjacent elements
+  Scratch gamma;  ///< gamma with adjacent elements
 };
 
 }  // namespace weft::internal

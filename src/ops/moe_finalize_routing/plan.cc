@@ -59,8 +59,9 @@ Result<MoeFinalizeRouting> MoeFinalizeRouting::plan(Context& context,
   plan->thread_bytes =
       2 * plan->pointer_bytes + round_up(bytes_of(DType::kFloat32, s.k), kCacheLine);
   if (s.k > 0) {
-    WEFT_ASSIGN_OR_RETURN(
-        plan->scratch, Buffer::allocate(plan->thread_bytes * context.threads(), "rows of a token"));
+    WEFT_ASSIGN_OR_RETURN(plan->scratch,
+                          context.state().scratch.reserve(ScratchFor::kThreadRows,
+                                                          plan->thread_bytes * context.threads()));
   }
   return MoeFinalizeRouting(std::move(plan));
 }

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "base/context_state.h"
-#include "base/memory.h"
+#include "base/scratch.h"
 #include "kernels/routing/routing.h"
 #include "ops/moe_finalize_routing/contract.h"
 #include "ops/moe_routing/row_input.h"
@@ -22,7 +22,7 @@ struct MoeFinalizeRoutingPlan {
   ops::RowInput expanded_x, x1, x2, bias;
   ops::RowInput expanded_row_idx, expert_idx, scales;  ///< as one row each
   ops::RowOutput out;
-  Buffer scratch;  ///< for each thread: K pointers to rows, K to biases, K scales
+  Scratch scratch;  ///< for each thread: K pointers to rows, K to biases, K scales
   std::int64_t pointer_bytes = 0, thread_bytes = 0;
 
   bool has_work() const { return shape.n > 0 && shape.h > 0; }

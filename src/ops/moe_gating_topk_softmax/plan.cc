@@ -37,7 +37,8 @@ Result<MoeGatingTopkSoftmax> MoeGatingTopkSoftmax::plan(Context& context,
       round_up(args.k * static_cast<std::int64_t>(sizeof(std::uint64_t)), kCacheLine);
   WEFT_ASSIGN_OR_RETURN(plan->x, ops::RowInput::plan(args.x, leading, "x with adjacent rows"));
   WEFT_ASSIGN_OR_RETURN(plan->finished, ops::RowInput::plan(args.finished, leading, "finished"));
-  WEFT_ASSIGN_OR_RETURN(plan->scratch, Buffer::allocate(plan->thread_bytes * threads, "rows of p"));
+  WEFT_ASSIGN_OR_RETURN(plan->scratch, context.state().scratch.reserve(
+                                           ScratchFor::kThreadRows, plan->thread_bytes * threads));
   return MoeGatingTopkSoftmax(std::move(plan));
 }
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "base/context_state.h"
-#include "base/memory.h"
+#include "base/scratch.h"
 #include "kernels/routing/routing.h"
 #include "ops/moe_gating_topk_softmax/contract.h"
 #include "ops/moe_routing/row_input.h"
@@ -20,7 +20,7 @@ struct MoeGatingTopkSoftmaxPlan {
   std::int64_t batch = 1;  ///< rows a thread takes at a time
   ops::RowInput x, finished;
   ops::RowOutput y, expert_idx, row_idx;
-  Buffer scratch;  ///< for each thread: a row of p, then what top_k needs
+  Scratch scratch;  ///< for each thread: a row of p, then what top_k needs
   std::int64_t p_bytes = 0, thread_bytes = 0;
 
   bool has_work() const { return tokens > 0 && args.k > 0; }

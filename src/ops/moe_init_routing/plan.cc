@@ -32,8 +32,8 @@ Result<MoeInitRouting> MoeInitRouting::plan(Context& context, const MoeInitRouti
   WEFT_ASSIGN_OR_RETURN(plan->row_idx, ops::RowInput::plan(args.row_idx, 0, "row_idx"));
   WEFT_ASSIGN_OR_RETURN(plan->expert_idx, ops::RowInput::plan(args.expert_idx, 0, "expert_idx"));
   const auto pair_bytes = static_cast<std::int64_t>(sizeof(ops::IdAndPayload));
-  WEFT_ASSIGN_OR_RETURN(plan->scratch,
-                        Buffer::allocate(2 * plan->pairs * pair_bytes, "ids to sort"));
+  WEFT_ASSIGN_OR_RETURN(plan->scratch, context.state().scratch.reserve(
+                                           ScratchFor::kIds, 2 * plan->pairs * pair_bytes));
   return MoeInitRouting(std::move(plan));
 }
 

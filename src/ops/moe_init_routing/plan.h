@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "base/context_state.h"
-#include "base/memory.h"
+#include "base/scratch.h"
 #include "ops/moe_init_routing/contract.h"
 #include "ops/moe_routing/row_input.h"
 
@@ -19,7 +19,7 @@ struct MoeInitRoutingPlan {
   std::int64_t batch = 1;                ///< rows a thread takes at a time
   ops::RowInput x, row_idx, expert_idx;  ///< the last two as one row
   ops::RowOutput expanded_x;
-  Buffer scratch;  ///< the pairs twice, for sorting
+  Scratch scratch;  ///< the pairs twice, for sorting
 };
 
 }  // namespace weft::internal
