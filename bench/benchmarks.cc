@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include "base/topology.h"
 #include "operators/cases.h"
 #include "operators/operator.h"
 
@@ -176,7 +177,7 @@ void add_activation(Registrar& r) {
     ActivationJob* job = r.activation(c);
     r.add(fmt::format("activation/{}/{}/1024x4096/{}", c.function_name, c.form_name,
                       c.gated ? "gated" : "alone"),
-          job, 0, 0, &ActivationJob::run);
+          job, Work(), &ActivationJob::run);
   }
 }
 
@@ -300,7 +301,7 @@ void add_c_door(Registrar& r) {
   constexpr const char* kShape = "1x1024:1024x1024";
   CDoor* door = r.c_door(kAllReduce[0], kShape);
   const auto add = [&](const char* what, double (CDoor::*call)()) {
-    r.add(fmt::format("c door/{}/float16/{}/row-major", what, kShape), door, 0, 0, call);
+    r.add(fmt::format("c door/{}/float16/{}/row-major", what, kShape), door, Work(), call);
   };
   add("plan and run", &CDoor::native);
   add("run again", &CDoor::run_again);
@@ -310,14 +311,15 @@ void add_c_door(Registrar& r) {
 
 void add_hccl(Registrar& r) {
   HcclJob* job = r.hccl(2);
+  const int cores = std::min(2, topology().usable_cpus);
   for (const auto& [kib, steps] : kSizes)
     for (const DType dtype : {DType::kFloat16, DType::kBFloat16})
-      r.add(fmt::format("hccl/allreduce/{}/{} KiB", to_string(dtype), kib), job, 0,
-            2.0 * static_cast<double>(kib << 10),
+      r.add(fmt::format("hccl/allreduce/{}/{} KiB", to_string(dtype), kib), job,
+            Work{.bytes = 2.0 * static_cast<double>(kib << 10), .ranks = 2, .cores = cores},
             [dtype, bytes = kib << 10, steps](HcclJob& calls) {
               return calls.allreduce(dtype, bytes, steps);
             });
-  r.add("hccl/empty task/none/0 KiB", job, 0, 0,
+  r.add("hccl/empty task/none/0 KiB", job, Work(),
         [](HcclJob& calls) { return calls.hand_off(100); });
 }
 #endif

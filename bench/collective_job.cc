@@ -31,6 +31,12 @@ double CollectiveJob::steps(int count) {
   }) / count;
 }
 
+Work CollectiveJob::work() const {
+  return {.bytes = static_cast<double>(send_bytes_ + recv_bytes_),
+          .ranks = team_.ranks(),
+          .cores = team_.cores()};
+}
+
 Status CollectiveJob::call(int rank) {
   Context& context = team_.context(rank);
   Group& group = team_.group(rank);

@@ -20,8 +20,8 @@ class CollectiveJob {
 
   /// Calls that follow each other at once: seconds of one.
   double steps(int count);
-  /// Bytes that a rank must read and write in memory.
-  double bytes_per_rank() const { return static_cast<double>(send_bytes_ + recv_bytes_); }
+  /// Its bytes are those that a rank must read and write.
+  Work work() const;
 
  private:
   Status call(int rank);

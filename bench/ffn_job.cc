@@ -216,6 +216,17 @@ void FfnJob::plan_products(Context& context) {
   second_ = plan(second_operands_);
 }
 
+Work FfnJob::work() const {
+  const std::int64_t rows = problem_.all_rows();
+  const std::int64_t x_and_y =
+      bytes_of(problem_.x(), rows * problem_.k1) + bytes_of(problem_.io(), rows * problem_.n2);
+  return {.flops = problem_.flops(),
+          .bytes = static_cast<double>(touched_bytes_),
+          .memory_bytes = static_cast<double>(touched_bytes_ + x_and_y),
+          .ranks = team_.ranks(),
+          .cores = team_.cores()};
+}
+
 double FfnJob::fused_steps(int count) {
   return team_.run([&](int) {
     for (int i = 0; i < count; ++i) {

@@ -74,8 +74,8 @@ class FfnJob {
   /// Reading the weights once: those of experts with rows.
   double read_weights();
 
-  double flops_per_rank() const { return problem_.flops(); }
-  double bytes_per_rank() const { return static_cast<double>(touched_bytes_); }  ///< of weights
+  /// Its bytes are the weights of experts that have rows; in memory x and y, too.
+  Work work() const;
 
  private:
   void prepare();

@@ -4,13 +4,14 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <fstream>
 #include <limits>
 
 #include "benchmarks.h"
 #include "budget.h"
+#include "files/file_io.h"
 #include "jobs/job.h"
 #include "report.h"
+#include "roofline.h"
 #include "terminal/command_line.h"
 #include "terminal/progress.h"
 
@@ -21,7 +22,7 @@ struct Options {
   int repetitions = 9;
   double budget_s = 300;
   bool everything = false;
-  std::string json = "build/bench.json";
+  std::string json = "build/bench.json", plot;
   std::vector<std::string> peers, only;
 
   bool wanted(const Section& section) const {
@@ -40,6 +41,8 @@ void add_options(tools::Command& command, Options& options) {
       .show_default();
   command.add("--long", options.everything, "all calls of everything, however long that takes");
   command.add("--json", options.json, "file for all results").show_default();
+  command.add("--plot", options.plot,
+              "SVG file for a picture: every measurement beside the roofs of this machine");
   command.add("--peers", options.peers, "files of JSON lines that bench/peers/*.py wrote")
       .existing_file();
   std::vector<std::string> names;
@@ -158,13 +161,18 @@ int main(int argc, char** argv) {
   return 2;
 #endif
   require(isa::capped("").status());
+  for (const std::string& path : {options.json, options.plot})  // rather now than after minutes
+    if (!path.empty()) require(tools::write_text_file(path, ""));
   interleave();
   const double no_bound = std::numeric_limits<double>::infinity();
   Report report = Sections(options, options.everything ? no_bound : options.budget_s).measure();
   for (const std::string& path : options.peers) report.read_peers(path);
   fmt::print("{}", report.table());
-  std::ofstream(options.json) << report.json_text() << "\n";
+  require(tools::write_text_file(options.json, report.json_text() + "\n"));
   fmt::print("all results: {}\n", options.json);
+  if (options.plot.empty()) return 0;
+  require(tools::write_text_file(options.plot, roofline_svg(roofline(report))));
+  fmt::print("picture: {}\n", options.plot);
   return 0;
 }
 

@@ -159,9 +159,10 @@ double MoeJob::copy() {
   });
 }
 
-double MoeJob::bytes_per_rank() const {
+Work MoeJob::work() const {
   const auto most = std::ranges::max_element(ranks_, {}, &RankJob::bytes);
-  return static_cast<double>(most->bytes);
+  return {
+      .bytes = static_cast<double>(most->bytes), .ranks = team_.ranks(), .cores = team_.cores()};
 }
 
 }  // namespace weft::bench

@@ -45,11 +45,11 @@ class MoeJob {
   /// the bytes are read, half are written.
   double copy();
 
-  /// The most that the operator of this job must read and write on one rank. Dispatch: a staged
-  /// copy of each token that leaves is written (its x is small and counts as cached), each row is
-  /// read and written. Combine: each row that leaves is read and staged, each row of the own tokens
-  /// is read; residual is read, x and y are written.
-  double bytes_per_rank() const;
+  /// Its bytes are the most that the operator of this job must read and write on one rank.
+  /// Dispatch: a staged copy of each token that leaves is written (its x is small and counts as
+  /// cached), each row is read and written. Combine: each row that leaves is read and staged, each
+  /// row of the own tokens is read; residual is read, x and y are written.
+  Work work() const;
 
  private:
   struct RankJob {

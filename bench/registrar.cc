@@ -108,10 +108,9 @@ bool Registrar::time_for_another(double first_s) {
   return budget_.left() > (count_ > 0 ? longest_s_ + (kFewestCalls - 1) * round_s_ : first_s);
 }
 
-void Registrar::add(const std::string& name, double flops, double bytes,
-                    std::function<double()> call) {
+void Registrar::add(const std::string& name, const Work& work, std::function<double()> call) {
   const double begin_s = budget_.passed();
-  results_[name] = {{call()}, flops, bytes};
+  results_[name] = {work, {call()}};
   round_s_ += budget_.passed() - begin_s;
   ++count_;
   benchmark::RegisterBenchmark(name.c_str(),

@@ -18,7 +18,7 @@
 #endif
 #include "ffn_job.h"
 #include "moe_job.h"
-#include "report.h"
+#include "report_lines.h"
 #include "team.h"
 #include "terminal/progress.h"
 
@@ -61,27 +61,20 @@ class Registrar {
 #endif
 
   /// Makes the first call, and registers the others. `call` gives the seconds of one, from a
-  /// fixture; flops and bytes are of one rank.
+  /// fixture.
   template <typename Fixture, typename Call>
-  void add(const std::string& name, Fixture* fixture, double flops, double bytes, Call call) {
+  void add(const std::string& name, Fixture* fixture, const Work& work, Call call) {
     if (fixture == nullptr) return skipped_.push_back(name);
-    add(name, flops, bytes, [fixture, call] { return std::invoke(call, *fixture); });
+    add(name, work, [fixture, call] { return std::invoke(call, *fixture); });
+  }
+  template <typename Fixture, typename Call>
+  void add(const std::string& name, Fixture* job, Call call) {
+    add(name, job, job ? job->work() : Work(), call);
   }
   template <typename Call>
   void add(const std::string& name, Job* job, Call call) {
-    add(name, job, job ? job->flops_per_rank() : 0, job ? job->bytes_per_rank() : 0, call);
-  }
-  template <typename Call>
-  void add(const std::string& name, CollectiveJob* job, Call call) {
-    add(name, job, 0, job ? job->bytes_per_rank() : 0, call);
-  }
-  template <typename Call>
-  void add(const std::string& name, FfnJob* job, Call call) {
-    add(name, job, job ? job->flops_per_rank() : 0, job ? job->bytes_per_rank() : 0, call);
-  }
-  template <typename Call>
-  void add(const std::string& name, MoeJob* job, Call call) {
-    add(name, job, 0, job ? job->bytes_per_rank() : 0, call);
+    const bool product_alone = Name(name).what != "fused";
+    add(name, job, job ? job->work(product_alone) : Work(), call);
   }
 
   /// Calls all measurements, in random order, again and again: so that what is compared is measured
@@ -101,7 +94,7 @@ class Registrar {
   }
   double seconds_of(const tools::Case& c, int ranks, const Job::Options& options) const;
   bool time_for_another(double first_s = 0);
-  void add(const std::string& name, double flops, double bytes, std::function<double()> call);
+  void add(const std::string& name, const Work& work, std::function<double()> call);
 
   const std::string title_;
   const Budget budget_;

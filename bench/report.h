@@ -17,10 +17,21 @@ namespace weft::bench {
 isa::Set isa_in_use();
 bool has_amx();
 
-/// Times of one benchmark, one per repetition.
-struct Times {
-  std::vector<double> seconds;
+/// What a call does.
+struct Work {
   double flops = 0, bytes = 0;  ///< of one rank; bytes beside the product
+  /// Of one rank, with the product: what must come from and go to memory if caches keep the rest.
+  /// 0 where it is not known.
+  double memory_bytes = 0;
+  int ranks = 1;
+  int cores = 1;  ///< that all ranks have together
+
+  double per_core(double of_a_rank) const { return of_a_rank * ranks / cores; }
+};
+
+/// Times of one benchmark, one per repetition.
+struct Times : Work {
+  std::vector<double> seconds;
   double median() const;
 };
 

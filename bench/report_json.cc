@@ -18,7 +18,10 @@ std::string Report::json_text() const {
                                 {"median_s", times.median()},
                                 {"seconds", times.seconds},
                                 {"flops", times.flops},
-                                {"bytes", times.bytes}}));
+                                {"bytes", times.bytes},
+                                {"memory_bytes", times.memory_bytes},
+                                {"ranks", times.ranks},
+                                {"cores", times.cores}}));
   for (const Skipped& section : skipped)
     for (const std::string& name : section.names)
       not_measured.push(

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/topology.h"
 #include "kernels/peak/peak.h"
 #include "operators/args.h"
 #include "operators/operator.h"
@@ -38,7 +39,8 @@ std::vector<Group> join(int ranks) {
 }  // namespace
 
 Team::Team(int ranks, int threads_per_rank, Windows windows)
-    : groups_(windows == Windows::kShared ? join(ranks) : require(Group::local(ranks))),
+    : cores_(std::min(ranks * threads_per_rank, topology().usable_cpus)),
+      groups_(windows == Windows::kShared ? join(ranks) : require(Group::local(ranks))),
       contexts_(static_cast<size_t>(ranks)),
       begin_ns_(static_cast<size_t>(ranks)),
       end_ns_(static_cast<size_t>(ranks)),
@@ -100,6 +102,11 @@ ops::MatmulOperands matmul_operands(const tools::Operands& from) {
   return o;
 }
 
+double stored_bytes(DType dtype, std::int64_t elements) {
+  return static_cast<double>(bytes_of(dtype, elements));
+}
+double stored_bytes(const ConstTensorRef& t) { return stored_bytes(t.dtype(), t.elements()); }
+
 }  // namespace
 
 Job::Job(Team& team, const tools::Case& c, Options options)
@@ -108,14 +115,29 @@ Job::Job(Team& team, const tools::Case& c, Options options)
     link_ = std::make_unique<ThrottledLink>(team.ranks(), options.link_bytes_per_s);
   team_.run([&](int rank) { prepare(rank, c); });
   const tools::Extents e = c.op().extents(of(0).operands, team.ranks());
-  flops_ = 2.0 * static_cast<double>(e.m) * static_cast<double>(e.k) * static_cast<double>(e.n);
-  bytes_ = c.op().bytes_moved(of(0).operands, team.ranks());
+  work_.flops =
+      2.0 * static_cast<double>(e.m) * static_cast<double>(e.k) * static_cast<double>(e.n);
+  work_.bytes = c.op().bytes_moved(of(0).operands, team.ranks());
+  work_.ranks = team.ranks();
+  work_.cores = team.cores();
+  if (work_.flops > 0) {
+    product_bytes_ = stored_bytes(of(0).operands.io, e.m * e.n);
+    work_.memory_bytes = stored_bytes(of(0).operands.tensor(OperandId::kX1)) +
+                         stored_bytes(of(0).operands.tensor(OperandId::kX2));
+  }
   // Two calls fault in the memory and fill the caches.
   for (int i = 0; i < 2; ++i) {
     if (options.fused) fused();
     if (options.gemm) gemm();
     if (options.unfused) unfused();
   }
+}
+
+// What the operator moves beside its product begins with writing the product, its partial sums.
+Work Job::work(bool product_alone) const {
+  Work work = work_;
+  if (work.flops > 0) work.memory_bytes += product_alone ? product_bytes_ : work.bytes;
+  return work;
 }
 
 void Job::prepare(int rank, const tools::Case& c) {

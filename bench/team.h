@@ -12,6 +12,7 @@
 #include "operators/args.h"
 #include "operators/cases.h"
 #include "operators/operator.h"
+#include "report.h"
 #include "unfused/unfused.h"
 #include "weft/context.h"
 #include "weft/group.h"
@@ -30,6 +31,7 @@ class Team {
   ~Team();
 
   int ranks() const { return static_cast<int>(threads_.size()); }
+  int cores() const { return cores_; }  ///< that all ranks have together
   /// Only inside run().
   Context& context(int rank) { return *contexts_[static_cast<size_t>(rank)]; }
   Group& group(int rank) { return groups_[static_cast<size_t>(rank)]; }
@@ -41,6 +43,7 @@ class Team {
  private:
   void serve(int rank, int threads_per_rank);
 
+  const int cores_;
   std::vector<Group> groups_;
   std::vector<std::unique_ptr<Context>> contexts_;
   std::vector<std::int64_t> begin_ns_, end_ns_;
@@ -86,8 +89,8 @@ class Job {
   /// What int8 communication adds to the numbers of one call of a rank: its partials quantised, the
   /// tiles it owns requantised; from and to L2. The way back to float16 takes the place of a copy.
   double conversions();
-  double flops_per_rank() const { return flops_; }
-  double bytes_per_rank() const { return bytes_; }  ///< that a call moves beside its product
+  /// Of the operator, or of its product alone.
+  Work work(bool product_alone) const;
 
  private:
   struct RankJob {
@@ -109,7 +112,8 @@ class Job {
   const Options options_;
   std::unique_ptr<ThrottledLink> link_;
   std::vector<RankJob> ranks_;
-  double flops_ = 0, bytes_ = 0;
+  Work work_;
+  double product_bytes_ = 0;  ///< of the product itself
 };
 
 }  // namespace weft::bench

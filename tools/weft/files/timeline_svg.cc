@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <iterator>
 
+#include "files/svg.h"
 #include "files/timeline.h"
 #include "files/waits.h"
 
@@ -28,31 +27,12 @@ constexpr Style kStyles[] = {
 };
 constexpr int kKinds = static_cast<int>(std::size(kStyles));
 
-constexpr double kWidth = 1200, kLeft = 76, kRight = 104, kTop = 104, kBottom = 48;
+constexpr double kWidth = Svg::kWidth, kLeft = 76, kRight = 104, kTop = 104, kBottom = 48;
 constexpr double kTableHead = 34;
 constexpr int kMostRanksOfTable = 128, kMostRanksOfNumbers = 16;
 constexpr double kPlot = kWidth - kLeft - kRight;
 // Finer than a screen shows; keeps files small however many events there are.
 constexpr double kPixel = 0.5;
-
-/// Text of an attribute or element.
-std::string escape(std::string_view text) {
-  std::string out;
-  for (char c : text) {
-    if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else if (c == '>') {
-      out += "&gt;";
-    } else if (c == '"') {
-      out += "&quot;";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
 
 /// 1, 2 or 5 times a power of ten that makes at most ten ticks.
 double tick_step(double total) {
@@ -64,9 +44,9 @@ double tick_step(double total) {
   return step;
 }
 
-class Svg {
+class TimelineSvg : private Svg {
  public:
-  explicit Svg(const Timeline& timeline)
+  explicit TimelineSvg(const Timeline& timeline)
       : timeline_(timeline),
         begin_ns_(timeline.begin_ns()),
         total_ms_(std::max(1e-6 * static_cast<double>(timeline.end_ns() - begin_ns_), 1e-6)),
@@ -77,34 +57,21 @@ class Svg {
         with_waits_(waits_.most_ms() > 0 && waits_.ranks() <= kMostRanksOfTable) {}
 
   std::string draw() {
-    head();
+    begin(timeline_.title, timeline_.subtitle, height());
     axis();
     for (std::size_t i = 0; i < timeline_.lanes.size(); ++i) lane(i);
     legend();
     if (with_waits_) waits();
-    print("</svg>\n");
-    return std::move(text_);
+    return end();
   }
 
  private:
-  template <typename... Args>
-  void print(fmt::format_string<Args...> format, Args&&... args) {
-    fmt::format_to(std::back_inserter(text_), format, std::forward<Args>(args)...);
-  }
   double ms(std::int64_t ns) const { return 1e-6 * static_cast<double>(ns - begin_ns_); }
   double x(double ms) const { return kLeft + kPlot * ms / total_ms_; }
 
-  void head() {
-    const double table = with_waits_ ? kTableHead + cell_height() * (waits_.ranks() + 1) : 0;
-    const double height = bottom_ + kBottom + table;
-    print(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
-        "viewBox=\"0 0 {0} {1}\" font-family=\"sans-serif\" font-size=\"13\" fill=\"#333\">\n",
-        kWidth, height);
-    print("<rect width=\"{}\" height=\"{}\" fill=\"white\"/>\n", kWidth, height);
-    print("<text x=\"{}\" y=\"30\" font-size=\"19\" font-weight=\"bold\">{}</text>\n", 16,
-          escape(timeline_.title));
-    print("<text x=\"{}\" y=\"52\">{}</text>\n", 16, escape(timeline_.subtitle));
+  double height() const {
+    return bottom_ + kBottom +
+           (with_waits_ ? kTableHead + cell_height() * (waits_.ranks() + 1) : 0);
   }
 
   void axis() {
@@ -257,11 +224,10 @@ class Svg {
   Waits waits_;
   bool with_waits_;
   std::array<double, kKinds> sum_ms_{};
-  std::string text_;
 };
 
 }  // namespace
 
-std::string timeline_svg(const Timeline& timeline) { return Svg(timeline).draw(); }
+std::string timeline_svg(const Timeline& timeline) { return TimelineSvg(timeline).draw(); }
 
 }  // namespace weft::tools
