@@ -109,6 +109,8 @@ class Sections {
 
  private:
   void measure_machine() {
+    progress_.step(0, 1, "measuring the machine");
+    progress_.draw();
     const Budget clock(0);
     machines_.push_back(require(tools::measure_machine(isa_in_use())));
     copies_.push_back(measure_copy_together());
@@ -124,9 +126,9 @@ class Sections {
                         slow_gemm(), report_.results, progress_);
     section.add(registrar);
     const int calls = registrar.run(options_.repetitions);
-    if (!progress_.shown())
-      fmt::print(stderr, "{}: {} measured, {} calls of each, {} skipped, {:.0f} s\n", section.name,
-                 registrar.count(), calls, registrar.skipped().size(), registrar.passed());
+    progress_.part_done(fmt::format("{}: {} measured, {} calls of each, {} skipped, {:.0f} s",
+                                    section.name, registrar.count(), calls,
+                                    registrar.skipped().size(), registrar.passed()));
     if (!registrar.skipped().empty())
       report_.skipped.push_back({section.name, registrar.skipped(), registrar.count()});
     return registrar.count() > 0;

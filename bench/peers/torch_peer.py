@@ -12,6 +12,8 @@ import statistics
 import sys
 import time
 
+import progress
+
 BEGIN = time.monotonic()  # importing PyTorch is part of the budget
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -40,7 +42,7 @@ def random_values(count, dtype, magnitude=1.0):
     if dtype == "int8":
         block = torch.randint(-127, 128, (size,), dtype=torch.int8)
     else:
-        block = (torch.randn(size) * magnitude).to(FLOATS[dtype])
+        block = (torch.randn(size) * magnitude).to(FLOATS.get(dtype, torch.float32))
     return block.repeat(-(-count // size))[:count]
 
 
@@ -178,24 +180,18 @@ class Runner:
 
 
 class Report:
-    """The JSON lines, and a line on stderr that overwrites itself. Only one rank has one."""
+    """The JSON lines, and how far it is on stderr. Only one rank has one."""
 
-    def __init__(self, args, count, append=False):
-        self.args, self.count, self.done, self.section = args, count, 0, ""
-        self.skipped = 0
-        self.terminal = sys.stderr.isatty()
+    def __init__(self, args, count, append=False, name="PyTorch", terminal=None):
+        self.args, self.count, self.done, self.skipped = args, count, 0, 0
+        self.progress = progress.Progress(name, args.begin, terminal=terminal)
         self.out = open(args.json, "a" if append else "w", encoding="utf-8") if args.json else sys.stdout
 
     def begin(self, case):
-        if self.terminal:
-            text = f"PyTorch: {self.done + 1} of {self.count}, {case.title}, {time.monotonic() - self.args.begin:.0f} s"
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-        elif case.section != self.section:
-            print(f"PyTorch: {case.section}", file=sys.stderr, flush=True)
-        self.section = case.section
+        self.progress.step(case.section, f"{self.done + 1} of {self.count}, {case.title}")
 
     def note(self, text):
-        print(("\r\x1b[K" if self.terminal else "") + text, file=sys.stderr, flush=True)
+        self.progress.note(text)
 
     def emit(self, case, line):
         self.done += 1
@@ -211,6 +207,6 @@ class Report:
             self.note(f"the budget of {self.args.budget:.0f} s is used up: {rest} measurements skipped")
         measured = self.done - self.skipped
         skipped = f", {self.skipped} skipped (--long measures all)" if self.skipped else ""
-        self.note(f"PyTorch: {measured} measured{skipped}, {time.monotonic() - self.args.begin:.0f} s")
+        self.note(f"{self.progress.name}: {measured} measured{skipped}, {self.progress.passed():.0f} s")
         if self.args.json:
             self.out.close()

@@ -49,6 +49,10 @@ void Progress::draw() {
   drawn_ = true;
 }
 
+void Progress::part_done(std::string_view text) const {
+  if (!terminal_) fmt::print(stderr, "{}\n", text);
+}
+
 void Progress::clear() {
   if (!drawn_) return;
   fmt::print(stderr, "\r\x1b[K");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One line on stderr that says what a long job is doing. Shown only on a terminal, only after a
-// second, and removed at the end.
+// second, and removed at the end; elsewhere there is a line for each part that is done.
+// bench/peers/progress.py is the same for Python.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,9 @@ class Progress {
   void step(int rank, int count, std::string_view text);
   /// Draws the line again, if that was not just done.
   void draw();
+  /// A part of the job is done: a line that stays, where the line that overwrites itself is not
+  /// shown.
+  void part_done(std::string_view text) const;
   void clear();
 
  private:
