@@ -108,6 +108,9 @@ class Table : private Lines {
     head(name, times, "{:8.2f} ms  {:6.0f} Gop/s  {:.2f} of {}  {}", seconds * 1e3, speed * 1e-9,
          share, peak.name, verdict(share, here("gemm")));
     compare("PyTorch", peer("gemm", name), seconds, here("gemm/peer"));
+    compare("fp32 numpy (OpenBLAS)", peer("gemm fp32 OpenBLAS", name), seconds,
+            gate("gemm/fp32 OpenBLAS"));
+    compare("fp32 PyTorch", peer("gemm fp32 PyTorch", name), seconds, gate("gemm/fp32 PyTorch"));
   }
 
   // Beside what limits it: reading the weight, or the arithmetic units.
@@ -145,6 +148,10 @@ class Table : private Lines {
             gate("fused/separate passes"));
     compare("PyTorch + gloo", peer(name.section, name), seconds,
             gate(name.section + "/peer/" + name.dtype));
+    if (const PeerResult* stack = peer(name.section + " composed", name))
+      compare(stack->form.empty() ? "composed stack"
+                                  : fmt::format("composed stack, product {}", stack->form),
+              stack, seconds, gate("fused/composed"));
   }
 
   void weights(const Name& name, const Times& times) {

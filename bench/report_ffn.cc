@@ -43,7 +43,8 @@ class FfnLines {
       lines_.line("    reading the weights {:.3f} ms: {:.2f} x that + {} us  {}", *read * 1e3,
                   reads, apart_us, verdict(reads, gate));
     }
-    lines_.compare("16-bit weights", lines_.unquantised(name_), seconds_, Gate());
+    lines_.compare("16-bit weights", lines_.unquantised(name_), seconds_,
+                   lines_.gate("ffn decode/weights"));
     beside_peer(experts ? "ffn decode/peer/experts" : "ffn decode/peer/dense");
   }
 
