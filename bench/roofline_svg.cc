@@ -144,7 +144,7 @@ class RooflineSvg : private tools::Svg {
     print(
         "<text transform=\"translate({:.1f} {:.1f}) rotate({:.2f})\" text-anchor=\"middle\" "
         "y=\"-7\">reading "
-        "memory: {:.1f} GB/s</text>\n",
+        "memory, one core alone: {:.1f} GB/s</text>\n",
         (x1 + x2) / 2, (y1 + y2) / 2, degrees, read * 1e-9);
   }
 

@@ -78,7 +78,7 @@ TEST(RooflineSvg, HasEveryRoofPointAndShare) {
   EXPECT_THAT(svg, HasSubstr("<title>gemm &amp; float16: 80.0 Gop/s, 700 operations a byte; "
                              "memory allows 14000 Gop/s</title>"));
   EXPECT_THAT(svg, HasSubstr(">fp32 FMA: 100</text>"));
-  EXPECT_THAT(svg, HasSubstr("reading memory: 20.0 GB/s"));
+  EXPECT_THAT(svg, HasSubstr("reading memory, one core alone: 20.0 GB/s"));
   EXPECT_THAT(svg, HasSubstr(">bfloat16, int4 weights</text>"));
   EXPECT_THAT(svg, HasSubstr(">add_rmsnorm float32</text>"));
   EXPECT_THAT(svg, HasSubstr(">0.88</text>"));
