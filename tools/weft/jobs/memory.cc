@@ -25,7 +25,7 @@ std::string why_none(RankKind kind, int ranks) {
   const bool threads = kind == RankKind::kThreads;
   const std::string& setting = threads ? settings.anonymous : settings.shared;
   if (threads ? settings.gives_anonymous() : settings.gives_shared())
-    return "the system has none left";
+    return "none were free, or this process may not have any";
   if (setting.empty()) return "this kernel has none";
   return fmt::format("the system's setting is '{}', see docs/binding.md", setting);
 }
