@@ -326,9 +326,10 @@ void add_hccl(Registrar& r) {
 
 void add_many_ranks(Registrar& r) {
   Team& eight = r.team(8, 1);
-  constexpr const char* kShape = "4x1024x1024:1024x8192";
-  Job* job = r.job(eight, kFused[0], kShape, false, {.gemm = true});
+  constexpr const char* kShape = "4x1024x256:256x8192";  // k = 2048, divided
+  Job* job = r.job(eight, kFused[0], kShape, false, {.gemm = true, .unfused = true});
   r.add(fmt::format("8 ranks/fused/float16/{}/row-major", kShape), job, &Job::fused);
+  r.add(fmt::format("8 ranks/separate passes/float16/{}/row-major", kShape), job, &Job::unfused);
   r.add(fmt::format("8 ranks/gemm of one rank/float16/{}/row-major", kShape), job,
         [](Job& all) { return all.gemm_of(0); });
 }

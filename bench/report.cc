@@ -138,15 +138,24 @@ class Table : private Lines {
     const double seconds = times.median();
     head(name, times, "{:8.2f} ms  {:6.0f} Gop/s per rank", seconds * 1e3,
          times.flops / seconds * 1e-9);
-    if (const auto alone = median(name.with("gemm alone"))) {
-      const double beyond = (seconds - *alone) / byte_bound(times);
+    const std::string fused = name.with("fused"), alone = name.with("gemm alone");
+    if (const auto longer_s = longer(fused, alone)) {
+      const double beyond = *longer_s / byte_bound(times);
       line(
           "    gemm alone {:.2f} ms, byte bound {:.2f} ms: beyond the gemm {:.2f} x the byte bound "
           " {}",
-          *alone * 1e3, byte_bound(times) * 1e3, beyond, verdict(beyond, gate("beyond gemm")));
+          *median(alone) * 1e3, byte_bound(times) * 1e3, beyond,
+          verdict(beyond, gate("beyond gemm")));
     }
-    compare("separate passes", median(name.with("separate passes")), seconds,
-            gate("fused/separate passes"));
+    const std::string separate = name.with("separate passes");
+    if (const auto saved_s = longer(separate, fused)) {
+      const double saved = *saved_s / *longer(separate, alone);
+      line(
+          "    separate passes {:.2f} ms: {:.2f} x; of what they take beyond the gemm, {:.2f} is "
+          "saved  {}",
+          *median(separate) * 1e3, *median(separate) / seconds, saved,
+          verdict(saved, gate("fused/saved")));
+    }
     compare("PyTorch + gloo", peer(name.section, name), seconds,
             gate(name.section + "/peer/" + name.dtype));
     if (const PeerResult* stack = peer(name.section + " composed", name))
@@ -230,6 +239,8 @@ class Table : private Lines {
   void many_ranks(const Name& name, const Times& times) {
     const double seconds = times.median();
     head(name, times, "{:8.2f} ms", seconds * 1e3);
+    compare("separate passes", median(name.with("separate passes")), seconds,
+            gate("8 ranks/separate passes"));
     const auto one = median(name.with("gemm of one rank"));
     if (!one) return;
     constexpr int kRanks = 8;

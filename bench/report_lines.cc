@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report_lines.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace weft::bench {
@@ -43,6 +44,16 @@ std::optional<double> Lines::median(const std::string& name) const {
   const auto found = report_.results.find(name);
   if (found == report_.results.end()) return std::nullopt;
   return found->second.median();
+}
+
+std::optional<double> Lines::longer(const std::string& name, const std::string& than) const {
+  const auto one = report_.results.find(name), other = report_.results.find(than);
+  if (one == report_.results.end() || other == report_.results.end()) return std::nullopt;
+  Times differences;
+  const size_t turns = std::min(one->second.seconds.size(), other->second.seconds.size());
+  for (size_t i = 0; i < turns; ++i)
+    differences.seconds.push_back(one->second.seconds[i] - other->second.seconds[i]);
+  return differences.median();
 }
 
 const PeerResult* Lines::peer(const Name& name) const {

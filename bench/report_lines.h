@@ -53,6 +53,9 @@ class Lines {
   /// Ends the program if gates.inc has no row for it.
   Gate gate(const std::string& name) const;
   std::optional<double> median(const std::string& name) const;
+  /// The median of how much longer a call of one takes than the call of the other in the same turn:
+  /// a machine whose speed drifts changes both.
+  std::optional<double> longer(const std::string& name, const std::string& than) const;
   /// What PyTorch took for the same section, dtype and shape; null if it was not asked.
   const PeerResult* peer(const Name& name) const;
   /// Of restored weights: the median of the 16-bit ones of the same type.
