@@ -9,20 +9,42 @@
 #include "base/binding.h"
 #include "base/memory.h"
 #include "base/pause.h"
+#include "base/stay_awake.h"
+#include "base/topology.h"
 
 namespace weft {
 namespace {
 
+// What a worker, and the caller at the end of a loop, does before it sleeps. Waking a sleeper takes
+// 7 us of the caller, and 20 to 40 pass before the sleeper works, so where every thread has a cpu
+// it pays to stay awake for about that long: calls that follow each other find all threads awake.
+constexpr AwakeTimes kAwake = {.spin_ns = 3'000, .most_ns = 50'000};
 // 64 pauses are 1 to 3 us on current CPUs: enough to bridge the gap between two loops of one call,
-// and too little to matter to whoever needs the core when there are more threads than cores.
-constexpr int kSpins = 64;
+// and too little to matter to whoever needs the cpu when there are more threads than cpus.
+constexpr int kSpinsOfCrowd = 64;
 
-// Waits until word differs from old: a short spin, then a futex sleep.
+// Loops that take less on one thread are not made faster by others: by those that are awake, by
+// those that must be woken up. See docs/measurements/small.md.
+constexpr double kLeastNs = 8'000, kLeastNsToWake = 60'000;
+
+std::atomic<bool> every_loop_is_shared{false};
+
+// Threads of all pools of this process that have workers, their callers included.
+std::atomic<int> threads_of_pools{0};
+
+bool crowded() { return threads_of_pools.load(std::memory_order_relaxed) > topology().usable_cpus; }
+
+// Waits until word differs from old: for a while awake, then in a futex sleep.
 // Acquire: partner is the seq_cst, hence release, change of the word that ends the wait.
 void wait_while_equal(const std::atomic<std::uint32_t>& word, std::uint32_t old) {
-  for (int i = 0; i < kSpins; ++i) {
-    if (word.load(std::memory_order_acquire) != old) return;
-    cpu_pause();
+  const auto changed = [&] { return word.load(std::memory_order_acquire) != old; };
+  if (!crowded()) {
+    if (stay_awake(now_ns(), kAwake, changed)) return;
+  } else {
+    for (int i = 0; i < kSpinsOfCrowd; ++i) {
+      if (changed()) return;
+      cpu_pause();
+    }
   }
   word.wait(old, std::memory_order_acquire);
 }
@@ -58,9 +80,14 @@ struct ThreadPool::Shared {
   std::atomic<bool> stop{false};
   std::vector<std::thread> workers;
 
+  // Of the caller alone.
+  std::int64_t ended_ns = 0;  // the last loop
+  int loops_in_a_row = 0;     // that began soon after one had ended
+
   std::uint32_t take_indices(int thread);
   void work(int thread);
-  void run(const Loop& next);
+  bool worth_waking(double ns);
+  void run(const Loop& next, bool wake);
   void join();
 };
 
@@ -93,16 +120,24 @@ void ThreadPool::Shared::work(int thread) {
   }
 }
 
-void ThreadPool::Shared::run(const Loop& next) {
+// A loop that is too short to wait for sleepers is not the last one if others have just been.
+bool ThreadPool::Shared::worth_waking(double ns) {
+  constexpr int kLoopsOfOneCall = 3;
+  loops_in_a_row = now_ns() - ended_ns < kAwake.most_ns ? loops_in_a_row + 1 : 0;
+  return ns >= kLeastNsToWake || loops_in_a_row > kLoopsOfOneCall ||
+         every_loop_is_shared.load(std::memory_order_relaxed);
+}
+
+void ThreadPool::Shared::run(const Loop& next, bool wake) {
   loop = next;  // nobody holds an index now
   unfinished.store(next.count, std::memory_order_relaxed);
   const auto number = static_cast<std::uint32_t>(tickets.load(std::memory_order_relaxed) >> 32) + 1;
   // Release: partner is the acquire exchange in take_indices().
   tickets.store(tickets_of(number, next.count), std::memory_order_release);
   signal.fetch_add(1);  // seq_cst: notify looks for sleepers after this change
-  if (next.count > workers.size())
+  if (wake && next.count > workers.size())
     signal.notify_all();
-  else
+  else if (wake)
     for (std::uint32_t i = 1; i < next.count; ++i) signal.notify_one();
 
   unfinished.fetch_sub(take_indices(0), std::memory_order_relaxed);
@@ -127,6 +162,7 @@ ThreadPool::ThreadPool(int threads, const std::vector<int>& cpus) : threads_(std
   if (!cpus.empty()) bind_this_thread(cpus_of(0));
   if (threads_ == 1) return;
   shared_ = std::make_unique<Shared>();
+  threads_of_pools.fetch_add(threads_, std::memory_order_relaxed);
   shared_->workers.reserve(static_cast<size_t>(threads_ - 1));
   try {
     for (int thread = 1; thread < threads_; ++thread)
@@ -136,25 +172,39 @@ ThreadPool::ThreadPool(int threads, const std::vector<int>& cpus) : threads_(std
       });
   } catch (...) {
     shared_->join();
+    threads_of_pools.fetch_sub(threads_, std::memory_order_relaxed);
     throw;
   }
 }
 
 ThreadPool::~ThreadPool() {
-  if (shared_) shared_->join();
+  if (!shared_) return;
+  shared_->join();
+  threads_of_pools.fetch_sub(threads_, std::memory_order_relaxed);
 }
 
-void ThreadPool::run(std::int64_t count, void* object, Call call) {
-  if (!shared_ || count <= 1) {
+int ThreadPool::threads_for(double ns) const {
+  return ns >= kLeastNs || every_loop_is_shared.load(std::memory_order_relaxed) ? threads_ : 1;
+}
+
+void ThreadPool::share_every_loop(bool yes) {
+  every_loop_is_shared.store(yes, std::memory_order_relaxed);
+}
+
+void ThreadPool::run(std::int64_t count, double ns, void* object, Call call) {
+  if (count <= 1 || threads_for(ns) == 1) {
     for (std::int64_t index = 0; index < count; ++index) call(object, index, 0);
     return;
   }
+  const bool wake = shared_->worth_waking(ns);
   constexpr std::int64_t kMostIndices = 0xffffffff;  // the low half of the tickets
   for (std::int64_t first = 0; first < count; first += kMostIndices)
     shared_->run({.call = call,
                   .object = object,
                   .first = first,
-                  .count = static_cast<std::uint32_t>(std::min(count - first, kMostIndices))});
+                  .count = static_cast<std::uint32_t>(std::min(count - first, kMostIndices))},
+                 wake);
+  shared_->ended_ns = now_ns();
 }
 
 }  // namespace weft

@@ -3,14 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <type_traits>
 #include <vector>
 
 namespace weft {
 
-/// `threads` includes the calling thread; threads == 1 starts none. Workers spin briefly, then
-/// sleep.
+/// `threads` includes the calling thread; threads == 1 starts none. Workers stay awake briefly,
+/// then sleep: 50 us if the threads of all pools of this process have a cpu each, else 1 or 3.
 class ThreadPool {
  public:
   /// Thread i is bound to cpus[i % their number], if there are any; thread 0 is the one that
@@ -21,14 +22,23 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const { return threads_; }
+  /// Threads that take part in a loop of so many ns.
+  int threads_for(double ns) const;
+  /// Tests only, of all pools: short loops are shared as long ones are.
+  static void share_every_loop(bool yes);
 
   /// Calls body(index, thread) once for every index in [0, count), thread in [0, threads()).
   /// Indices are handed out one by one in rising order. Returns when all calls have returned.
   /// Allocates nothing. Not reentrant: one parallel_for of a pool at a time. `body` must not throw.
+  ///
+  /// `ns`: about what all calls together take on one thread, and what comes right behind them. Very
+  /// little stays on the calling thread; for little, workers are woken up only if loops follow each
+  /// other, and those that are awake help.
   template <typename Body>
-  void parallel_for(std::int64_t count, Body&& body) {
+  void parallel_for(std::int64_t count, Body&& body,
+                    double ns = std::numeric_limits<double>::infinity()) {
     using Decayed = std::remove_reference_t<Body>;
-    run(count, const_cast<void*>(static_cast<const void*>(&body)),
+    run(count, ns, const_cast<void*>(static_cast<const void*>(&body)),
         [](void* object, std::int64_t index, int thread) {
           (*static_cast<Decayed*>(object))(index, thread);
         });
@@ -36,7 +46,7 @@ class ThreadPool {
 
  private:
   using Call = void (*)(void* object, std::int64_t index, int thread);
-  void run(std::int64_t count, void* object, Call call);
+  void run(std::int64_t count, double ns, void* object, Call call);
 
   struct Shared;
   int threads_;

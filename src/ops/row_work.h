@@ -12,8 +12,14 @@
 
 namespace weft::ops {
 
-// Less than this is not worth waking a thread for.
+// What a thread takes at a time, so that taking it costs little beside the work.
 inline constexpr std::int64_t kPieceBytes = 16 << 10;
+
+/// What passes over so many bytes take on one thread, for ThreadPool::parallel_for.
+inline double ns_of_bytes(std::int64_t bytes) {
+  constexpr double kBytesPerNs = 20;  // in a cache
+  return static_cast<double>(bytes) / kBytesPerNs;
+}
 
 // Outputs from here on do not fit the caches in which their readers would look, so they go past
 // them and save reading the memory they overwrite.
@@ -26,7 +32,7 @@ inline constexpr std::int64_t kStreamBytes = 4 << 20;
 inline constexpr std::int64_t kStreamBytesOfPasses = 1 << 20;
 
 /// Rows that a thread takes at a time of such a pass: enough bytes (read and written) that taking
-/// them costs nothing beside the work and a small call stays on its thread, and few enough rows
+/// them costs nothing beside the work, and few enough rows
 /// that the threads end together.
 inline std::int64_t batch_of_rows(std::int64_t rows, std::int64_t row_bytes, int threads) {
   constexpr std::int64_t kLeastBatchBytes = 64 << 10, kMostBatchRows = 16;
@@ -39,11 +45,12 @@ template <typename Body>
 void for_batches(Context& context, std::int64_t rows, std::int64_t row_bytes, const Body& body) {
   const std::int64_t batch =
       std::max<std::int64_t>(1, kPieceBytes / std::max<std::int64_t>(row_bytes, 1));
-  context.state().pool.parallel_for(ceil_div(rows, batch), [&](std::int64_t i, int thread) {
+  const auto one = [&](std::int64_t i, int thread) {
     for (std::int64_t row = i * batch; row < std::min(rows, (i + 1) * batch); ++row)
       body(row, thread);
     rows::stream_fence();
-  });
+  };
+  context.state().pool.parallel_for(ceil_div(rows, batch), one, ns_of_bytes(rows * row_bytes));
 }
 
 }  // namespace weft::ops

@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <thread>
 #include <vector>
@@ -89,6 +90,33 @@ TEST(ThreadPool, EveryThreadTakesPart) {
     begun.notify_all();
   });
   EXPECT_EQ(begun, 4);
+}
+
+TEST(ThreadPool, VeryShortLoopsStayOnTheCallingThread) {
+  ThreadPool::share_every_loop(false);
+  ThreadPool pool(4, /*pin=*/false);
+  EXPECT_EQ(pool.threads_for(100), 1);
+  EXPECT_EQ(pool.threads_for(1e9), 4);
+  std::atomic<int> elsewhere{0};
+  for (int loop = 0; loop < 100; ++loop)
+    pool.parallel_for(
+        100, [&](std::int64_t, int thread) { elsewhere += thread > 0; }, 100);
+  EXPECT_EQ(elsewhere, 0);
+  ThreadPool::share_every_loop(true);
+  EXPECT_EQ(pool.threads_for(100), 4);
+}
+
+TEST(ThreadPool, ShortLoopsThatFollowEachOtherAreShared) {
+  ThreadPool::share_every_loop(false);
+  ThreadPool pool(4, /*pin=*/false);
+  std::this_thread::sleep_for(std::chrono::milliseconds(10));  // the workers sleep
+  std::atomic<int> elsewhere{0};
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (elsewhere == 0 && std::chrono::steady_clock::now() < end)
+    pool.parallel_for(
+        1000, [&](std::int64_t, int thread) { elsewhere += thread > 0; }, 20'000);
+  EXPECT_GT(elsewhere, 0);
+  ThreadPool::share_every_loop(true);
 }
 
 TEST(ThreadPool, StartsAndStopsManyTimes) {

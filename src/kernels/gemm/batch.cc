@@ -11,6 +11,14 @@
 namespace weft::gemm {
 namespace {
 
+// What a thread does in a ns, roughly and on the fast side: values of A that it packs, values of a
+// weight that it reads or packs, multiplications.
+constexpr double kPackedValues = 5, kWeightValues = 40;
+double multiplies_per_ns(const Kernel& kernel) {
+  if (kernel.isa == isa::kScalar) return 1;
+  return kernel.enter ? 800 : 100;  // tiles and vectors
+}
+
 // Where a product's rows are packed; several begin one after the other.
 std::int64_t packed_bytes(const Kernel& kernel, const Product& product, std::int64_t k) {
   return round_up(product.narrow ? kernel.x_panel_bytes(k)
@@ -48,12 +56,26 @@ class Run {
       product.packed = packed;
       packed += packed_bytes(kernel_, product, g_.k);
     }
+    ns_ = ns_of_all();
     if (g_.k > 0) pack();
     cut();
     deal([&](const Product& product) { return items_of(product); },
          [&](std::int64_t product, std::int64_t item, int thread) {
            multiply(product, item, g_.scratch + thread * g_.scratch_bytes);
          });
+  }
+
+  // What packing the rows and all products take on one thread.
+  double ns_of_all() const {
+    std::int64_t rows = 0, weights = 0;
+    for (const Product& product : g_.products) {
+      rows += product.m;
+      weights += product.m > 0;
+    }
+    const auto n = static_cast<double>(g_.n * g_.blocking.sides);
+    return static_cast<double>(g_.k) *
+           (static_cast<double>(rows) * (1 / kPackedValues + n / multiplies_per_ns(kernel_)) +
+            static_cast<double>(weights) * n / kWeightValues);
   }
 
   void pack() {
@@ -66,7 +88,7 @@ class Run {
 
   // How wide and how long items are. All weights lie alike.
   void cut() {
-    const std::int64_t threads = pool_.threads();
+    const std::int64_t threads = pool_.threads_for(ns_);
     std::int64_t blocks = 0, narrow = 0, rows = 0;
     const Weight* weight = nullptr;
     for (const Product& product : g_.products) {
@@ -127,17 +149,19 @@ class Run {
       product.first_item = items;
       items += count(product);
     }
-    pool_.parallel_for(items, [&](std::int64_t item, int thread) {
+    const auto one = [&](std::int64_t item, int thread) {
       // The last product that begins here or before: those without items have no part of it.
       const auto next = std::ranges::upper_bound(g_.products, item, {}, &Product::first_item);
       const auto product = next - g_.products.begin() - 1;
       body(product, item - (next - 1)->first_item, thread);
-    });
+    };
+    pool_.parallel_for(items, one, ns_);
   }
 
   ThreadPool& pool_;
   const Batch& g_;
   const Kernel& kernel_;
+  double ns_ = 0;
   std::int64_t turn_columns_ = 0, item_rows_ = 0;
 };
 

@@ -5,6 +5,7 @@
 
 #include "ops/add_rmsnorm/plan.h"
 #include "ops/dense.h"
+#include "ops/row_work.h"
 
 namespace weft::ops {
 namespace {
@@ -46,7 +47,8 @@ void run_rows(internal::AddRmsNormPlan& plan, const AddRmsNormArgs& args) {
     }
     rows::stream_fence();
   };
-  plan.context.pool.parallel_for(ceil_div(plan.rows, plan.batch), body);
+  const std::int64_t bytes = 4 * bytes_of(args.x1.dtype(), plan.rows * plan.n);
+  plan.context.pool.parallel_for(ceil_div(plan.rows, plan.batch), body, ns_of_bytes(bytes));
 }
 
 }  // namespace weft::ops

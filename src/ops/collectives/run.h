@@ -166,9 +166,10 @@ class CollectiveRun {
   void for_pieces(std::int64_t bytes, const Body& body) {
     const std::int64_t share = ceil_div(bytes, std::int64_t{context_.pool.threads()});
     const std::int64_t piece = std::max(kPieceBytes, round_up(share, kRow));
-    context_.pool.parallel_for(ceil_div(bytes, piece), [&](std::int64_t i, int) {
+    const auto one = [&](std::int64_t i, int) {
       body(i * piece, std::min(piece, bytes - i * piece));
-    });
+    };
+    context_.pool.parallel_for(ceil_div(bytes, piece), one, ns_of_bytes(bytes));
   }
 
   Status check_announced(std::string_view op);

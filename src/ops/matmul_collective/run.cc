@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "ops/matmul_collective/matmul_collective.h"
+#include "ops/row_work.h"
 #include "ops/traced.h"
 
 namespace weft::ops {
@@ -101,14 +102,15 @@ class CollectiveRun {
 template <typename Body>
 void CollectiveRun::for_rows(tile::Rows rows, const Body& body) {
   constexpr std::int64_t kBatch = 8;
-  plan_.context_->pool.parallel_for(
-      ceil_div(rows.count(), kBatch), [&](std::int64_t batch, int thread) {
-        const std::int64_t begin = rows.begin + batch * kBatch;
-        const RowScratch scratch = row_scratch(thread);
-        for (std::int64_t row = begin; row < std::min(rows.end, begin + kBatch); ++row)
-          body(row, scratch);
-        rows::stream_fence();
-      });
+  const auto one = [&](std::int64_t batch, int thread) {
+    const std::int64_t begin = rows.begin + batch * kBatch;
+    const RowScratch scratch = row_scratch(thread);
+    for (std::int64_t row = begin; row < std::min(rows.end, begin + kBatch); ++row)
+      body(row, scratch);
+    rows::stream_fence();
+  };
+  const std::int64_t bytes = rows.count() * tiles_.row_bytes() * (tiles_.ranks() + 1);
+  plan_.context_->pool.parallel_for(ceil_div(rows.count(), kBatch), one, ns_of_bytes(bytes));
 }
 
 void CollectiveRun::add_run(std::int64_t s, tile::Rows rows) {

@@ -4,6 +4,7 @@
 
 #include "base/float16.h"
 #include "ops/moe_finalize_routing/plan.h"
+#include "ops/row_work.h"
 
 namespace weft::ops {
 namespace {
@@ -76,7 +77,9 @@ Status run_rows(Plan& plan, const MoeFinalizeRoutingArgs& args) {
     for (std::int64_t i = begin; i < end; ++i) run_row(plan, i, scratch);
     rows::stream_fence();
   };
-  plan.context.pool.parallel_for(ceil_div(plan.shape.n, plan.batch), body);
+  const std::int64_t bytes = bytes_of(plan.args.out.dtype(), plan.shape.n * plan.shape.h);
+  plan.context.pool.parallel_for(ceil_div(plan.shape.n, plan.batch), body,
+                                 ns_of_bytes((plan.shape.k + 1) * bytes));
   return {};
 }
 

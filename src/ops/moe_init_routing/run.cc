@@ -5,6 +5,7 @@
 
 #include "ops/moe_init_routing/plan.h"
 #include "ops/moe_routing/stable_sort.h"
+#include "ops/row_work.h"
 
 namespace weft::ops {
 
@@ -31,7 +32,9 @@ Status run_routing(internal::MoeInitRoutingPlan& plan, const MoeInitRoutingArgs&
       std::memcpy(plan.expanded_x[i], plan.x[sorted[i].payload % plan.n],
                   static_cast<std::size_t>(plan.row_bytes));
   };
-  if (plan.row_bytes > 0) plan.context.pool.parallel_for(ceil_div(plan.rows, plan.batch), body);
+  if (plan.row_bytes > 0)
+    plan.context.pool.parallel_for(ceil_div(plan.rows, plan.batch), body,
+                                   ns_of_bytes(2 * plan.rows * plan.row_bytes));
   return {};
 }
 
