@@ -16,6 +16,8 @@
 //   Float : Vec  integers<bits>(p)    kLanes adjacent integers of int8 or int4, as fp32
 //                magnitude(f)         its bits without the sign: inf and nan are above all numbers
 //                most(x, y)           the larger of two such, lane by lane
+//                smaller(f, g)        the smaller one, lane by lane
+//                bits(f)              as a Vec
 //                fraction(f)          what rounding to an integer takes off
 //                most_lane(x)         the largest lane; slow
 #pragma once
@@ -43,15 +45,16 @@ struct PlainRows : Source {
   }
 };
 
-/// look(scale, offset) for all of a strip, kLanes columns at a time; zeros beyond and for no
-/// offset.
+/// look(scale, offset) for all of a strip, kLanes columns at a time, some twice; zeros where there
+/// are fewer columns and for no offset.
 template <class Isa, DType T, class Look>
 void for_each_scale(const Narrow& p, Look look) {
   const int columns = p.scale_step ? p.n : 1;
   for (std::int64_t k = 0, group = 0; k < p.k; k += p.group_size, ++group)
-    for (int column = 0; column < columns; column += Isa::kLanes)
-      look(scale_row<Isa, T>(p, p.scale, group, column),
-           scale_row<Isa, T>(p, p.offset, group, column));
+    for (int column = 0; column < columns; column += Isa::kLanes) {
+      const int from = columns < Isa::kLanes ? 0 : static_cast<int>(least(column, columns - Isa::kLanes));
+      look(scale_row<Isa, T>(p, p.scale, group, from), scale_row<Isa, T>(p, p.offset, group, from));
+    }
 }
 inline int bits_of(float x) { return __builtin_bit_cast(int, x); }
 constexpr float kMostFinite = 3.39e38f;  // no number of either type is larger
@@ -65,64 +68,87 @@ class StoredRows : public Isa {
   static constexpr bool kRestored = true;
   static constexpr int kStep = 1, kBits = kBits_;
 
-  /// Sums in bfloat16 are not rounded; those of float16 need not be if all have few bits.
-  enum class Way { kNoSum, kExactSum, kRoundedSum };
-  static constexpr Way kWays[] = {Way::kNoSum, Way::kExactSum,
-                                  T == DType::kFloat16 ? Way::kRoundedSum : Way::kExactSum};
+  /// Without and with an offset, if every value is (an integer of few bits) * scale with one
+  /// rounding; or rounded by the letter.
+  enum class Way { kProduct, kSum, kExact };
+  static constexpr Way kWays[] = {Way::kProduct, Way::kSum, Way::kExact};
   /// For the whole strip. False: the tile kernel has to do it.
   static bool choose(const Narrow& p, Way& way) {
     Vec scales = Isa::zero(), offsets = scales, fractions = scales;  // the largest magnitudes
+    F least = Isa::broadcast_float(kMostFast);
     for_each_scale<Isa, T>(p, [&](F scale, F offset) {
       scales = Isa::most(scales, Isa::magnitude(scale));
+      least = Isa::smaller(least, scale);
       offsets = Isa::most(offsets, Isa::magnitude(offset));
       fractions = Isa::most(fractions, Isa::magnitude(Isa::fraction(offset)));
     });
-    const int offset = Isa::most_lane(offsets);
+    const int scale = Isa::most_lane(scales), offset = Isa::most_lane(offsets);
     const bool few_bits = Isa::most_lane(fractions) == 0 && offset <= bits_of(896);
-    way = !p.offset                           ? Way::kNoSum
-          : T == DType::kBFloat16 || few_bits ? Way::kExactSum
-                                              : Way::kRoundedSum;
+    const bool fast = few_bits && scale <= bits_of(kMostFast) &&
+                      Isa::every(least, [](float x) { return x >= kLeastFast; });
+    way = !fast ? Way::kExact : p.offset ? Way::kSum : Way::kProduct;
     // An offset that makes a float16 sum overflow could make a nan, and those have many bits.
     constexpr float kMost = T == DType::kFloat16 ? 60000 : kMostFinite;
-    return Isa::most_lane(scales) <= bits_of(kMostFinite) && offset <= bits_of(kMost);
+    return scale <= bits_of(kMostFinite) && offset <= bits_of(kMost);
   }
   /// For a group, the columns from `column` on, and so many rows.
   void prepare(const Narrow& p, std::int64_t group, int column, int) {
     scale_ = scale_row<Isa, T>(p, p.scale, group, column);
     offset_ = scale_row<Isa, T>(p, p.offset, group, column);
+    constexpr float kDropped = T == DType::kFloat16 ? 1 << 13 : 1 << 16;
+    sum_ = Isa::mul(scale_, Isa::broadcast_float(kDropped + 1));
+    rest_ = Isa::mul(scale_, Isa::broadcast_float(-kDropped));
   }
   template <Way kWay>
   Vec word(const char* w, std::int64_t) const {
     F x = Isa::template integers<kBits>(w);
-    if constexpr (kWay != Way::kNoSum) x = Isa::add(x, offset_);
-    if constexpr (kWay == Way::kRoundedSum) x = Isa::as_float(Isa::template round<T>(x));
-    return Isa::template round<T>(Isa::mul(x, scale_));
+    if constexpr (kWay != Way::kProduct) x = Isa::add(x, offset_);
+    if constexpr (kWay == Way::kExact) {
+      if constexpr (T == DType::kFloat16) x = Isa::as_float(Isa::template round<T>(x));
+      return Isa::template round<T>(Isa::mul(x, scale_));
+    }
+    // x * scale + 2^b x * scale, rounded to fp32, loses the b lowest bits of x * scale, ties to even;
+    // what is added to it is exact.
+    return Isa::bits(Isa::fma(x, rest_, Isa::mul(x, sum_)));
   }
 
  private:
-  F scale_, offset_;
+  // Products of scales between these and integers up to 1024 neither overflow nor are subnormal.
+  static constexpr float kLeastFast = T == DType::kFloat16 ? 0x1p-14f : 0x1p-90f;
+  static constexpr float kMostFast = T == DType::kFloat16 ? 0x1p5f : 0x1p90f;
+
+  F scale_, offset_, sum_, rest_;
 };
 
 /// The lines of the next block, in the order of their addresses.
 class NextBlock {
  public:
-  NextBlock(const char* row, std::int64_t row_bytes, std::int64_t stride_bytes)
-      : row_(row), line_(row), row_bytes_(row_bytes), stride_bytes_(stride_bytes) {}
+  NextBlock(const char* row, std::int64_t rows, std::int64_t row_bytes, std::int64_t stride_bytes)
+      : row_(row), line_(row), rows_(rows), row_bytes_(row_bytes), stride_bytes_(stride_bytes) {}
   void fetch_line() {
+    if (rows_ == 0) return;
     __builtin_prefetch(line_, 0, 2);
     line_ += kLineBytes;
     if (line_ < row_ + row_bytes_) return;
     row_ += stride_bytes_;
     line_ = row_;
+    --rows_;
   }
 
  private:
   const char *row_, *line_;
-  std::int64_t row_bytes_, stride_bytes_;
+  std::int64_t rows_, row_bytes_, stride_bytes_;
 };
 
-/// A strip, `rows` rows of x of which the first m matter, vectors * kLanes columns at a time.
-template <class Dot, class Weights, typename Weights::Way kWay, int rows, int vectors>
+/// How many sums there are at a time: rows and vectors of columns.
+struct Sums {
+  int most;          ///< that leave enough registers for the rest
+  int most_vectors;  ///< of columns
+  int most_rows;     ///< more rows are multiplied by turns with words that were made once
+};
+
+/// A strip, `rows` rows of x of which the first m matter, some vectors of columns at a time.
+template <class Dot, class Weights, typename Weights::Way kWay, int rows, Sums kSums>
 class RowStrip {
  public:
   explicit RowStrip(const Narrow& p) : p_(p), x_(static_cast<const char*>(p.x)) {}
@@ -142,7 +168,7 @@ class RowStrip {
           static_cast<int>(count), k == 0,
           k + count == p_.k,       group};
       NextBlock next(block.last && !p_.last ? w + row_bytes : block.w + count * p_.stride_bytes,
-                     row_bytes, p_.stride_bytes);
+                     count, row_bytes, p_.stride_bytes);
       for (std::int64_t column = 0; column < p_.n;) {
         const char* at = block.w + column * Weights::kBits / 8;
         const bool full = count % Dot::kStep == 0;
@@ -152,7 +178,7 @@ class RowStrip {
           continue;
         }
         if (full && column < whole)
-          multiply(block, column, at, p_.stride_bytes, sums_at(column), next);
+          multiply(block, column, at, p_.stride_bytes, place_at(column), next);
         else
           multiply_edge(block, column, at, next);
         column += kColumns;
@@ -160,7 +186,7 @@ class RowStrip {
       x_ += block.words * rows * kWord;
     }
     if (whole < p_.n) {
-      const Sums out = sums_at(whole);
+      const Place out = place_at(whole);
       for (int i = 0; i < p_.m; ++i)
         __builtin_memcpy(out.acc + i * out.stride_bytes, edge_acc_[i], (p_.n - whole) * kWord);
     }
@@ -168,19 +194,24 @@ class RowStrip {
 
  private:
   using Vec = typename Dot::Vec;
-  static constexpr int kLanes = Dot::kLanes, kColumns = vectors * kLanes;
-  static constexpr int kVectorBytes = kLanes * kWord;
+  static constexpr int kTurns = (rows + kSums.most_rows - 1) / kSums.most_rows;
+  static constexpr int kTurnRows = rows / kTurns;
+  static constexpr int kFit = kSums.most / kTurnRows;
+  static constexpr int kVectors = kFit < kSums.most_vectors ? kFit : kSums.most_vectors;
+  static constexpr int kLanes = Dot::kLanes, kColumns = kVectors * kLanes;
+  static constexpr int kVectorBytes = kLanes * kWord, kRowBytes = kColumns * kWord;
   // One or two rows have little to add: few rows of w at a time are nearly one stream, which comes
   // up to a fifth faster. More rows (and restoring) keep the units busy as long as sums are loaded
   // and stored seldom: half as many words cost 15 %.
-  static constexpr int kBlockWords = rows <= 2 && !Weights::kRestored ? 4 : 32;
+  static constexpr int kBlockWords = rows <= 2 && !Weights::kRestored ? 4 : kTurns > 1 && Dot::kStep==1 ? 64 : 32;
   static constexpr int kBlockRows = kBlockWords * Dot::kStep;
   static constexpr int kGroupBytes = kColumns * Weights::kBits / 8;
   static constexpr int kLines = kBlockRows * kGroupBytes / kLineBytes;
   // Several groups share a line of int8. Where rows are a multiple of 1 KiB apart, the many lines
   // of a block share few sets of L1 and would be gone before the next group: a copy is up to 1.7
   // times as fast (VNNI), but up to 10 % slower at other strides and for wider elements.
-  static constexpr bool kCopied = rows >= 8 && Dot::kStep == 4 && kGroupBytes < kLineBytes;
+  static constexpr bool kCopied =
+      kTurns == 1 && rows >= 8 && Dot::kStep == 4 && kLineBytes % kGroupBytes == 0 && kGroupBytes < kLineBytes;
   static constexpr int kLineColumns = kLineBytes * 8 / Weights::kBits;
 
   struct Block {
@@ -190,13 +221,37 @@ class RowStrip {
     std::int64_t group;
   };
 
-  struct Sums {
+  struct Place {
     char* acc;
     std::int64_t stride_bytes;
     const char* bias;
   };
 
-  Sums sums_at(std::int64_t column) const {
+  // The words of a group of columns, one row of them after the other: made from the weight.
+  struct Made {
+    Weights weights[kVectors];
+    const char* w;
+    std::int64_t stride_bytes;
+
+    [[gnu::always_inline]] void take(Vec (&words)[kVectors]) {
+      WEFT_UNROLL
+      for (int v = 0; v < kVectors; ++v)
+        words[v] =
+            weights[v].template word<kWay>(w + v * kLanes * Weights::kBits / 8, stride_bytes);
+      w += Dot::kStep * stride_bytes;
+    }
+  };
+  // Or made before.
+  struct Kept {
+    const char* at;
+    [[gnu::always_inline]] void take(Vec (&words)[kVectors]) {
+      WEFT_UNROLL
+      for (int v = 0; v < kVectors; ++v) words[v] = Dot::load(at + v * kVectorBytes);
+      at += kRowBytes;
+    }
+  };
+
+  Place place_at(std::int64_t column) const {
     return {static_cast<char*>(p_.acc) + column * kWord, p_.acc_stride_bytes,
             p_.bias ? static_cast<const char*>(p_.bias) + column * kWord : nullptr};
   }
@@ -204,64 +259,88 @@ class RowStrip {
   void fetch(NextBlock& next, int word) const {
     if constexpr (kLines >= kBlockWords) {
       WEFT_UNROLL
-      for (int i = 0; i < kLines / kBlockWords; ++i) next.fetch_line();
+      for (int i = 0; i < (kLines + kBlockWords - 1) / kBlockWords; ++i) next.fetch_line();
     } else {
       if (word % (kBlockWords / kLines) == 0) next.fetch_line();
     }
   }
 
   [[gnu::noinline]] void multiply(const Block& block, std::int64_t column, const char* w,
-                                  std::int64_t stride_bytes, const Sums& sums,
+                                  std::int64_t stride_bytes, const Place& place,
                                   NextBlock& next_block) {
-    typename Dot::Acc acc[rows][vectors];
-    Vec sum[vectors];
-    Weights weights[vectors] = {};
+    Made made{{}, w, stride_bytes};
+    WEFT_UNROLL
+    for (int v = 0; v < kVectors; ++v)
+      made.weights[v].prepare(p_, block.group, static_cast<int>(column) + v * kLanes, block.count);
     NextBlock next = next_block;
-    const char* in = block.first ? sums.bias : sums.acc;
+    Vec sum[kVectors];
     WEFT_UNROLL
-    for (int v = 0; v < vectors; ++v) {
-      sum[v] = Dot::zero();
-      weights[v].prepare(p_, block.group, static_cast<int>(column) + v * kLanes, block.count);
-    }
-    WEFT_UNROLL
-    for (int i = 0; i < rows; ++i) {
-      const char* row = block.first ? in : in + (i < p_.m ? i : p_.m - 1) * sums.stride_bytes;
-      WEFT_UNROLL
-      for (int v = 0; v < vectors; ++v)
-        acc[i][v] = in ? Dot::load_acc(row + v * kVectorBytes) : Dot::zero_acc();
-    }
-    const char* x = x_;
-#pragma GCC unroll 1
-    for (int word = 0; word < block.words; ++word) {
+    for (int v = 0; v < kVectors; ++v) sum[v] = Dot::zero();
+    alignas(kLineBytes) char header[kRowBytes];
+    alignas(kLineBytes) char kept[kTurns > 1 ? kBlockWords : 1][kRowBytes];
+    const auto take = [&](int word, Vec(&words)[kVectors]) {
       fetch(next, word);
-      Vec words[vectors];
+      made.take(words);
       WEFT_UNROLL
-      for (int v = 0; v < vectors; ++v) {
-        words[v] =
-            weights[v].template word<kWay>(w + v * kLanes * Weights::kBits / 8, stride_bytes);
+      for (int v = 0; v < kVectors; ++v) {
         sum[v] = Weights::add_header(sum[v], words[v]);
+        if constexpr (kTurns > 1) Dot::store(kept[word] + v * kVectorBytes, words[v]);
       }
+    };
+    add_products(block, place, 0, header, take, [&] {
       WEFT_UNROLL
-      for (int i = 0; i < rows; ++i) {
-        const Vec xv = Dot::broadcast(x + i * kWord);
-        WEFT_UNROLL
-        for (int v = 0; v < vectors; ++v) acc[i][v] = Dot::dot(acc[i][v], xv, words[v]);
-      }
-      x += rows * kWord;
-      w += Dot::kStep * stride_bytes;
-    }
-    char header[vectors * kVectorBytes];
-    WEFT_UNROLL
-    for (int v = 0; v < vectors; ++v) Dot::store(header + v * kVectorBytes, sum[v]);
-    WEFT_UNROLL
-    for (int i = 0; i < rows; ++i) {
-      if (i >= p_.m) break;
-      WEFT_UNROLL
-      for (int v = 0; v < vectors; ++v)
-        Dot::store_acc(sums.acc + i * sums.stride_bytes + v * kVectorBytes,
-                       Dot::correct(acc[i][v], header + v * kVectorBytes));
+      for (int v = 0; v < kVectors; ++v) Dot::store(header + v * kVectorBytes, sum[v]);
+    });
+    if constexpr (kTurns > 1) {
+      for (int i = kTurnRows; i < p_.m; i += kTurnRows)
+        multiply_kept(block, place, i, header, kept[0]);
     }
     next_block = next;
+  }
+
+  [[gnu::noinline]] void multiply_kept(const Block& block, const Place& place, int first_row,
+                                       const char* header, const char* words) {
+    Kept kept{words};
+    add_products(
+        block, place, first_row, header, [&](int, Vec(&row)[kVectors]) { kept.take(row); }, [] {});
+  }
+
+  // Adds to the sums of kTurnRows rows what take() gives, row by row of words.
+  template <class Take, class Finish>
+  [[gnu::always_inline]] void add_products(const Block& block, const Place& place, int first_row,
+                                           const char* header, Take take, Finish finish) {
+    typename Dot::Acc acc[kTurnRows][kVectors];
+    const char* in = block.first ? place.bias : place.acc;
+    WEFT_UNROLL
+    for (int i = 0; i < kTurnRows; ++i) {
+      const int r = first_row + i < p_.m ? first_row + i : p_.m - 1;
+      const char* row = block.first ? in : in + r * place.stride_bytes;
+      WEFT_UNROLL
+      for (int v = 0; v < kVectors; ++v)
+        acc[i][v] = in ? Dot::load_acc(row + v * kVectorBytes) : Dot::zero_acc();
+    }
+    const char* x = x_ + first_row * kWord;
+#pragma GCC unroll 1
+    for (int word = 0; word < block.words; ++word) {
+      Vec words[kVectors];
+      take(word, words);
+      WEFT_UNROLL
+      for (int i = 0; i < kTurnRows; ++i) {
+        const Vec xv = Dot::broadcast(x + i * kWord);
+        WEFT_UNROLL
+        for (int v = 0; v < kVectors; ++v) acc[i][v] = Dot::dot(acc[i][v], xv, words[v]);
+      }
+      x += rows * kWord;
+    }
+    finish();
+    WEFT_UNROLL
+    for (int i = 0; i < kTurnRows; ++i) {
+      if (first_row + i >= p_.m) break;
+      WEFT_UNROLL
+      for (int v = 0; v < kVectors; ++v)
+        Dot::store_acc(place.acc + (first_row + i) * place.stride_bytes + v * kVectorBytes,
+                       Dot::correct(acc[i][v], header + v * kVectorBytes));
+    }
   }
 
   [[gnu::noinline]] void multiply_copy(const Block& block, std::int64_t column, const char* w,
@@ -271,7 +350,7 @@ class RowStrip {
       __builtin_memcpy(lines[r], w + r * p_.stride_bytes, kLineBytes);
     for (int i = 0; i < kLineColumns; i += kColumns)
       multiply(block, column + i, lines[0] + i * Weights::kBits / 8, kLineBytes,
-               sums_at(column + i), next);
+               place_at(column + i), next);
   }
 
   // Columns that do not fill a group, or rows that do not fill a word: a copy, with zeros.
@@ -281,13 +360,13 @@ class RowStrip {
     const std::int64_t bytes = (columns * Weights::kBits + 7) / 8;
     char edge[kBlockRows][kGroupBytes] = {};
     for (int r = 0; r < block.count; ++r) __builtin_memcpy(edge[r], w + r * p_.stride_bytes, bytes);
-    Sums sums = sums_at(column);
+    Place place = place_at(column);
     char bias[kColumns * kWord] = {};
     if (columns < kColumns) {
-      if (sums.bias) __builtin_memcpy(bias, sums.bias, columns * kWord);
-      sums = {edge_acc_[0], kColumns * kWord, sums.bias ? bias : nullptr};
+      if (place.bias) __builtin_memcpy(bias, place.bias, columns * kWord);
+      place = {edge_acc_[0], kColumns * kWord, place.bias ? bias : nullptr};
     }
-    multiply(block, column, edge[0], kGroupBytes, sums, next);
+    multiply(block, column, edge[0], kGroupBytes, place, next);
   }
 
   const Narrow& p_;
@@ -295,15 +374,12 @@ class RowStrip {
   char edge_acc_[rows][kColumns * kWord];
 };
 
-/// kMostSums, kMostVectors: of sums and of columns that leave enough registers for the rest.
-template <class Dot, class Weights, class Counts, int kMostSums, int kMostVectors>
+template <class Dot, class Weights, class Counts, Sums kSums>
 bool narrow_rows(const Narrow& p) {
   typename Weights::Way way{};
   if (!Weights::choose(p, way)) return false;
   Counts::with(p.m, [&]<int rows>() {
-    constexpr int kFit = kMostSums / rows;
-    constexpr int kVectors = kFit >= kMostVectors ? kMostVectors : kFit >= 2 ? 2 : 1;
-    const auto run = [&]<auto kWay>() { RowStrip<Dot, Weights, kWay, rows, kVectors>(p).run(); };
+    const auto run = [&]<auto kWay>() { RowStrip<Dot, Weights, kWay, rows, kSums>(p).run(); };
     if constexpr (!Weights::kRestored) {
       run.template operator()<Weights::kWays[0]>();
     } else {

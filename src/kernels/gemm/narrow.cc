@@ -18,24 +18,24 @@ const std::byte* at(const void* base, std::int64_t bytes) {
 }
 
 // Sums of a panel or strip stay in L1.
-constexpr std::int64_t kSumBytes = 16 << 10;
+constexpr std::int64_t kSumBytes = 24 << 10;
 
 bool is_along_n(const Weight& weight) { return !weight.k_is_adjacent(); }
 
 // Columns that a call of the kernel takes, of `columns` on a thread: a panel; or a strip of a
 // weight whose rows are whole: what keeps the sums in L1 and the scales in L2. All strips are about
-// equally wide and of units.
+// equally wide and, but the last, of whole groups of three or four vectors (generic_narrow_rows.h).
 std::int64_t call_columns(const Batch& g, const Product& product, std::int64_t columns) {
   const Weight& weight = product.weight;
   if (!is_along_n(weight)) return g.kernel->nr;
   constexpr std::int64_t kScaleBytes = 256 << 10;
-  const std::int64_t unit = narrow_unit(*g.kernel, weight), column_sums = kAccBytes * product.m;
+  const std::int64_t unit = 6 * g.kernel->nr, column_sums = kAccBytes * product.m;
   const std::int64_t groups =
       weight.per_tensor || !weight.group_size ? 1 : ceil_div(g.k, weight.group_size);
   const std::int64_t column_scales = groups * (weight.offset ? 2 : 1) * bytes(g.kernel->b, 1);
   const std::int64_t most = std::min(kSumBytes / column_sums, kScaleBytes / column_scales);
   const std::int64_t strips = ceil_div(columns, std::max(unit, most / unit * unit));
-  return round_up(ceil_div(columns, strips), unit);
+  return std::min(round_up(ceil_div(columns, strips), unit), round_up(columns, narrow_unit(*g.kernel, weight)));
 }
 
 // One side of the weight: where a call of the kernel finds what belongs to its columns.

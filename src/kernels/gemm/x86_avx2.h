@@ -90,6 +90,7 @@ struct YmmFloat : Ymm {
 
   static F broadcast_float(float x) { return _mm256_set1_ps(x); }
   static F as_float(Vec x) { return _mm256_castsi256_ps(x); }
+  static Vec bits(F x) { return _mm256_castps_si256(x); }
   static F to_float(Vec x) { return _mm256_cvtepi32_ps(x); }
   static F add(F x, F y) { return _mm256_add_ps(x, y); }
   static F mul(F x, F y) { return _mm256_mul_ps(x, y); }
@@ -142,6 +143,7 @@ struct YmmFloat : Ymm {
     return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
   }
   static Vec most(Vec x, Vec y) { return _mm256_max_epi32(x, y); }
+  static F smaller(F x, F y) { return _mm256_min_ps(x, y); }
   static int most_lane(Vec x) {
     int lanes[kLanes], result = 0;
     store(reinterpret_cast<char*>(lanes), x);

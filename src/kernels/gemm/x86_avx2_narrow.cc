@@ -8,7 +8,7 @@ namespace weft::gemm {
 namespace {
 
 constexpr int kNr = 16, kMostSums = 8;
-using Counts = RowCounts<1, 2, 4, 8>;
+using Counts = RowCounts<1, 2, 4, 8, 16>;
 template <DType T, int kBits>
 using From = Stored<YmmFloat, T, kBits, F32Dot::kStep>;
 template <class Weights>

@@ -6,13 +6,13 @@
 namespace weft::gemm {
 namespace {
 
-constexpr int kMostSums = 8, kMostVectors = 4;
-using Counts = RowCounts<1, 2, 4, 8>;
+constexpr Sums kSums{12, 4, 4};
+using Counts = RowCounts<1, 2, 4, 8, 16>;
 template <DType T, int kBits>
 using From = StoredRows<YmmFloat, T, kBits>;
 template <class Weights>
 bool rows_f32(const Narrow& p) {
-  return narrow_rows<F32Dot, Weights, Counts, kMostSums, kMostVectors>(p);
+  return narrow_rows<F32Dot, Weights, Counts, kSums>(p);
 }
 
 }  // namespace
@@ -26,7 +26,7 @@ bool narrow_rows_bf16_int8_avx2(const Narrow& p) { return rows_f32<From<DType::k
 bool narrow_rows_bf16_int4_avx2(const Narrow& p) { return rows_f32<From<DType::kBFloat16, 4>>(p); }
 
 bool narrow_rows_s8_avx2(const Narrow& p) {
-  return narrow_rows<S16Dot, PlainRows<S8>, Counts, kMostSums, kMostVectors>(p);
+  return narrow_rows<S16Dot, PlainRows<S8>, Counts, kSums>(p);
 }
 
 }  // namespace weft::gemm

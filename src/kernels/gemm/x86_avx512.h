@@ -89,6 +89,7 @@ struct ZmmFloat : Zmm {
 
   static F broadcast_float(float x) { return _mm512_set1_ps(x); }
   static F as_float(Vec x) { return _mm512_castsi512_ps(x); }
+  static Vec bits(F x) { return _mm512_castps_si512(x); }
   static F to_float(Vec x) { return _mm512_cvtepi32_ps(x); }
   static F add(F x, F y) { return _mm512_add_ps(x, y); }
   static F mul(F x, F y) { return _mm512_mul_ps(x, y); }
@@ -153,6 +154,7 @@ struct ZmmFloat : Zmm {
     return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
   }
   static Vec most(Vec x, Vec y) { return _mm512_max_epi32(x, y); }
+  static F smaller(F x, F y) { return _mm512_min_ps(x, y); }
   static int most_lane(Vec x) { return _mm512_reduce_max_epi32(x); }
   static F fraction(F x) {
     return _mm512_sub_ps(x, _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT));

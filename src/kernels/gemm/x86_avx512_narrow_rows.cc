@@ -6,13 +6,13 @@
 namespace weft::gemm {
 namespace {
 
-constexpr int kMostSums = 24, kMostVectors = 4;
+constexpr Sums kSums{24, 4, 8};
 using Counts = RowCounts<1, 2, 4, 8, 12, 16>;
 template <DType T, int kBits>
 using From = StoredRows<ZmmFloat, T, kBits>;
 template <class Weights>
 bool rows_f32(const Narrow& p) {
-  return narrow_rows<F32Dot, Weights, Counts, kMostSums, kMostVectors>(p);
+  return narrow_rows<F32Dot, Weights, Counts, kSums>(p);
 }
 
 }  // namespace
@@ -30,7 +30,7 @@ bool narrow_rows_bf16_int4_avx512(const Narrow& p) {
 }
 
 bool narrow_rows_s8_avx512(const Narrow& p) {
-  return narrow_rows<S16Dot, PlainRows<S8>, Counts, kMostSums, kMostVectors>(p);
+  return narrow_rows<S16Dot, PlainRows<S8>, Counts, kSums>(p);
 }
 
 }  // namespace weft::gemm

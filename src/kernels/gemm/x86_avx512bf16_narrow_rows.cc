@@ -7,7 +7,7 @@
 namespace weft::gemm {
 namespace {
 
-constexpr int kMostSums = 24, kMostVectors = 4;
+constexpr Sums kSums{24, 4, 8};
 using Counts = RowCounts<1, 2, 4, 8, 12, 16>;
 
 /// Bf16Dot on 16 columns of which the even ones come first: the nibbles of a byte are taken apart
@@ -100,13 +100,13 @@ class StoredPairRows : public Bf16Words {
 }  // namespace
 
 bool narrow_rows_bf16_avx512bf16(const Narrow& p) {
-  return narrow_rows<Bf16Dot, PlainRows<Bf16Pairs>, Counts, kMostSums, kMostVectors>(p);
+  return narrow_rows<Bf16Dot, PlainRows<Bf16Pairs>, Counts, kSums>(p);
 }
 bool narrow_rows_bf16_int8_avx512bf16(const Narrow& p) {
-  return narrow_rows<Bf16Dot, StoredPairRows<8>, Counts, kMostSums, kMostVectors>(p);
+  return narrow_rows<Bf16Dot, StoredPairRows<8>, Counts, kSums>(p);
 }
 bool narrow_rows_bf16_int4_avx512bf16(const Narrow& p) {
-  return narrow_rows<EvenOddDot, StoredPairRows<4>, Counts, kMostSums, kMostVectors>(p);
+  return narrow_rows<EvenOddDot, StoredPairRows<4>, Counts, kSums>(p);
 }
 
 }  // namespace weft::gemm

@@ -6,13 +6,13 @@
 namespace weft::gemm {
 namespace {
 
-constexpr int kMostSums = 24, kMostVectors = 4;
+constexpr Sums kSums{24, 4, 8};
 using Counts = RowCounts<1, 2, 4, 8, 12, 16>;
 
 }  // namespace
 
 bool narrow_rows_s8_avx512vnni(const Narrow& p) {
-  return narrow_rows<U8S8Dot, PlainRows<SourceB>, Counts, kMostSums, kMostVectors>(p);
+  return narrow_rows<U8S8Dot, PlainRows<SourceB>, Counts, kSums>(p);
 }
 
 }  // namespace weft::gemm
