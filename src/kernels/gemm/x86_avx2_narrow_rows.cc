@@ -7,7 +7,7 @@ namespace weft::gemm {
 namespace {
 
 constexpr int kMostSums = 8, kMostVectors = 4;
-using Counts = RowCounts<1, 2, 4, 8>;
+using Counts = RowCounts<1, 2, 4, 8, 16>;
 template <DType T, int kBits>
 using From = StoredRows<YmmFloat, T, kBits>;
 template <class Weights>
