@@ -72,8 +72,9 @@ using PackBFn = void (*)(const PackB&);
 /// rows::AntiquantRow says. Reads nothing of the weight but these columns, and their scales. Two
 /// forms:
 ///
-///   along k   a panel: n is 1..nr, w[j, p] has adjacent p, as for pack_bt
-///             acc has room for m x nr and columns from n on may be written; bias has nr values
+///   along k   a panel: n is 1..narrow.columns, w[j, p] has adjacent p, as for pack_bt
+///             acc has room for m x narrow.columns and columns from n on may be written; bias has
+///             values up to the next multiple of nr
 ///   along n   a strip of any n, a few hundred (whole rows of w are read, and m x n sums should
 ///             stay in L1): w[p, j] has adjacent j, as for pack_b, and begins with a whole byte
 ///             acc is m x n, dense rows acc_stride_bytes apart; bias has n values
@@ -114,6 +115,7 @@ struct NarrowFns {
 /// The narrow forms of a kernel, from narrow.inc; rows is 0 if there is none.
 struct NarrowForm {
   int rows = 0;                    ///< of x1 at most
+  int columns = 0;                 ///< of a panel along k at most
   int x_bytes = 0;                 ///< per packed element of x1
   void (*enter)(int m) = nullptr;  ///< in place of the kernel's enter, for calls with this m; or
                                    ///< null if there is nothing to do; leave is the kernel's

@@ -27,7 +27,7 @@ bool is_along_n(const Weight& weight) { return !weight.k_is_adjacent(); }
 // equally wide and, but the last, of whole groups of three or four vectors (generic_narrow_rows.h).
 std::int64_t call_columns(const Batch& g, const Product& product, std::int64_t columns) {
   const Weight& weight = product.weight;
-  if (!is_along_n(weight)) return g.kernel->nr;
+  if (!is_along_n(weight)) return g.kernel->narrow.columns;
   constexpr std::int64_t kScaleBytes = 256 << 10;
   const std::int64_t unit = 6 * g.kernel->nr, column_sums = kAccBytes * product.m;
   const std::int64_t groups =
@@ -83,9 +83,9 @@ class SideColumns {
     if (narrow_.group_stride == 0 || groups == 1) return;
     const std::int64_t rows = groups * (weight_.offset ? 2 : 1);
     const auto room = static_cast<std::int64_t>(scales_.size());
-    constexpr std::int64_t kPanels = 32, kMostBytes = 128 << 10;  // more gain little
-    const std::int64_t panel = rows * bytes(g_.kernel->b, g_.kernel->nr);
-    strip_ = std::min({kPanels, room / panel, kMostBytes / panel}) * g_.kernel->nr;
+    constexpr std::int64_t kColumns = 1024, kMostBytes = 128 << 10;  // more gain little
+    const std::int64_t column = rows * bytes(g_.kernel->b, 1);
+    strip_ = std::min({kColumns, room / column, kMostBytes / column}) / width_ * width_;
     if (strip_) narrow_.group_stride = strip_;
   }
 
@@ -151,7 +151,7 @@ std::int64_t narrow_unit(const Kernel& kernel, const Weight& weight) {
 int narrow_turns(const Weight& weight) { return is_along_n(weight) ? 2 : 4; }
 
 std::int64_t narrow_scratch_bytes(const Kernel& kernel, int sides) {
-  return sides * std::max(kSumBytes, 2 * kAccBytes * kernel.narrow.rows * kernel.nr);
+  return sides * std::max(kSumBytes, 2 * kAccBytes * kernel.narrow.rows * kernel.narrow.columns);
 }
 
 bool multiply_narrow(const Batch& g, const ColumnsOf& columns, std::byte* scratch) {

@@ -11,8 +11,8 @@ namespace weft::gemm {
   void pack_bt(const PackB&);
 #include "kernels/gemm/kernels.inc"
 #undef WEFT_GEMM
-#define WEFT_GEMM_NARROW(isa, type, rows, x_bytes, enter, pack_x, narrow) \
-  void pack_x(const PackA&);                                              \
+#define WEFT_GEMM_NARROW(isa, type, rows, columns, x_bytes, enter, pack_x, narrow) \
+  void pack_x(const PackA&);                                                       \
   bool narrow(const Narrow&);
 #define WEFT_GEMM_NARROW_STORED(isa, type, stored, narrow) bool narrow(const Narrow&);
 #define WEFT_GEMM_NARROW_ROWS(isa, type, stored, narrow) bool narrow(const Narrow&);
@@ -49,13 +49,15 @@ consteval NarrowFn& stored_as(DType stored, DType type, NarrowFns& of) {
 
 consteval NarrowForm narrow_form(isa::Set isa, DType type) {
   NarrowForm form;
-#define WEFT_GEMM_NARROW(row_isa, row_type, row_rows, row_x_bytes, row_enter, row_pack_x, narrow) \
-  if (isa == isa_bit(#row_isa) && type == dtype_of(#row_type)) {                                  \
-    form.rows = row_rows;                                                                         \
-    form.x_bytes = row_x_bytes;                                                                   \
-    form.enter = row_enter;                                                                       \
-    form.pack_x = row_pack_x;                                                                     \
-    form.along_k.run = narrow;                                                                    \
+#define WEFT_GEMM_NARROW(row_isa, row_type, row_rows, row_columns, row_x_bytes, row_enter, \
+                         row_pack_x, narrow)                                               \
+  if (isa == isa_bit(#row_isa) && type == dtype_of(#row_type)) {                           \
+    form.rows = row_rows;                                                                  \
+    form.columns = row_columns;                                                            \
+    form.x_bytes = row_x_bytes;                                                            \
+    form.enter = row_enter;                                                                \
+    form.pack_x = row_pack_x;                                                              \
+    form.along_k.run = narrow;                                                             \
   }
 #define WEFT_GEMM_NARROW_STORED(row_isa, row_type, stored, narrow) \
   if (isa == isa_bit(#row_isa) && type == dtype_of(#row_type))     \

@@ -128,7 +128,7 @@ struct Problem {
     Batch gemm =
         batch(out, blocking, rows::select(DType::kFloat16, isa::available()), {&product, 1});
     // A panel needs no more than its sums, a strip what is asked for.
-    gemm.scratch_bytes = weight.k_is_adjacent() ? 4 * kernel.narrow.rows * kernel.nr
+    gemm.scratch_bytes = weight.k_is_adjacent() ? 4 * kernel.narrow.rows * kernel.narrow.columns
                                                 : narrow_scratch_bytes(kernel, 1);
     gemm.scratch_bytes += scratch_for_scales;
     product.narrow = true;

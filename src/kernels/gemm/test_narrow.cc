@@ -24,7 +24,7 @@ struct Result {
   Words acc;  // m x n
 };
 
-/// One panel (x.n <= nr) or strip.
+/// One panel (x.n <= narrow.columns) or strip.
 Result multiply_narrow(const Form& form, const Operands& x, bool with_bias) {
   constexpr std::int64_t kBefore = 20;  // acc need not be aligned
   const Kernel& kernel = *form.kernel;
@@ -32,7 +32,8 @@ Result multiply_narrow(const Form& form, const Operands& x, bool with_bias) {
   const int m = static_cast<int>(x.m), n = static_cast<int>(x.n);
   kernel.narrow.pack_x({x.a.data, bytes_of(x.type, x.a.stride), m, x.k, packed.first});
   EXPECT_TRUE(packed.intact()) << "pack_x wrote outside its panel";
-  const std::int64_t acc_row = (form.along_n ? n : kernel.nr) * 4, acc_stride = acc_row + 36;
+  const std::int64_t acc_row = (form.along_n ? n : kernel.narrow.columns) * 4,
+                     acc_stride = acc_row + 36;
   std::vector<std::byte> storage(64 + kBefore + m * acc_stride + 64, std::byte{kCanary});
   std::byte* acc = align(storage) + kBefore;
   const View& w = form.along_n ? x.b : x.bt;
@@ -79,7 +80,9 @@ class NarrowTest : public testing::TestWithParam<Form> {
     ASSERT_TRUE(got.done);
     ASSERT_EQ(got.acc, of_tile(x, with_bias));
   }
-  /// 1..nr become as many columns of a panel, or other numbers of columns of a strip.
+  /// Columns of a panel at most; of a strip, what columns() takes.
+  std::int64_t widest() const { return form.along_n ? kernel.nr : kernel.narrow.columns; }
+  /// 1..widest() become as many columns of a panel, or other numbers of columns of a strip.
   std::int64_t columns(std::int64_t n) const {
     return form.along_n ? (n * n + 5 * n) % 139 + 1 : n;
   }
@@ -95,7 +98,7 @@ TEST_P(NarrowTest, HasTheBitsOfTheTileKernel) {
       1, 2, 3, 2 * step - 1, step, step + 1, 2 * step, 5 * step + 61, 67 * step - 1};
   unsigned seed = 100;
   for (std::int64_t m = 1; m <= kernel.narrow.rows; ++m)
-    for (std::int64_t n = 1; n <= kernel.nr; ++n) {
+    for (std::int64_t n = 1; n <= widest(); n += n < kernel.nr ? 1 : 7) {
       const std::int64_t k = depths[(m + n) % std::size(depths)];
       for (const Fill& fill : {Fill(ordinary), Fill(wide)}) {
         const Shape shape{m, columns(n), k, static_cast<int>((m + 3 * n) % 5), (m + n) % 3 != 0};
@@ -111,7 +114,7 @@ TEST_P(NarrowTest, HasTheBitsOfTheTileKernel) {
 TEST_P(NarrowTest, EveryRemainderOfK) {
   unsigned seed = 5000;
   for (std::int64_t k = 1; k <= 3 * kernel.k_step; ++k)
-    for (const std::int64_t n : {std::int64_t{1}, std::int64_t{16}, std::int64_t{kernel.nr}}) {
+    for (const std::int64_t n : {std::int64_t{1}, std::int64_t{16}, std::int64_t{kernel.nr}, widest()}) {
       std::mt19937 random(++seed);
       SCOPED_TRACE(testing::Message() << "n " << n << " k " << k << " seed " << seed);
       const Shape shape{1 + k % kernel.narrow.rows, columns(n), k, static_cast<int>(k % 2)};
@@ -161,7 +164,7 @@ TEST_P(NarrowTest, InfAndNan) {
   unsigned seed = 9000;
   for (const double special : {inf, -inf, nan})
     for (const bool in_weight : {false, true})
-      for (const std::int64_t n : {std::int64_t{7}, std::int64_t{16}, std::int64_t{kernel.nr}})
+      for (const std::int64_t n : {std::int64_t{7}, std::int64_t{16}, std::int64_t{kernel.nr}, widest()})
         for (const bool other_is_zero : {false, true}) {
           std::mt19937 random(++seed);
           SCOPED_TRACE(testing::Message() << special << (in_weight ? " in w" : " in x") << " n "
@@ -205,7 +208,7 @@ INSTANTIATE_TEST_SUITE_P(Gemm, NarrowTest, testing::ValuesIn(forms()), [](const 
 // A row of narrow.inc whose isa and type are in no row of kernels.inc would be lost.
 TEST(NarrowTable, EveryRowIsFound) {
   std::size_t rows = 0;
-#define WEFT_GEMM_NARROW(isa, type, rows_, x_bytes, enter, pack_x, narrow) ++rows;
+#define WEFT_GEMM_NARROW(isa, type, rows_, columns, x_bytes, enter, pack_x, narrow) ++rows;
 #define WEFT_GEMM_NARROW_STORED(isa, type, stored, narrow)
 #define WEFT_GEMM_NARROW_ROWS(isa, type, stored, narrow) rows += #type == std::string(#stored);
 #include "kernels/gemm/narrow.inc"

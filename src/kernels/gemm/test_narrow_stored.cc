@@ -165,7 +165,8 @@ Result multiply_stored(const Form& form, const Stored& s, bool with_bias) {
   Panels packed(1, kernel.x_panel_bytes(x.k));
   const int m = static_cast<int>(x.m), n = static_cast<int>(x.n);
   kernel.narrow.pack_x({x.a.data, bytes_of(x.type, x.a.stride), m, x.k, packed.first});
-  const std::int64_t acc_row = (form.along_n ? n : kernel.nr) * 4, acc_stride = acc_row + 36;
+  const std::int64_t acc_row = (form.along_n ? n : kernel.narrow.columns) * 4,
+                     acc_stride = acc_row + 36;
   std::vector<std::byte> storage(64 + kBefore + m * acc_stride + 64, std::byte{kCanary});
   std::byte* acc = align(storage) + kBefore;
   Narrow narrow{};
@@ -218,7 +219,9 @@ class NarrowStoredTest : public testing::TestWithParam<Form> {
   std::int64_t even_if_int4(std::int64_t k) const {
     return GetParam().stored == DType::kInt4 && !GetParam().along_n ? round_up(k, 2) : k;
   }
-  /// 1..nr become as many columns of a panel, or other numbers of columns of a strip.
+  /// Columns of a panel at most; of a strip, what columns() takes.
+  std::int64_t widest() const { return GetParam().along_n ? kernel.nr : kernel.narrow.columns; }
+  /// 1..widest() become as many columns of a panel, or other numbers of columns of a strip.
   std::int64_t columns(std::int64_t n) const {
     return GetParam().along_n ? (n * n + 5 * n) % 139 + 1 : n;
   }
@@ -231,7 +234,7 @@ TEST_P(NarrowStoredTest, HasTheBitsOfTheTileKernel) {
   const std::int64_t groups[] = {32, 64, 96, 128, 160, 256};
   unsigned seed = 100;
   for (std::int64_t m = 1; m <= kernel.narrow.rows; ++m)
-    for (std::int64_t n = 1; n <= kernel.nr; n += GetParam().along_n ? 3 : 1) {
+    for (std::int64_t n = 1; n <= widest(); n += n < kernel.nr ? 1 : 7) {
       const std::int64_t k = even_if_int4(depths[(m + n) % std::size(depths)]);
       const Shape shape{m, columns(n), k, static_cast<int>((m + 3 * n) % 5), (m + n) % 3 != 0};
       const Values& values = kOrdinary[seed % std::size(kOrdinary)];
@@ -248,7 +251,7 @@ TEST_P(NarrowStoredTest, HasTheBitsOfTheTileKernel) {
 TEST_P(NarrowStoredTest, EveryRemainderOfKAndEveryGroup) {
   unsigned seed = 5000;
   for (std::int64_t k = 1; k <= 300; k += (seed % 3 ? 1 : 2) + (GetParam().along_n ? 2 : 0))
-    for (const std::int64_t n : {std::int64_t{1}, std::int64_t{16}, std::int64_t{kernel.nr}}) {
+    for (const std::int64_t n : {std::int64_t{1}, std::int64_t{16}, std::int64_t{kernel.nr}, widest()}) {
       const std::int64_t group = 32 * (1 + static_cast<std::int64_t>(seed % 9));
       std::mt19937 random(++seed);
       SCOPED_TRACE(testing::Message()
@@ -341,7 +344,7 @@ INSTANTIATE_TEST_SUITE_P(Gemm, NarrowStoredTest, testing::ValuesIn(forms()), [](
 
 TEST(NarrowStoredTable, EveryRowIsFound) {
   std::size_t rows = 0;
-#define WEFT_GEMM_NARROW(isa, type, rows_, x_bytes, enter, pack_x, narrow)
+#define WEFT_GEMM_NARROW(isa, type, rows_, columns, x_bytes, enter, pack_x, narrow)
 #define WEFT_GEMM_NARROW_STORED(isa, type, stored, narrow) ++rows;
 #define WEFT_GEMM_NARROW_ROWS(isa, type, stored, narrow) rows += #type != std::string(#stored);
 #include "kernels/gemm/narrow.inc"

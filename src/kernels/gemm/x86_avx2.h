@@ -131,6 +131,22 @@ struct YmmFloat : Ymm {
     const Vec r = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
     return _mm256_and_si256(r, _mm256_set1_epi32(-65536));
   }
+  /// As round, for zero and what is a normal number of T before and after; zero may lose its sign.
+  template <DType T>
+  static Vec round_normal(F x) {
+    constexpr float kLost = T == DType::kFloat16 ? 0x1p13f : 0x1p16f;  // bits of the significand
+    // Next to a power of two that much larger, the bits that T has are what is left.
+    const F power = _mm256_and_ps(x, as_float(_mm256_set1_epi32(-1 << 23)));
+    const F sum = _mm256_fmadd_ps(power, broadcast_float(kLost), x);
+    return _mm256_castps_si256(_mm256_fnmadd_ps(power, broadcast_float(kLost), sum));
+  }
+  /// Whether every lane is +0, or positive and in [least, most].
+  static bool none_or_between(F x, float least, float most) {
+    const F in = _mm256_and_ps(_mm256_cmp_ps(x, broadcast_float(least), _CMP_GE_OQ),
+                               _mm256_cmp_ps(x, broadcast_float(most), _CMP_LE_OQ));
+    const F zero = as_float(_mm256_cmpeq_epi32(_mm256_castps_si256(x), _mm256_setzero_si256()));
+    return _mm256_movemask_ps(_mm256_or_ps(in, zero)) == 0xff;
+  }
   template <int bits>
   static F integers(const char* p) {
     if constexpr (bits == 8) return to_float(_mm256_cvtepi8_epi32(load8(p)));
@@ -205,6 +221,7 @@ struct F32Source : Ymm {
   static Vec load_n(const char* p, std::int64_t, int, int count) {
     return widen(low_half(load_part(p, 2 * count)));
   }
+  static Vec along(const char* p) { return widen(load16(p)); }
 
  private:
   static Vec widen(__m128i x) {
@@ -233,6 +250,7 @@ struct S8 : Ymm {
         low_half(load_part(p, count)),
         rows > 1 ? low_half(load_part(p + stride_bytes, count)) : _mm_setzero_si128());
   }
+  static Vec along(const char* p) { return _mm256_cvtepi8_epi16(load16(p)); }
 
  private:
   static Vec interleave(__m128i low, __m128i high) {

@@ -138,6 +138,21 @@ struct ZmmFloat : Zmm {
     r = _mm512_mask_add_epi32(r, odd, bits, _mm512_set1_epi32(0x8000));
     return _mm512_and_si512(r, _mm512_set1_epi32(-65536));
   }
+  /// As round, for zero and what is a normal number of T before and after; zero may lose its sign.
+  template <DType T>
+  static Vec round_normal(F x) {
+    constexpr float kLost = T == DType::kFloat16 ? 0x1p13f : 0x1p16f;  // bits of the significand
+    // Next to a power of two that much larger, the bits that T has are what is left.
+    const F power = as_float(_mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(-1 << 23)));
+    const F sum = _mm512_fmadd_ps(power, broadcast_float(kLost), x);
+    return _mm512_castps_si512(_mm512_fnmadd_ps(power, broadcast_float(kLost), sum));
+  }
+  /// Whether every lane is +0, or positive and in [least, most].
+  static bool none_or_between(F x, float least, float most) {
+    const __mmask16 in = _mm512_cmp_ps_mask(x, broadcast_float(least), _CMP_GE_OQ) &
+                         _mm512_cmp_ps_mask(x, broadcast_float(most), _CMP_LE_OQ);
+    return (in | _mm512_testn_epi32_mask(_mm512_castps_si512(x), _mm512_castps_si512(x))) == 0xffff;
+  }
   template <int bits>
   static F integers(const char* p) {
     if constexpr (bits == 8)
@@ -169,6 +184,31 @@ struct ZmmFloat : Zmm {
   }
 };
 
+/// Vectors of eight lanes, for as many rows: two of their products a cycle are as much as one of
+/// sixteen lanes where that is what a core has. Half is what generic_narrow_lanes.h asks of a Dot.
+struct Half {
+  using Vec = __m256i;
+  static constexpr int kLanes = 8;
+  static Vec zero() { return _mm256_setzero_si256(); }
+  static Vec load(const char* p) { return _mm256_loadu_si256(reinterpret_cast<const Vec*>(p)); }
+  static void store(char* p, Vec x) { _mm256_storeu_si256(reinterpret_cast<Vec*>(p), x); }
+  static Vec broadcast(const char* p) {
+    int word;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return _mm256_set1_epi32(word);
+  }
+};
+struct HalfF32Acc : Half {
+  using Acc = __m256;
+  static Acc load_acc(const char* p) { return _mm256_castsi256_ps(load(p)); }
+  static void store_acc(char* p, Acc x) { store(p, _mm256_castps_si256(x)); }
+};
+struct HalfS32Acc : Half {
+  using Acc = __m256i;
+  static Acc load_acc(const char* p) { return load(p); }
+  static void store_acc(char* p, Acc x) { store(p, x); }
+};
+
 struct S32Acc : Zmm {
   using Acc = __m512i;
   static Acc zero_acc() { return zero(); }
@@ -189,6 +229,7 @@ struct F32Acc : Zmm {
 struct Bf16Pairs : Zmm {
   static constexpr int kBytes = 2, kStep = 2;
   static void expand(Vec raw, Vec (&out)[1]) { out[0] = raw; }
+  static Vec along(const char* p) { return load(p); }
   static Vec load_n(const char* p, std::int64_t stride_bytes) {
     return interleave(load_row(p), load_row(p + stride_bytes));
   }
@@ -215,6 +256,7 @@ struct Bf16Pairs : Zmm {
 struct S8Quads : Zmm {
   static constexpr int kBytes = 1, kStep = 4;
   static void expand(Vec raw, Vec (&out)[1]) { out[0] = raw; }
+  static Vec along(const char* p) { return load(p); }
   static Vec load_n(const char* p, std::int64_t stride_bytes) {
     return interleave(load_row(p), load_row(p + stride_bytes), load_row(p + 2 * stride_bytes),
                       load_row(p + 3 * stride_bytes));
@@ -259,6 +301,17 @@ struct S16Dot : S32Acc {
   static Acc dot(Acc acc, Vec a, Vec b) { return add(acc, _mm512_madd_epi16(a, b)); }
 };
 
+struct HalfF32Dot : HalfF32Acc {
+  static constexpr int kStep = F32Dot::kStep;
+  static Acc dot(Acc acc, Vec a, Vec b) {
+    return _mm256_fmadd_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), acc);
+  }
+};
+struct HalfS16Dot : HalfS32Acc {
+  static constexpr int kStep = S16Dot::kStep;
+  static Acc dot(Acc acc, Vec a, Vec b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
+};
+
 // One 16-bit float, widened: exact.
 template <bool fp16>
 struct F32Source : Zmm {
@@ -281,6 +334,7 @@ struct F32Source : Zmm {
   static Vec load_n(const char* p, std::int64_t, int, int count) {
     return widen(_mm256_maskz_loadu_epi16(0xffff >> (16 - count), p));
   }
+  static Vec along(const char* p) { return load_n(p, 0); }
 
  private:
   static Vec widen(__m256i x) {
@@ -310,6 +364,9 @@ struct S8 : Zmm {
     return interleave(
         _mm_maskz_loadu_epi8(mask, p),
         rows > 1 ? _mm_maskz_loadu_epi8(mask, p + stride_bytes) : _mm_setzero_si128());
+  }
+  static Vec along(const char* p) {
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
 
  private:

@@ -1,36 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
-// Few rows. 12 x 32 sums leave eight registers for words and scales; 16 rows take 16 columns at a
-// time.
-#include "kernels/gemm/generic_narrow.h"
+// Few rows. Up to 4 are multiplied with transposed pieces; 8 are a short vector and 12 or 16 a
+// vector.
+#include "kernels/gemm/generic_narrow_lanes.h"
 #include "kernels/gemm/x86_avx512.h"
 
 namespace weft::gemm {
 namespace {
 
-constexpr int kNr = 32, kMostSums = 24;
 using Counts = RowCounts<1, 2, 4, 8, 12, 16>;
+
+template <class Dot, class HalfDot, class Weights, class Run>
+bool narrow_with(const Narrow& p) {
+  return Counts::with(p.m, [&]<int rows>() {
+    if constexpr (rows > 8)
+      return narrow_lanes<Dot, Run, rows, 16>(p);
+    else if constexpr (rows == 8)
+      return narrow_lanes<HalfDot, Run, rows, 16>(p);
+    else
+      return narrow_pieces<Dot, Weights, rows>(p);
+  });
+}
 template <DType T, int kBits>
-using From = Stored<ZmmFloat, T, kBits, F32Dot::kStep>;
-template <class Weights>
-bool narrow_f32(const Narrow& p) {
-  return narrow<F32Dot, Weights, Counts, kNr, kMostSums>(p);
+bool narrow_from(const Narrow& p) {
+  return narrow_with<F32Dot, HalfF32Dot, Stored<ZmmFloat, T, kBits, F32Dot::kStep>,
+                     StoredRun<ZmmFloat, T, kBits>>(p);
+}
+template <class Dot, class HalfDot, class Source>
+bool narrow_plain(const Narrow& p) {
+  return narrow_with<Dot, HalfDot, Plain<Source>, PlainRun<Source>>(p);
 }
 
 }  // namespace
 
 void pack_x_f16_avx512(const PackA& p) { pack_x<F16, Counts>(p); }
-bool narrow_f16_avx512(const Narrow& p) { return narrow_f32<Plain<F16>>(p); }
-bool narrow_f16_int8_avx512(const Narrow& p) { return narrow_f32<From<DType::kFloat16, 8>>(p); }
-bool narrow_f16_int4_avx512(const Narrow& p) { return narrow_f32<From<DType::kFloat16, 4>>(p); }
+bool narrow_f16_avx512(const Narrow& p) { return narrow_plain<F32Dot, HalfF32Dot, F16>(p); }
+bool narrow_f16_int8_avx512(const Narrow& p) { return narrow_from<DType::kFloat16, 8>(p); }
+bool narrow_f16_int4_avx512(const Narrow& p) { return narrow_from<DType::kFloat16, 4>(p); }
 
 void pack_x_bf16_avx512(const PackA& p) { pack_x<Bf16, Counts>(p); }
-bool narrow_bf16_avx512(const Narrow& p) { return narrow_f32<Plain<Bf16>>(p); }
-bool narrow_bf16_int8_avx512(const Narrow& p) { return narrow_f32<From<DType::kBFloat16, 8>>(p); }
-bool narrow_bf16_int4_avx512(const Narrow& p) { return narrow_f32<From<DType::kBFloat16, 4>>(p); }
+bool narrow_bf16_avx512(const Narrow& p) { return narrow_plain<F32Dot, HalfF32Dot, Bf16>(p); }
+bool narrow_bf16_int8_avx512(const Narrow& p) { return narrow_from<DType::kBFloat16, 8>(p); }
+bool narrow_bf16_int4_avx512(const Narrow& p) { return narrow_from<DType::kBFloat16, 4>(p); }
 
 void pack_x_s8_avx512(const PackA& p) { pack_x<S8, Counts>(p); }
-bool narrow_s8_avx512(const Narrow& p) {
-  return narrow<S16Dot, Plain<S8>, Counts, kNr, kMostSums>(p);
-}
+bool narrow_s8_avx512(const Narrow& p) { return narrow_plain<S16Dot, HalfS16Dot, S8>(p); }
 
 }  // namespace weft::gemm

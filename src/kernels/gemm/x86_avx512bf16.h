@@ -16,6 +16,13 @@ struct Bf16Dot : F32Acc {
   }
 };
 
+struct HalfBf16Dot : HalfF32Acc {
+  static constexpr int kStep = Bf16Dot::kStep;
+  static Acc dot(Acc acc, Vec a, Vec b) {
+    return _mm256_dpbf16_ps(acc, __builtin_bit_cast(__m256bh, a), __builtin_bit_cast(__m256bh, b));
+  }
+};
+
 /// Restored values as words: two adjacent lanes make one, those of x come first.
 struct Bf16Words : ZmmFloat {
   /// The instruction flushes subnormals.

@@ -2,13 +2,12 @@
 // Few rows, as in x86_avx512_narrow.cc. Weights that are restored come as pairs of k: the two
 // values of a column lie side by side from the start, because then vcvtne2ps2bf16 rounds 32 of them
 // and makes words at once. What that does to the order of the columns is undone in the sums.
-#include "kernels/gemm/generic_narrow.h"
+#include "kernels/gemm/generic_narrow_lanes.h"
 #include "kernels/gemm/x86_avx512bf16.h"
 
 namespace weft::gemm {
 namespace {
 
-constexpr int kNr = 32, kMostSums = 24;
 using Counts = RowCounts<1, 2, 4, 8, 12, 16>;
 
 /// Bf16Dot on columns in the order of the pairs: the first two of every four, then the others.
@@ -23,6 +22,28 @@ struct PairsDot : Bf16Dot {
   }
 };
 
+/// As Restoring; kExact is right also where a product may be subnormal, which the instruction
+/// flushes.
+enum class PairsWay { kScaled, kSum, kExact };
+bool choose_pairs(const Narrow& p, PairsWay& way) {
+  Restoring restoring{};
+  if (!choose_restoring<ZmmFloat, DType::kBFloat16>(p, restoring)) return false;
+  way = p.offset ? PairsWay::kSum : PairsWay::kScaled;
+  const int columns = p.scale_step ? p.n : 1;
+  for (std::int64_t k = 0, group = 0; k < p.k; k += p.group_size, ++group)
+    for (int column = 0; column < columns; column += ZmmFloat::kLanes) {
+      const auto least = Bf16Words::least_product(
+          scale_row<ZmmFloat, DType::kBFloat16>(p, p.scale, group, column),
+          scale_row<ZmmFloat, DType::kBFloat16>(p, p.offset, group, column));
+      const auto surely = ZmmFloat::broadcast_float(Bf16Words::kSurelyNormal);
+      const auto zero = ZmmFloat::broadcast_float(0);
+      if (_mm512_cmp_ps_mask(least, surely, _CMP_LT_OQ) &
+          _mm512_cmp_ps_mask(least, zero, _CMP_NEQ_OQ))
+        way = PairsWay::kExact;
+    }
+  return true;
+}
+
 /// Stored for PairsDot (generic_narrow.h).
 template <int kBits>
 class StoredPairs : public Bf16Words {
@@ -32,7 +53,11 @@ class StoredPairs : public Bf16Words {
   static constexpr int kPerDword = 32 / kBits;
   static constexpr int kWords = kPerDword / kStep;
 
-  bool prepare(const Narrow& p, std::int64_t group, int column) {
+  using Way = PairsWay;
+  static constexpr Way kWays[] = {Way::kScaled, Way::kSum, Way::kExact};
+  static bool choose(const Narrow& p, Way& way) { return choose_pairs(p, way); }
+
+  void prepare(const Narrow& p, std::int64_t group, int column) {
     const F scale = scale_row<ZmmFloat, DType::kBFloat16>(p, p.scale, group, column);
     const F offset = scale_row<ZmmFloat, DType::kBFloat16>(p, p.offset, group, column);
     const Vec first = _mm512_setr_epi32(0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13);
@@ -43,14 +68,7 @@ class StoredPairs : public Bf16Words {
     offset_[1] = _mm512_permutexvar_ps(second, offset);
     for (int half = 0; half < 2; ++half)
       scaled_down_[half] = mul(scale_[half], broadcast_float(kUnit));
-    way_ = all_normal(scale, offset) ? p.offset ? Way::kSum : Way::kScaled : Way::kExact;
-    return every(scale, is_finite) && every(offset, is_finite);
   }
-
-  /// As in Stored; kExact also where a product may be subnormal, which the instruction flushes.
-  enum class Way { kScaled, kSum, kExact };
-  static constexpr Way kWays[] = {Way::kScaled, Way::kSum, Way::kExact};
-  Way way() const { return way_; }
 
   template <Way kWay>
   void words(Vec dword, Vec (&out)[kWords]) const {
@@ -68,11 +86,6 @@ class StoredPairs : public Bf16Words {
  private:
   static constexpr float kUnit = 1.0f / (1u << (32 - kBits));
 
-  /// No product but zero is near the subnormals.
-  static bool all_normal(F scale, F offset) {
-    return every(least_product(scale, offset),
-                 [](float x) { return x == 0 || x >= kSurelyNormal; });
-  }
   template <Way kWay>
   F value(Vec columns, Vec left, int half) const {
     const Vec field =
@@ -82,20 +95,63 @@ class StoredPairs : public Bf16Words {
   }
 
   F scale_[2], offset_[2], scaled_down_[2];
-  Way way_;
 };
+
+/// A column of StoredRun's, for Bf16Dot: two adjacent values a word.
+template <int kBits_>
+class StoredRunOfPairs : public Bf16Words {
+ public:
+  static constexpr bool kRestored = true;
+  static constexpr int kStep = 2, kBits = kBits_;
+
+  using Way = PairsWay;
+  static constexpr Way kWays[] = {Way::kScaled, Way::kSum, Way::kExact};
+  static bool choose(const Narrow& p, Way& way) { return choose_pairs(p, way); }
+
+  void prepare(const Narrow& p, std::int64_t group, int column) {
+    scale_ = scale_of<ZmmFloat, DType::kBFloat16>(p, p.scale, group, column);
+    offset_ = scale_of<ZmmFloat, DType::kBFloat16>(p, p.offset, group, column);
+  }
+  template <Way kWay>
+  Vec words(const char* w) const {
+    const F x = value<kWay>(w), y = value<kWay>(w + kLanes * kBits / 8);
+    return kWay == Way::kExact ? exact(x, y) : normal(x, y);
+  }
+
+ private:
+  template <Way kWay>
+  F value(const char* w) const {
+    F x = integers<kBits>(w);
+    if constexpr (kWay != Way::kScaled) x = add(x, offset_);
+    return mul(x, scale_);
+  }
+
+  F scale_, offset_;
+};
+
+template <class Weights, class Run, class Dot>
+bool narrow_with(const Narrow& p) {
+  return Counts::with(p.m, [&]<int rows>() {
+    if constexpr (rows > 8)
+      return narrow_lanes<Bf16Dot, Run, rows, 16>(p);
+    else if constexpr (rows == 8)
+      return narrow_lanes<HalfBf16Dot, Run, rows, 16>(p);
+    else
+      return narrow_pieces<Dot, Weights, rows>(p);
+  });
+}
+template <int kBits>
+bool narrow_from(const Narrow& p) {
+  return narrow_with<StoredPairs<kBits>, StoredRunOfPairs<kBits>, PairsDot>(p);
+}
 
 }  // namespace
 
 void pack_x_bf16_avx512bf16(const PackA& p) { pack_x<Bf16Pairs, Counts>(p); }
 bool narrow_bf16_avx512bf16(const Narrow& p) {
-  return narrow<Bf16Dot, Plain<Bf16Pairs>, Counts, kNr, kMostSums>(p);
+  return narrow_with<Plain<Bf16Pairs>, PlainRun<Bf16Pairs>, Bf16Dot>(p);
 }
-bool narrow_bf16_int8_avx512bf16(const Narrow& p) {
-  return narrow<PairsDot, StoredPairs<8>, Counts, kNr, kMostSums>(p);
-}
-bool narrow_bf16_int4_avx512bf16(const Narrow& p) {
-  return narrow<PairsDot, StoredPairs<4>, Counts, kNr, kMostSums>(p);
-}
+bool narrow_bf16_int8_avx512bf16(const Narrow& p) { return narrow_from<8>(p); }
+bool narrow_bf16_int4_avx512bf16(const Narrow& p) { return narrow_from<4>(p); }
 
 }  // namespace weft::gemm

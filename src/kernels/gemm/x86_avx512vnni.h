@@ -18,6 +18,12 @@ struct U8S8Dot : S32Acc {
   static Acc dot(Acc acc, Vec a, Vec b) { return _mm512_dpbusd_epi32(acc, a, b); }
 };
 
+struct HalfU8S8Dot : HalfS32Acc {
+  static constexpr int kStep = U8S8Dot::kStep;
+  static Acc correct(Acc acc, const char* header) { return _mm256_sub_epi32(acc, load(header)); }
+  static Acc dot(Acc acc, Vec a, Vec b) { return _mm256_dpbusd_epi32(acc, a, b); }
+};
+
 struct SourceA : S8Quads {
   static void expand(Vec raw, Vec (&out)[1]) {
     out[0] = _mm512_xor_si512(raw, _mm512_set1_epi8(-128));
