@@ -38,6 +38,14 @@ namespace {
 
 constexpr int kWord = 4;  // bytes
 
+// A few lines: the next chunk of A is shared out over all panels of B. Without it products take a
+// tenth longer.
+inline void fetch_ahead(const Tile& t) {
+  constexpr std::int64_t kLineBytes = 64;
+  for (std::int64_t at = 0; at < t.ahead_bytes; at += kLineBytes)
+    __builtin_prefetch(static_cast<const char*>(t.ahead) + at);
+}
+
 template <class Dot, int mr, int nr, int rows>
 [[gnu::noinline]] void tile_rows(const Tile& t) {
   constexpr int kVectors = nr / Dot::kLanes;
@@ -46,6 +54,7 @@ template <class Dot, int mr, int nr, int rows>
   const char* acc_in = t.first ? static_cast<const char*>(t.bias) : static_cast<char*>(t.acc);
   const std::int64_t acc_in_stride = t.first ? 0 : t.acc_stride_bytes;
   const char* header = static_cast<const char*>(t.b);
+  fetch_ahead(t);
   WEFT_UNROLL
   for (int i = 0; i < rows; ++i) {
     WEFT_UNROLL
