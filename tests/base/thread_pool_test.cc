@@ -94,7 +94,7 @@ TEST(ThreadPool, EveryThreadTakesPart) {
 
 TEST(ThreadPool, VeryShortLoopsStayOnTheCallingThread) {
   ThreadPool::share_every_loop(false);
-  ThreadPool pool(4, /*pin=*/false);
+  ThreadPool pool(4);
   EXPECT_EQ(pool.threads_for(100), 1);
   EXPECT_EQ(pool.threads_for(1e9), 4);
   std::atomic<int> elsewhere{0};
@@ -108,7 +108,7 @@ TEST(ThreadPool, VeryShortLoopsStayOnTheCallingThread) {
 
 TEST(ThreadPool, ShortLoopsThatFollowEachOtherAreShared) {
   ThreadPool::share_every_loop(false);
-  ThreadPool pool(4, /*pin=*/false);
+  ThreadPool pool(4);
   std::this_thread::sleep_for(std::chrono::milliseconds(10));  // the workers sleep
   std::atomic<int> elsewhere{0};
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
