@@ -36,7 +36,7 @@ std::string describe_blocks(const gemm::Kernel& kernel, const gemm::Weight& weig
   const std::int64_t block = columns / kernel.nr * kernel.b_panel_bytes(blocking.ks);
   const std::int64_t rows = kernel.mr * blocking.kc * kernel.a_bytes;
   std::string text = fmt::format(
-      "blocks    {} x {} of {}, {}: {} KiB for L2 ({} KiB), which rows and sums pass through\n",
+      "blocks    {} x {} of {}, {}: {} KiB of L2 ({} KiB), the rest for rows and sums\n",
       blocking.ks, columns, name, weight.packed ? "as packed" : "packed per thread", kib(block),
       kib(caches.l2_bytes));
   text += fmt::format("chunks    {} rows of k: {} KiB of {} rows for L1 ({} KiB), ", blocking.kc,
