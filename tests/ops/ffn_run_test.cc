@@ -143,6 +143,9 @@ TEST(FfnPlan, DescribesItself) {
   EXPECT_THAT(text, HasSubstr("20 rows: 12 -> 20 -> 14, 3 experts\n"));
   EXPECT_THAT(text, HasSubstr("swiglu (the left half is the gate), activation_scalar\n"));
   EXPECT_THAT(text, HasSubstr("weight1   row-major (k, n)\n"));
+  EXPECT_THAT(text, ::testing::ContainsRegex(
+                        "blocks    12 x [0-9]+ of weight1, packed per thread: [0-9]+ KiB of L2"));
+  EXPECT_THAT(text, HasSubstr("chunks    12 rows of k: 1 KiB of 4 rows for L1"));
   c.m = 0;
   c.tokens = Dims{0, 0, 0};
   const FfnData none(c);

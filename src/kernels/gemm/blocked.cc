@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/memory.h"
+#include "base/topology.h"
 #include "kernels/gemm/batch.h"
 
 namespace weft::gemm {
@@ -218,34 +219,45 @@ class Block {
   std::int64_t panels_ = 0;  // of all sides
 };
 
-// AMX's loads of B and C leave L1 to A (TILELOADDT1).
-bool passes_l1_by(const Kernel& kernel) { return kernel.isa & (isa::kAmxBf16 | isa::kAmxInt8); }
-
-// How many blocks k is cut into, if `half` bytes are for one.
-std::int64_t blocks_of_k(const Kernel& kernel, std::int64_t k, std::int64_t kc, std::int64_t half) {
-  if (passes_l1_by(kernel)) {
+// How many of the chunks of k make a block, if `half` bytes are for it.
+std::int64_t chunks_of_block(const Kernel& kernel, std::int64_t kc, std::int64_t chunks,
+                             std::int64_t half) {
+  std::int64_t blocks;
+  if (loads_past_l1(kernel)) {
     constexpr std::int64_t kDepthBytes = 2048;  // of one column: 1024 rows of 16 bits, 2048 of 8
     const std::int64_t depth = std::max(kDepthBytes / std::min(kernel.b_bytes, 2), kc);
-    return ceil_div(k, depth + depth / 4);  // no short last block
+    blocks = ceil_div(chunks * kc, depth + depth / 4);  // no short last block
+  } else {
+    // For each product of two elements a_bytes / nc are read of A, and 2 · kAccBytes / ks read and
+    // written of C, from L3 or memory; nc · ks is given, so the sum is least where they are equal.
+    const double depth =
+        std::sqrt(2.0 * kAccBytes * static_cast<double>(half) / (kernel.a_bytes * kernel.b_bytes));
+    const std::int64_t wanted = std::llround(depth / static_cast<double>(kc));
+    blocks = ceil_div(chunks, std::max<std::int64_t>(1, wanted));
   }
-  // For each product of two elements a_bytes / nc are read of A, and 2 · kAccBytes / ks read and
-  // written of C, from L3 or memory; nc · ks is given, so the sum is least where they are equal.
-  const double depth =
-      std::sqrt(2.0 * kAccBytes * static_cast<double>(half) / (kernel.a_bytes * kernel.b_bytes));
-  return std::max<std::int64_t>(1, std::llround(static_cast<double>(k) / depth));
+  return ceil_div(chunks, blocks);
 }
 
 }  // namespace
 
+Caches machine_caches() {
+  const Topology& t = topology();
+  return {t.l1d_bytes > 0 ? t.l1d_bytes : 32 << 10, t.l2_bytes > 0 ? t.l2_bytes : 1 << 20};
+}
+
+bool loads_past_l1(const Kernel& kernel) {
+  return (kernel.isa & (isa::kAmxBf16 | isa::kAmxInt8)) != 0;
+}
+
 std::int64_t choose_chunk(const Kernel& kernel, std::int64_t k, const Caches& caches) {
-  const std::int64_t l1 = caches.l1_bytes > 0 ? caches.l1_bytes : 32 << 10;
+  const std::int64_t l1 = caches.l1_bytes;
   const std::int64_t a_step = std::int64_t{kernel.mr} * kernel.k_step * kernel.a_bytes;
   const std::int64_t b_step = std::int64_t{kernel.nr} * kernel.k_step * kernel.b_bytes;
   // L1 holds the chunk of A, the next one, which is being fetched, and the panel of B. AMX loads B
   // and C past it, so a chunk of A takes two thirds (half where elements have 4 bytes, whose panels
   // of B are twice as large): longer chunks fall out of it, shorter ones load and store C more
   // often.
-  const std::int64_t most = passes_l1_by(kernel)
+  const std::int64_t most = loads_past_l1(kernel)
                                 ? (kernel.a_bytes == 4 ? l1 / 2 : l1 * 2 / 3) / a_step
                                 : l1 / (2 * a_step + b_step);
   const std::int64_t steps = std::max<std::int64_t>(1, most);
@@ -259,10 +271,9 @@ Blocking choose_blocking(const Kernel& kernel, const Weight& weight, std::int64_
   blocking.sides = sides;
   blocking.kc = weight.packed ? weight.packed_kc : choose_chunk(kernel, k, caches);
   // Half of L2 for the packed block; the rest is for A, C and what the callback writes.
-  const std::int64_t half = (caches.l2_bytes > 0 ? caches.l2_bytes : 1 << 20) / 2;
+  const std::int64_t half = caches.l2_bytes / 2;
   const std::int64_t chunks = ceil_div(kernel.padded_k(std::max<std::int64_t>(k, 1)), blocking.kc);
-  blocking.ks =
-      ceil_div(chunks, blocks_of_k(kernel, chunks * blocking.kc, blocking.kc, half)) * blocking.kc;
+  blocking.ks = chunks_of_block(kernel, blocking.kc, chunks, half) * blocking.kc;
   // Every thread gets a block of columns, and the blocks are about equally wide.
   const std::int64_t panel_row = std::int64_t{kernel.nr} * kernel.b_bytes;
   const std::int64_t panels = std::max<std::int64_t>(1, half / (sides * panel_row * blocking.ks));

@@ -3,7 +3,8 @@
 //
 //     for each block of ks rows of k                   pack B into this thread's L2
 //       for each panel of mr rows of A
-//         for each chunk of kc rows of k               this piece of A stays in L1 …
+//         for each chunk of kc rows of k               this piece of A stays in L1, the next comes
+//         …
 //           for each panel of nr columns               … while B and C stream past it: micro-kernel
 //         after the last k: the callback for these rows
 //
@@ -39,6 +40,11 @@ struct Blocking {
 struct Caches {
   std::int64_t l1_bytes, l2_bytes;
 };
+/// Of this machine; 32 KiB and 1 MiB where it does not say.
+Caches machine_caches();
+
+/// AMX's loads of B and C leave L1 to A (TILELOADDT1); those of other kernels go through it.
+bool loads_past_l1(const Kernel& kernel);
 
 /// Blocks for products with n columns (of each side) and depth k.
 Blocking choose_blocking(const Kernel& kernel, const Weight& weight, std::int64_t n, std::int64_t k,

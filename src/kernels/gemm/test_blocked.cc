@@ -261,20 +261,52 @@ TEST_P(BlockedTest, NarrowGivesTheBitsOfBlocked) {
   EXPECT_EQ(bits, problem.run(blocking, 1, problem.weight(), rows, 2)) << g.name;
 }
 
+// Small and large caches of machines there are.
+constexpr Caches kMachines[] = {
+    {32 << 10, 256 << 10}, {32 << 10, 512 << 10}, {32 << 10, 1 << 20}, {48 << 10, 2 << 20}};
+
 TEST_P(BlockedTest, ChosenBlocksCoverTheProblem) {
   const Kernel& g = kernel();
   Weight weight;
   weight.stored = g.b;
-  for (const std::int64_t n : {1, 31, 33, 4096, 8192, 100000})
-    for (const std::int64_t k : {1, 33, 1024, 5000})
-      for (const int threads : {1, 2, 7}) {
-        const Blocking blocking = choose_blocking(g, weight, n, k, threads, {48 << 10, 2 << 20});
-        EXPECT_EQ(blocking.nc % g.nr, 0);
-        EXPECT_EQ(blocking.kc % g.k_step, 0);
-        EXPECT_GE(blocking.nc, g.nr);
-        EXPECT_EQ(blocking.ks % blocking.kc, 0);
-        EXPECT_LE(blocking.nc * blocking.ks * g.b_bytes, 2 << 20);
-      }
+  for (const Caches& caches : kMachines)
+    for (const std::int64_t n : {1, 31, 33, 4096, 8192, 100000})
+      for (const std::int64_t k : {1, 33, 1024, 5000})
+        for (const int threads : {1, 2, 7}) {
+          const Blocking blocking = choose_blocking(g, weight, n, k, threads, caches);
+          EXPECT_EQ(blocking.nc % g.nr, 0);
+          EXPECT_EQ(blocking.kc % g.k_step, 0);
+          EXPECT_GE(blocking.nc, g.nr);
+          EXPECT_EQ(blocking.ks % blocking.kc, 0);
+          EXPECT_LE(blocking.nc * blocking.ks * g.b_bytes, caches.l2_bytes);
+        }
+}
+
+// What a large product's pieces are meant to fit, on any machine.
+TEST_P(BlockedTest, ChosenBlocksFitTheCaches) {
+  const Kernel& g = kernel();
+  if (loads_past_l1(g)) GTEST_SKIP() << g.name << " follows measured sizes";
+  Weight weight;
+  weight.stored = g.b;
+  for (const Caches& caches : kMachines)
+    for (const std::int64_t k : {4096, 8192, 11008}) {
+      SCOPED_TRACE(testing::Message() << g.name << " L1 " << caches.l1_bytes << " L2 "
+                                      << caches.l2_bytes << " k " << k);
+      const Blocking b = choose_blocking(g, weight, 8192, k, 1, caches);
+      // Two chunks of A and a panel of B fill L1, but for what makes chunks equally long.
+      const std::int64_t in_l1 = b.kc * (2 * g.mr * g.a_bytes + g.nr * g.b_bytes);
+      EXPECT_LE(in_l1, caches.l1_bytes);
+      EXPECT_GE(in_l1, caches.l1_bytes * 3 / 4);
+      // A block takes half of L2, and neither reading A again nor sums cost much more than the
+      // other.
+      const std::int64_t in_l2 = b.ks * b.nc * g.b_bytes;
+      EXPECT_LE(in_l2, caches.l2_bytes / 2);
+      EXPECT_GE(in_l2, caches.l2_bytes / 4);
+      const double rows = static_cast<double>(g.a_bytes) / static_cast<double>(b.nc);
+      const double sums = 2.0 * kAccBytes / static_cast<double>(b.ks);
+      EXPECT_LT(rows / sums, 2.5);
+      EXPECT_GT(rows / sums, 0.4);
+    }
 }
 
 // Weights of int8 or int4 are restored while packing: the same bits as packing the restored weight.

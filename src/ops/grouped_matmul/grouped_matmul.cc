@@ -3,7 +3,7 @@
 
 #include <fmt/core.h>
 
-#include "base/topology.h"
+#include "base/memory.h"
 #include "ops/weights/packed_weight.h"
 
 namespace weft::ops {
@@ -27,6 +27,26 @@ Result<const gemm::Kernel*> choose_kernel(const internal::ContextState& context,
   return kernel;
 }
 
+// What is cut into which pieces, and the cache that each is meant for.
+std::string describe_blocks(const gemm::Kernel& kernel, const gemm::Weight& weight,
+                            const gemm::Blocking& blocking, std::string_view name) {
+  const auto kib = [](std::int64_t bytes) { return ceil_div(bytes, 1024); };
+  const gemm::Caches caches = gemm::machine_caches();
+  const std::int64_t columns = blocking.sides * blocking.nc;
+  const std::int64_t block = columns / kernel.nr * kernel.b_panel_bytes(blocking.ks);
+  const std::int64_t rows = kernel.mr * blocking.kc * kernel.a_bytes;
+  std::string text = fmt::format(
+      "blocks    {} x {} of {}, {}: {} KiB of L2 ({} KiB), the rest for rows and sums\n",
+      blocking.ks, columns, name, weight.packed ? "as packed" : "packed per thread", kib(block),
+      kib(caches.l2_bytes));
+  text += fmt::format("chunks    {} rows of k: {} KiB of {} rows for L1 ({} KiB), ", blocking.kc,
+                      kib(rows), kernel.mr, kib(caches.l1_bytes));
+  return text + (gemm::loads_past_l1(kernel)
+                     ? fmt::format("which {} and sums pass by\n", name)
+                     : fmt::format("with the next {} KiB and {} KiB of {}\n", kib(rows),
+                                   kib(kernel.b_panel_bytes(blocking.kc)), name));
+}
+
 }  // namespace
 
 Result<GroupedMatmul> GroupedMatmul::plan(internal::ContextState& context,
@@ -41,7 +61,7 @@ Result<GroupedMatmul> GroupedMatmul::plan(internal::ContextState& context,
   g.layout_ = BoundWeights::layout_of(*g.kernel_, operands);
   const int threads = context.pool.threads();
   g.blocking_ = gemm::choose_blocking(*g.kernel_, g.layout_, g.n_ / shape.sides, g.k_, threads,
-                                      {topology().l1d_bytes, topology().l2_bytes}, shape.sides);
+                                      gemm::machine_caches(), shape.sides);
   WEFT_ASSIGN_OR_RETURN(g.weights_, BoundWeights::plan(context.scratch, *g.kernel_, *g.rows_,
                                                        operands, shape.max_groups));
   WEFT_ASSIGN_OR_RETURN(
@@ -107,16 +127,13 @@ std::int64_t GroupedMatmul::scratch_bytes() const {
 }
 
 std::string GroupedMatmul::describe(std::string_view weight_name) const {
-  return fmt::format(
-      "kernel    {}\nblocks    {} x {} of {} packed per thread, in chunks of {} rows "
-      "of k\n{:<9} {}\n",
-      kernel_->name, blocking_.ks, blocking_.sides * blocking_.nc, weight_name, blocking_.kc,
-      weight_name,
-      layout_.packed            ? "packed by the caller"
-      : layout_.nz_rows         ? "FRACTAL_NZ"
-      : layout_.k_is_adjacent() ? "transposed view (n, k)"
-      : layout_.is_scattered()  ? "no adjacent axis"
-                                : "row-major (k, n)");
+  return fmt::format("kernel    {}\n{}{:<9} {}\n", kernel_->name,
+                     describe_blocks(*kernel_, layout_, blocking_, weight_name), weight_name,
+                     layout_.packed            ? "packed by the caller"
+                     : layout_.nz_rows         ? "FRACTAL_NZ"
+                     : layout_.k_is_adjacent() ? "transposed view (n, k)"
+                     : layout_.is_scattered()  ? "no adjacent axis"
+                                               : "row-major (k, n)");
 }
 
 gemm::RowSource row_source(const ConstTensorRef& x) {

@@ -7,7 +7,6 @@
 
 #include "base/context_state.h"
 #include "base/memory_use.h"
-#include "base/topology.h"
 #include "kernels/gemm/blocked.h"
 #include "kernels/rows/rows.h"
 #include "ops/dense.h"
@@ -107,8 +106,7 @@ Result<PackedWeight> PackedWeight::pack(Context& context, const ConstTensorRef& 
   state->experts = x2.rank() == 3 ? x2.dim(0) : 0;
   state->k = x2.dim(x2.rank() - 2);
   state->n = x2.dim(x2.rank() - 1);
-  state->kc = gemm::choose_chunk(*kernel, state->k,
-                                 gemm::Caches{topology().l1d_bytes, topology().l2_bytes});
+  state->kc = gemm::choose_chunk(*kernel, state->k, gemm::machine_caches());
   state->source = to_string(x2);
   const auto bytes = internal::packed_bytes(*kernel, state->experts, state->k, state->n, state->kc);
   if (!bytes)
