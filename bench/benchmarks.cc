@@ -155,6 +155,9 @@ void add_decode_weights(Registrar& r) {
             fused_steps);
       r.add(fmt::format("decode weights/gemm alone/{}/{}/transposed", type.name, shape), job,
             gemm_steps);
+      if (shape[0] == '8')
+        r.add(fmt::format("decode weights/gemm in step/{}/{}/transposed", type.name, shape), job,
+              [](Job& steps) { return steps.gemm_in_step(kDecodeSteps); });
     }
 }
 

@@ -4,10 +4,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
 
+#include "base/stay_awake.h"
 #include "kernels/peak/peak.h"
 #include "operators/args.h"
 #include "operators/operator.h"
@@ -170,11 +172,25 @@ double Job::unfused() {
   });
 }
 
+void Job::gemm_step(int rank, int i) {
+  choose_weight(of(rank), i);
+  of(rank).gemm->run(matmul_operands(of(rank).operands));
+}
+
 double Job::gemm_steps(int count) {
   return team_.run([&](int rank) {
+    for (int i = 0; i < count; ++i) gemm_step(rank, i);
+  }) / count;
+}
+
+double Job::gemm_in_step(int count) {
+  std::atomic<int> done{0};  // steps, of all ranks together
+  return team_.run([&](int rank) {
     for (int i = 0; i < count; ++i) {
-      choose_weight(of(rank), i);
-      of(rank).gemm->run(matmul_operands(of(rank).operands));
+      gemm_step(rank, i);
+      ++done;
+      stay_awake(trace_now_ns(), {.spin_ns = 3'000, .most_ns = 1'000'000'000},
+                 [&] { return done >= (i + 1) * team_.ranks(); });
     }
   }) / count;
 }

@@ -81,6 +81,8 @@ class Job {
   double unfused();
   double gemm() { return gemm_steps(1); }  ///< all ranks at once
   double gemm_steps(int count);
+  /// The same, and the ranks meet after each: what an exchange between them cannot do without.
+  double gemm_in_step(int count);
   double gemm_of(int rank);  ///< one rank, the others idle
   double read_weight();      ///< every rank reads its weights once: seconds for one of them
   /// What int8 communication adds to the numbers of one call of a rank: its partials quantised, the
@@ -104,6 +106,7 @@ class Job {
   void store_product(int rank, bool as_int8);
   void requantise(int rank);
   static std::int64_t weight_bytes(const RankJob& job);
+  void gemm_step(int rank, int i);
 
   Team& team_;
   const Options options_;
