@@ -151,11 +151,16 @@ void add_decode_weights(Registrar& r) {
   Team& pair = r.team(2, 1);
   for (const char* shape : {"1x2048:2048x4096", "8x2048:2048x4096", "16x2048:2048x4096"})
     for (const Type& type : kWeights) {
-      Job* job = r.job(pair, type, shape, true, {.gemm = true, .weights = kDecodeWeights});
+      Job::Options options = {.gemm = true, .weights = kDecodeWeights};
+      options.exchange = shape[0] == '8';  // 64 KiB of partial sums
+      Job* job = r.job(pair, type, shape, true, options);
       r.add(fmt::format("decode weights/fused/{}/{}/transposed", type.name, shape), job,
             fused_steps);
       r.add(fmt::format("decode weights/gemm alone/{}/{}/transposed", type.name, shape), job,
             gemm_steps);
+      if (options.exchange)
+        r.add(fmt::format("decode weights/exchange/{}/{}/transposed", type.name, shape), job,
+              [](Job& steps) { return steps.exchange(kDecodeSteps); });
     }
 }
 

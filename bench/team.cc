@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/topology.h"
+#include "jobs/job.h"
 #include "kernels/peak/peak.h"
 #include "operators/args.h"
 #include "operators/operator.h"
@@ -156,6 +157,10 @@ void Job::prepare(int rank, const tools::Case& c) {
                   static_cast<size_t>(bytes));
   }
   if (options_.fused) job.fused = require(c.op().plan(context, group, job.operands, nullptr));
+  if (options_.exchange) {
+    job.trace = std::make_unique<Trace>();
+    job.traced = require(c.op().plan(context, group, job.operands, job.trace.get()));
+  }
   if (options_.gemm)
     job.gemm = std::make_unique<LocalGemm>(
         require(LocalGemm::plan(context, matmul_operands(job.operands), job.operands.io)));
@@ -199,6 +204,34 @@ double Job::gemm_steps(int count) {
       of(rank).gemm->run(matmul_operands(of(rank).operands));
     }
   }) / count;
+}
+
+double Job::exchange(int count) {
+  struct Ends {
+    std::int64_t product = 0, call = 0;
+  };
+  // Few rows pass in one go: a call has one product, and one sum at its end.
+  std::vector<Ends> last(static_cast<size_t>(count));  // of all ranks
+  team_.run([&](int rank) {
+    of(rank).trace->clear();
+    for (int i = 0; i < count; ++i) {
+      choose_weight(of(rank), i);
+      require(of(rank).traced->run(of(rank).operands));
+    }
+  });
+  for (const RankJob& job : ranks_) {
+    auto product = last.begin(), call = last.begin();
+    for (const TraceEvent& event : job.trace->events()) {
+      std::int64_t* const end = event.kind == TraceKind::kGemm         ? &product++->product
+                                : event.kind == TraceKind::kReduceNorm ? &call++->call
+                                                                       : nullptr;
+      if (end) *end = std::max(*end, event.end_ns);
+    }
+  }
+  std::vector<double> seconds;
+  for (const Ends& ends : last)
+    seconds.push_back(static_cast<double>(ends.call - ends.product) * 1e-9);
+  return tools::median(std::move(seconds));
 }
 
 double Job::gemm_of(int wanted) {

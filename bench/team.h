@@ -16,6 +16,7 @@
 #include "unfused/unfused.h"
 #include "weft/context.h"
 #include "weft/group.h"
+#include "weft/trace.h"
 
 namespace weft::bench {
 
@@ -67,8 +68,9 @@ class Job {
  public:
   struct Options {
     bool fused = true;
-    bool gemm = false;     ///< the local product alone too
-    bool unfused = false;  ///< matmul_allreduce_add_rmsnorm: the separate passes too
+    bool gemm = false;      ///< the local product alone too
+    bool unfused = false;   ///< matmul_allreduce_add_rmsnorm: the separate passes too
+    bool exchange = false;  ///< what follows the products is timed apart
     /// Weights that the calls take turns with. A decode step meets each layer's weight once and
     /// then hundreds of MiB of others, so it finds its weight in memory, not in a cache.
     int weights = 1;
@@ -84,6 +86,9 @@ class Job {
   double unfused();
   double gemm() { return gemm_steps(1); }  ///< all ranks at once
   double gemm_steps(int count);
+  /// With options.exchange: of so many calls that follow each other, the median of the time from
+  /// the end of the last rank's product to the end of the last rank's call.
+  double exchange(int count);
   double gemm_of(int rank);  ///< one rank, the others idle
   double read_weight();      ///< every rank reads its weights once: seconds for one of them
   /// What int8 communication adds to the numbers of one call of a rank: its partials quantised, the
@@ -96,7 +101,8 @@ class Job {
   struct RankJob {
     tools::Operands operands;
     Buffer weights;  ///< one after the other
-    std::unique_ptr<tools::PlannedCall> fused;
+    std::unique_ptr<tools::PlannedCall> fused, traced;
+    std::unique_ptr<Trace> trace;
     std::unique_ptr<LocalGemm> gemm;
     std::unique_ptr<Unfused> unfused;
   };

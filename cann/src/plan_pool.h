@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plans that wait for a call like the one they were made for. A plan maps and unmaps its scratch
-// memory, which costs a decode step as much as half of its product: unmapping interrupts every core
-// that runs this process.
+// Plans that wait for a call like the one they were made for: a decode step does not plan anew what
+// the last one has planned.
 #pragma once
 
 #include <cstddef>

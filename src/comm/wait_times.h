@@ -11,9 +11,10 @@ namespace weft::internal {
 // A flag that is about to be set arrives within a cache miss or two (0.14 us on one socket); a peer
 // that takes longer than this computes.
 inline constexpr std::int64_t kSpinNs = 3'000;
-// Waking a sleeper costs 30-40 us, so with a core to spare it pays to stay awake for about that
-// long.
-inline constexpr std::int64_t kYieldNs = 60'000;
+// Waking a sleeper costs 30-50 us. Ranks end their products of a decode step, a millisecond, up to
+// a tenth of it apart, and who waits for that has nothing else to do with its core: others get it
+// at each yield.
+inline constexpr std::int64_t kYieldNs = 300'000;
 // With more ranks than CPUs a yield hands the core to a rank that has work; after a few of them
 // without success sleeping is cheaper for all.
 inline constexpr int kYieldsOversubscribed = 4;

@@ -27,8 +27,8 @@ struct AddRmsNormArgs {
   TensorRef x;            ///< like x1: the sum; may be the memory of x1 or of x2
 };
 
-/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only; keep
-/// Context alive.
+/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only;
+/// keep Context alive.
 ///
 ///   x    = T(x1 + x2)
 ///   rstd = 1 / sqrt(mean(x²) + epsilon)      fp32; mean over the normalised axes

@@ -86,8 +86,8 @@ struct FfnOptions {
   bool gate_is_left = false;
 };
 
-/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only; keep
-/// Context alive.
+/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only;
+/// keep Context alive.
 ///
 ///   h = x · W1 + b1
 ///   a = f(h), or value · f(gate) of the halves of h

@@ -54,8 +54,8 @@ struct MatmulAllReduceOptions {
   Trace* trace = nullptr;
 };
 
-/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only; keep
-/// Context and Group alive.
+/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only;
+/// keep Context and Group alive.
 ///
 ///   p_r    = T(dequant_scale · pertoken_scale · (x1_r · x2_r + bias_r)) + x3_r      (rounded to T)
 ///   output = T(sum over ranks r, in rank order, of p_r)

@@ -50,8 +50,8 @@ struct MatmulAllReduceAddRmsNormOptions {
   Trace* trace = nullptr;
 };
 
-/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only; keep
-/// Context and Group alive.
+/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only;
+/// keep Context and Group alive.
 ///
 ///   y        = sum over ranks r, in rank order, of T(dequant(x1_r · x2_r + bias_r)) + residual
 ///   norm_out = y / sqrt(mean(y²) + epsilon) · gamma            (mean over n)

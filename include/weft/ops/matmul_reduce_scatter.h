@@ -46,8 +46,8 @@ struct MatmulReduceScatterOptions {
   Trace* trace = nullptr;
 };
 
-/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only; keep
-/// Context and Group alive.
+/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only;
+/// keep Context and Group alive.
 ///
 ///   p_r    = T(x1_scale · x2_scale · (x1_r · x2_r + bias_r))
 ///   output = rows [rank · m / W, (rank + 1) · m / W) of T(sum over ranks r, in rank order, of p_r)

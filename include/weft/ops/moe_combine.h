@@ -53,8 +53,8 @@ struct MoeCombineOptions {
   Trace* trace = nullptr;     ///< if not null, filled by run(); must outlive the plan
 };
 
-/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only; keep
-/// Context and Group alive.
+/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only;
+/// keep Context and Group alive.
 ///
 ///   x[t] = T( sum over k of expert_scales[t, k] · P[t, k]       of active entries, k rising
 ///             + sum over j of P[t, K + j]                       shared experts on ranks, j rising

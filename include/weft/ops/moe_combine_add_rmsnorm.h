@@ -31,8 +31,8 @@ struct MoeCombineAddRmsNormArgs {
 
 using MoeCombineAddRmsNormOptions = MoeCombineOptions;
 
-/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only; keep
-/// Context and Group alive.
+/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only;
+/// keep Context and Group alive.
 ///
 ///   f[t]    = what moe_combine rounds to T + residual_x[t]              fp32
 ///   x[t]    = T(f[t])

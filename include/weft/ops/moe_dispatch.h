@@ -62,8 +62,8 @@ struct MoeDispatchOptions {
   Trace* trace = nullptr;               ///< if not null, filled by run(); must outlive the plan
 };
 
-/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only; keep
-/// Context and Group alive.
+/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only;
+/// keep Context and Group alive.
 ///
 /// Rows of expand_x: for each local expert, for each source rank (this one included), in the order
 /// of (t, k), a copy of token t of every active entry (t, k) with that expert. On a rank with a

@@ -37,8 +37,8 @@ struct MoeFinalizeRoutingArgs {
   TensorRef out;  ///< (n, H): T; may be exactly the memory of x1 or of x2
 };
 
-/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only; keep
-/// Context alive.
+/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only;
+/// keep Context alive.
 ///
 ///   out[i] = x1[i] + x2[i] + sum over j of scales[i, j] · (expanded_x[r] + bias[expert_idx[i, j]])
 ///

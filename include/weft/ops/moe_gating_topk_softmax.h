@@ -28,8 +28,8 @@ struct MoeGatingTopkSoftmaxArgs {
   TensorRef row_idx;             ///< (…, k): int32
 };
 
-/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only; keep
-/// Context alive.
+/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only;
+/// keep Context alive.
 ///
 ///   p                = softmax(x) over the E experts, in fp32, the maximum subtracted
 ///   expert_idx[i, j] = the expert with the j-th largest p of token i; of equal ones the lower

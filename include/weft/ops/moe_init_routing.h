@@ -29,8 +29,8 @@ struct MoeInitRoutingArgs {
   TensorRef expanded_expert_idx;  ///< (n·K): int32
 };
 
-/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only; keep
-/// Context alive.
+/// A planned call. Owns nothing of the operands; its scratch memory is the Context's. Move-only;
+/// keep Context alive.
 ///
 /// The n·K pairs (expert_idx, row_idx), taken in row-major order, are sorted by expert_idx,
 /// ascending; equal ids keep their order. With R[i] the row_idx of the i-th pair then:
