@@ -19,7 +19,8 @@ Layout layout_of(Collective collective, Pattern pattern, std::int64_t m, int ran
   const bool publishes_sums = collective == Collective::kAllReduce && pattern == Pattern::kRing;
   const std::int64_t slot_rows =
       layout.grid.max_super_block_rows() + (publishes_sums ? layout.grid.max_tile_rows() : 0);
-  layout.slot_bytes = round_up(slot_rows * row_bytes, 4096);
+  const std::int64_t skew = pattern == Pattern::kOneShot ? 0 : kMostSkewBytes;
+  layout.slot_bytes = round_up(slot_rows * row_bytes + skew, 4096);
   return layout;
 }
 
@@ -61,7 +62,7 @@ TileComm::TileComm(internal::GroupState& group, const Layout& layout, std::strin
 
 std::byte* TileComm::slot(std::int64_t s, int rank) const {
   if (layout_.pattern == Pattern::kOneShot) return one_shot_half(group_, rank, this_call(group_));
-  return ring_.slot(s, rank);
+  return ring_.slot(s, rank) + skew_bytes(rank);
 }
 
 Status TileComm::acquire(std::int64_t s) {
@@ -110,7 +111,7 @@ Status TileComm::wait_partial(std::int64_t s, int peer) {
 }
 
 std::byte* TileComm::reduced(std::int64_t s, int owner, std::int64_t row) const {
-  return slot(s, owner) + grid().max_super_block_rows() * layout_.row_bytes +
+  return slot(s, owner) + grid().max_super_block_rows() * layout_.row_bytes + kReducedSkewBytes +
          (row - grid().tile(s, owner).begin) * layout_.row_bytes;
 }
 

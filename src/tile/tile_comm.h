@@ -31,6 +31,16 @@ enum class Pattern {
              ///< super-block
 };
 
+/// Where the rows of a rank begin in its ring slots. What is read together, rows of all ranks and
+/// of the caller's tensors (most begin on a page), would otherwise lie at the same place of each
+/// page: such streams get in each other's way in the memory
+/// (docs/measurements/matmul_collectives.md). 17 is odd, so 64 ranks have a cache line of a page
+/// each.
+constexpr std::int64_t skew_bytes(int rank) { return (rank + 1) * 17 % 64 * kCacheLine; }
+/// The same of the reduced rows, relative to those of the partials.
+constexpr std::int64_t kReducedSkewBytes = 8 * kCacheLine;
+constexpr std::int64_t kMostSkewBytes = 63 * kCacheLine + kReducedSkewBytes;  ///< of any rank
+
 /// Sizes decided by the plan. Local; the same on every rank because it follows from what ranks
 /// agree on.
 struct Layout {

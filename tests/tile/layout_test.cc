@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
 #include <string>
 
 #include "tile/tile_comm.h"
@@ -28,12 +29,13 @@ TEST(Layout, FitsTheWindowAndHoldsWhatItsSlotsShould) {
             if (!layout.ok()) {
               // The smallest ring: three slots of a row, or of one for each rank, and sums beside.
               const std::int64_t rows = allreduce ? 2 : ranks;
-              EXPECT_GT(one_shot + Layout::kSlots * (rows * row_bytes + 4096), window);
+              EXPECT_GT(one_shot + Layout::kSlots * (rows * row_bytes + 3 * 4096), window);
               continue;
             }
             const std::int64_t rows = layout->grid.max_super_block_rows() +
                                       (allreduce ? layout->grid.max_tile_rows() : 0);
-            EXPECT_GE(layout->slot_bytes, rows * row_bytes);
+            EXPECT_GE(layout->slot_bytes,
+                      rows * row_bytes + skew_bytes(ranks - 1) + kReducedSkewBytes);
             EXPECT_LE(one_shot + Layout::kSlots * layout->slot_bytes, window);
             EXPECT_LE(one_shot, window / 4);
             EXPECT_LE(layout->window_bytes_used(), Layout::kSlots * layout->slot_bytes);
@@ -58,6 +60,17 @@ TEST(Layout, SaysHowLargeAWindowMustBe) {
             Layout::make(collective, Pattern::kRing, 64, ranks, row_bytes, 2048, enough).ok())
             << message << ", ranks " << ranks;
       }
+}
+
+TEST(Layout, RanksBeginAtLinesOfTheirOwn) {
+  std::set<std::int64_t> begins;
+  for (int rank = 0; rank < 63; ++rank) {
+    EXPECT_EQ(skew_bytes(rank) % kCacheLine, 0);
+    EXPECT_LT(skew_bytes(rank), 4096);
+    EXPECT_NE(skew_bytes(rank), 0) << "a tensor of the caller begins there";
+    begins.insert(skew_bytes(rank));
+  }
+  EXPECT_EQ(begins.size(), 63u);
 }
 
 TEST(Layout, OneShotIsOneSuperBlock) {

@@ -96,6 +96,7 @@ class MatmulCollective {
   tile::Layout layout_;
   internal::CallHeader header_;  // what all ranks must agree on
   bool empty_ = false;
+  bool packs_x2_ = true;
   Trace* trace_ = nullptr;
   LocalMatmul local_;
   Wire wire_;
