@@ -8,18 +8,12 @@
 //       for each word                               multiplied, while lines of the next block come
 //                                                   sums: back to acc, which stays in L1 or L2
 //
+// Many rows of x are taken by turns: the first turn keeps the words that it makes, in L1, and the
+// others load them, so that each turn has sums enough to hide their latency and each word is made
+// once.
+//
 // Going down a group's columns to the end would need no sums in memory, but it reads a line or two
 // of every row, and rows are pages apart.
-//
-// Beyond what generic.h and generic_narrow.h ask of an instruction set:
-//
-//   Float : Vec  integers<bits>(p)    kLanes adjacent integers of int8 or int4, as fp32
-//                magnitude(f)         its bits without the sign: inf and nan are above all numbers
-//                most(x, y)           the larger of two such, lane by lane
-//                smaller(f, g)        the smaller one, lane by lane
-//                bits(f)              as a Vec
-//                fraction(f)          what rounding to an integer takes off
-//                most_lane(x)         the largest lane; slow
 #pragma once
 
 #include "kernels/gemm/generic_narrow.h"
@@ -43,81 +37,6 @@ struct PlainRows : Source {
   Vec word(const char* w, std::int64_t stride_bytes) const {
     return Source::load_n(w, stride_bytes);
   }
-};
-
-/// look(scale, offset) for all of a strip, kLanes columns at a time, some twice; zeros where there
-/// are fewer columns and for no offset.
-template <class Isa, DType T, class Look>
-void for_each_scale(const Narrow& p, Look look) {
-  const int columns = p.scale_step ? p.n : 1;
-  for (std::int64_t k = 0, group = 0; k < p.k; k += p.group_size, ++group)
-    for (int column = 0; column < columns; column += Isa::kLanes) {
-      const int from = columns < Isa::kLanes ? 0 : static_cast<int>(least(column, columns - Isa::kLanes));
-      look(scale_row<Isa, T>(p, p.scale, group, from), scale_row<Isa, T>(p, p.offset, group, from));
-    }
-}
-inline int bits_of(float x) { return __builtin_bit_cast(int, x); }
-constexpr float kMostFinite = 3.39e38f;  // no number of either type is larger
-
-/// A weight of integers of kBits, to be restored to T, one value a word.
-template <class Isa, DType T, int kBits_>
-class StoredRows : public Isa {
- public:
-  using Vec = typename Isa::Vec;
-  using F = typename Isa::F;
-  static constexpr bool kRestored = true;
-  static constexpr int kStep = 1, kBits = kBits_;
-
-  /// Without and with an offset, if every value is (an integer of few bits) * scale with one
-  /// rounding; or rounded by the letter.
-  enum class Way { kProduct, kSum, kExact };
-  static constexpr Way kWays[] = {Way::kProduct, Way::kSum, Way::kExact};
-  /// For the whole strip. False: the tile kernel has to do it.
-  static bool choose(const Narrow& p, Way& way) {
-    Vec scales = Isa::zero(), offsets = scales, fractions = scales;  // the largest magnitudes
-    F least = Isa::broadcast_float(kMostFast);
-    for_each_scale<Isa, T>(p, [&](F scale, F offset) {
-      scales = Isa::most(scales, Isa::magnitude(scale));
-      least = Isa::smaller(least, scale);
-      offsets = Isa::most(offsets, Isa::magnitude(offset));
-      fractions = Isa::most(fractions, Isa::magnitude(Isa::fraction(offset)));
-    });
-    const int scale = Isa::most_lane(scales), offset = Isa::most_lane(offsets);
-    const bool few_bits = Isa::most_lane(fractions) == 0 && offset <= bits_of(896);
-    const bool fast = few_bits && scale <= bits_of(kMostFast) &&
-                      Isa::every(least, [](float x) { return x >= kLeastFast; });
-    way = !fast ? Way::kExact : p.offset ? Way::kSum : Way::kProduct;
-    // An offset that makes a float16 sum overflow could make a nan, and those have many bits.
-    constexpr float kMost = T == DType::kFloat16 ? 60000 : kMostFinite;
-    return scale <= bits_of(kMostFinite) && offset <= bits_of(kMost);
-  }
-  /// For a group, the columns from `column` on, and so many rows.
-  void prepare(const Narrow& p, std::int64_t group, int column, int) {
-    scale_ = scale_row<Isa, T>(p, p.scale, group, column);
-    offset_ = scale_row<Isa, T>(p, p.offset, group, column);
-    constexpr float kDropped = T == DType::kFloat16 ? 1 << 13 : 1 << 16;
-    sum_ = Isa::mul(scale_, Isa::broadcast_float(kDropped + 1));
-    rest_ = Isa::mul(scale_, Isa::broadcast_float(-kDropped));
-  }
-  template <Way kWay>
-  Vec word(const char* w, std::int64_t) const {
-    F x = Isa::template integers<kBits>(w);
-    if constexpr (kWay != Way::kProduct) x = Isa::add(x, offset_);
-    if constexpr (kWay == Way::kExact) {
-      if constexpr (T == DType::kFloat16) x = Isa::as_float(Isa::template round<T>(x));
-      return Isa::template round<T>(Isa::mul(x, scale_));
-    }
-    // x * scale + 2^b x * scale, rounded to fp32, loses the b lowest bits of x * scale, ties to even;
-    // what is added to it is exact.
-    return Isa::bits(Isa::fma(x, rest_, Isa::mul(x, sum_)));
-  }
-
- private:
-  // Products of scales between these and integers up to 1024 neither overflow nor are subnormal.
-  static constexpr float kLeastFast = T == DType::kFloat16 ? 0x1p-14f : 0x1p-90f;
-  static constexpr float kMostFast = T == DType::kFloat16 ? 0x1p5f : 0x1p90f;
-
-  F scale_, offset_, sum_, rest_;
 };
 
 /// The lines of the next block, in the order of their addresses.
@@ -196,22 +115,33 @@ class RowStrip {
   using Vec = typename Dot::Vec;
   static constexpr int kTurns = (rows + kSums.most_rows - 1) / kSums.most_rows;
   static constexpr int kTurnRows = rows / kTurns;
-  static constexpr int kFit = kSums.most / kTurnRows;
-  static constexpr int kVectors = kFit < kSums.most_vectors ? kFit : kSums.most_vectors;
-  static constexpr int kLanes = Dot::kLanes, kColumns = kVectors * kLanes;
+  static constexpr int kLanes = Dot::kLanes;
+  static constexpr int kVectors = [] {
+    constexpr int kFit = kSums.most / kTurnRows;
+    if (kFit >= kSums.most_vectors) return kSums.most_vectors;
+    // Three vectors of 512 bits straddle lines, which shows where words are made quickly.
+    if (kFit == 3 && kTurns == 1 && kLanes == 16 && !Weights::kRestored) return 2;
+    return kFit < 4 ? kFit : 4;
+  }();
+  static constexpr int kColumns = kVectors * kLanes;
   static constexpr int kVectorBytes = kLanes * kWord, kRowBytes = kColumns * kWord;
+  static constexpr int kGroupBytes = kColumns * Weights::kBits / 8;
   // One or two rows have little to add: few rows of w at a time are nearly one stream, which comes
   // up to a fifth faster. More rows (and restoring) keep the units busy as long as sums are loaded
-  // and stored seldom: half as many words cost 15 %.
-  static constexpr int kBlockWords = rows <= 2 && !Weights::kRestored ? 4 : kTurns > 1 && Dot::kStep==1 ? 64 : 32;
+  // and stored seldom. But with rows a power of two apart this block and the next must fit into few
+  // sets of L2.
+  static constexpr int kBlockWords = [] {
+    if (rows <= 2 && !Weights::kRestored) return Weights::kBits == 8 ? 16 : 8 / Dot::kStep;
+    if (rows < 8) return 32;
+    return Weights::kRestored || Dot::kStep == 1 ? 64 : 32;
+  }();
   static constexpr int kBlockRows = kBlockWords * Dot::kStep;
-  static constexpr int kGroupBytes = kColumns * Weights::kBits / 8;
   static constexpr int kLines = kBlockRows * kGroupBytes / kLineBytes;
   // Several groups share a line of int8. Where rows are a multiple of 1 KiB apart, the many lines
   // of a block share few sets of L1 and would be gone before the next group: a copy is up to 1.7
   // times as fast (VNNI), but up to 10 % slower at other strides and for wider elements.
-  static constexpr bool kCopied =
-      kTurns == 1 && rows >= 8 && Dot::kStep == 4 && kLineBytes % kGroupBytes == 0 && kGroupBytes < kLineBytes;
+  static constexpr bool kCopied = kTurns == 1 && rows >= 8 && Dot::kStep == 4 &&
+                                  kLineBytes % kGroupBytes == 0 && kGroupBytes < kLineBytes;
   static constexpr int kLineColumns = kLineBytes * 8 / Weights::kBits;
 
   struct Block {

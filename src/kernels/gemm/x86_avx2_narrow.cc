@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Few rows. 4 x 16 or 8 x 8 sums leave eight registers for words and scales. More than 8 rows are
-// better packed: two goes would transpose everything twice.
+// Few rows. 4 x 16 or 8 x 8 sums leave eight registers for words and scales.
 #include "kernels/gemm/generic_narrow.h"
 #include "kernels/gemm/x86_avx2.h"
 
