@@ -66,6 +66,76 @@ struct Sums {
   int most_rows;     ///< more rows are multiplied by turns with words that were made once
 };
 
+/// Where the sums of a group of columns are.
+struct Place {
+  char* acc;
+  std::int64_t stride_bytes;
+  const char* bias;
+};
+
+/// Sums of turn_rows rows of x, of `rows` of which the first m matter, with a group of columns;
+/// however its words are made.
+template <class Dot, int rows, int turn_rows, int vectors>
+struct Products {
+  using Vec = typename Dot::Vec;
+  static constexpr int kVectorBytes = Dot::kLanes * kWord;
+
+  const char* x;  // of the block
+  int m, words;
+  bool first;  // of the blocks
+  Place place;
+  const char* header;
+
+  // Adds what take() gives, row by row of words.
+  template <class Take, class Finish>
+  [[gnu::always_inline]] void add(int first_row, Take take, Finish finish) const {
+    typename Dot::Acc acc[turn_rows][vectors];
+    const char* in = first ? place.bias : place.acc;
+    WEFT_UNROLL
+    for (int i = 0; i < turn_rows; ++i) {
+      const int r = first_row + i < m ? first_row + i : m - 1;
+      const char* row = first ? in : in + r * place.stride_bytes;
+      WEFT_UNROLL
+      for (int v = 0; v < vectors; ++v)
+        acc[i][v] = in ? Dot::load_acc(row + v * kVectorBytes) : Dot::zero_acc();
+    }
+    const char* xs = x + first_row * kWord;
+#pragma GCC unroll 1
+    for (int word = 0; word < words; ++word) {
+      Vec w[vectors];
+      take(word, w);
+      WEFT_UNROLL
+      for (int i = 0; i < turn_rows; ++i) {
+        const Vec xv = Dot::broadcast(xs + i * kWord);
+        WEFT_UNROLL
+        for (int v = 0; v < vectors; ++v) acc[i][v] = Dot::dot(acc[i][v], xv, w[v]);
+      }
+      xs += rows * kWord;
+    }
+    finish();
+    WEFT_UNROLL
+    for (int i = 0; i < turn_rows; ++i) {
+      if (first_row + i >= m) break;
+      WEFT_UNROLL
+      for (int v = 0; v < vectors; ++v)
+        Dot::store_acc(place.acc + (first_row + i) * place.stride_bytes + v * kVectorBytes,
+                       Dot::correct(acc[i][v], header + v * kVectorBytes));
+    }
+  }
+
+  // The same with words that were made before.
+  [[gnu::noinline]] void add_kept(int first_row, const char* kept) const {
+    add(
+        first_row,
+        [&](int, Vec(&w)[vectors]) {
+          WEFT_UNROLL
+          for (int v = 0; v < vectors; ++v) w[v] = Dot::load(kept + v * kVectorBytes);
+          kept += vectors * kVectorBytes;
+        },
+        [] {});
+  }
+};
+
 /// A strip, `rows` rows of x of which the first m matter, some vectors of columns at a time.
 template <class Dot, class Weights, typename Weights::Way kWay, int rows, Sums kSums>
 class RowStrip {
@@ -151,12 +221,6 @@ class RowStrip {
     std::int64_t group;
   };
 
-  struct Place {
-    char* acc;
-    std::int64_t stride_bytes;
-    const char* bias;
-  };
-
   // The words of a group of columns, one row of them after the other: made from the weight.
   struct Made {
     Weights weights[kVectors];
@@ -171,16 +235,6 @@ class RowStrip {
       w += Dot::kStep * stride_bytes;
     }
   };
-  // Or made before.
-  struct Kept {
-    const char* at;
-    [[gnu::always_inline]] void take(Vec (&words)[kVectors]) {
-      WEFT_UNROLL
-      for (int v = 0; v < kVectors; ++v) words[v] = Dot::load(at + v * kVectorBytes);
-      at += kRowBytes;
-    }
-  };
-
   Place place_at(std::int64_t column) const {
     return {static_cast<char*>(p_.acc) + column * kWord, p_.acc_stride_bytes,
             p_.bias ? static_cast<const char*>(p_.bias) + column * kWord : nullptr};
@@ -217,60 +271,16 @@ class RowStrip {
         if constexpr (kTurns > 1) Dot::store(kept[word] + v * kVectorBytes, words[v]);
       }
     };
-    add_products(block, place, 0, header, take, [&] {
+    const Products<Dot, rows, kTurnRows, kVectors> products{x_,          p_.m,  block.words,
+                                                            block.first, place, header};
+    products.add(0, take, [&] {
       WEFT_UNROLL
       for (int v = 0; v < kVectors; ++v) Dot::store(header + v * kVectorBytes, sum[v]);
     });
     if constexpr (kTurns > 1) {
-      for (int i = kTurnRows; i < p_.m; i += kTurnRows)
-        multiply_kept(block, place, i, header, kept[0]);
+      for (int i = kTurnRows; i < p_.m; i += kTurnRows) products.add_kept(i, kept[0]);
     }
     next_block = next;
-  }
-
-  [[gnu::noinline]] void multiply_kept(const Block& block, const Place& place, int first_row,
-                                       const char* header, const char* words) {
-    Kept kept{words};
-    add_products(
-        block, place, first_row, header, [&](int, Vec(&row)[kVectors]) { kept.take(row); }, [] {});
-  }
-
-  // Adds to the sums of kTurnRows rows what take() gives, row by row of words.
-  template <class Take, class Finish>
-  [[gnu::always_inline]] void add_products(const Block& block, const Place& place, int first_row,
-                                           const char* header, Take take, Finish finish) {
-    typename Dot::Acc acc[kTurnRows][kVectors];
-    const char* in = block.first ? place.bias : place.acc;
-    WEFT_UNROLL
-    for (int i = 0; i < kTurnRows; ++i) {
-      const int r = first_row + i < p_.m ? first_row + i : p_.m - 1;
-      const char* row = block.first ? in : in + r * place.stride_bytes;
-      WEFT_UNROLL
-      for (int v = 0; v < kVectors; ++v)
-        acc[i][v] = in ? Dot::load_acc(row + v * kVectorBytes) : Dot::zero_acc();
-    }
-    const char* x = x_ + first_row * kWord;
-#pragma GCC unroll 1
-    for (int word = 0; word < block.words; ++word) {
-      Vec words[kVectors];
-      take(word, words);
-      WEFT_UNROLL
-      for (int i = 0; i < kTurnRows; ++i) {
-        const Vec xv = Dot::broadcast(x + i * kWord);
-        WEFT_UNROLL
-        for (int v = 0; v < kVectors; ++v) acc[i][v] = Dot::dot(acc[i][v], xv, words[v]);
-      }
-      x += rows * kWord;
-    }
-    finish();
-    WEFT_UNROLL
-    for (int i = 0; i < kTurnRows; ++i) {
-      if (first_row + i >= p_.m) break;
-      WEFT_UNROLL
-      for (int v = 0; v < kVectors; ++v)
-        Dot::store_acc(place.acc + (first_row + i) * place.stride_bytes + v * kVectorBytes,
-                       Dot::correct(acc[i][v], header + v * kVectorBytes));
-    }
   }
 
   [[gnu::noinline]] void multiply_copy(const Block& block, std::int64_t column, const char* w,
