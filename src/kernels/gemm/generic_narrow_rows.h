@@ -8,18 +8,12 @@
 //       for each word                               multiplied, while lines of the next block come
 //                                                   sums: back to acc, which stays in L1 or L2
 //
+// Many rows of x are taken by turns: the first turn keeps the words that it makes, in L1, and the
+// others load them, so that each turn has sums enough to hide their latency and each word is made
+// once.
+//
 // Going down a group's columns to the end would need no sums in memory, but it reads a line or two
 // of every row, and rows are pages apart.
-//
-// Beyond what generic.h and generic_narrow.h ask of an instruction set:
-//
-//   Float : Vec  integers<bits>(p)    kLanes adjacent integers of int8 or int4, as fp32
-//                magnitude(f)         its bits without the sign: inf and nan are above all numbers
-//                most(x, y)           the larger of two such, lane by lane
-//                smaller(f, g)        the smaller one, lane by lane
-//                bits(f)              as a Vec
-//                fraction(f)          what rounding to an integer takes off
-//                most_lane(x)         the largest lane; slow
 #pragma once
 
 #include "kernels/gemm/generic_narrow.h"
@@ -43,81 +37,6 @@ struct PlainRows : Source {
   Vec word(const char* w, std::int64_t stride_bytes) const {
     return Source::load_n(w, stride_bytes);
   }
-};
-
-/// look(scale, offset) for all of a strip, kLanes columns at a time, some twice; zeros where there
-/// are fewer columns and for no offset.
-template <class Isa, DType T, class Look>
-void for_each_scale(const Narrow& p, Look look) {
-  const int columns = p.scale_step ? p.n : 1;
-  for (std::int64_t k = 0, group = 0; k < p.k; k += p.group_size, ++group)
-    for (int column = 0; column < columns; column += Isa::kLanes) {
-      const int from = columns < Isa::kLanes ? 0 : static_cast<int>(least(column, columns - Isa::kLanes));
-      look(scale_row<Isa, T>(p, p.scale, group, from), scale_row<Isa, T>(p, p.offset, group, from));
-    }
-}
-inline int bits_of(float x) { return __builtin_bit_cast(int, x); }
-constexpr float kMostFinite = 3.39e38f;  // no number of either type is larger
-
-/// A weight of integers of kBits, to be restored to T, one value a word.
-template <class Isa, DType T, int kBits_>
-class StoredRows : public Isa {
- public:
-  using Vec = typename Isa::Vec;
-  using F = typename Isa::F;
-  static constexpr bool kRestored = true;
-  static constexpr int kStep = 1, kBits = kBits_;
-
-  /// Without and with an offset, if every value is (an integer of few bits) * scale with one
-  /// rounding; or rounded by the letter.
-  enum class Way { kProduct, kSum, kExact };
-  static constexpr Way kWays[] = {Way::kProduct, Way::kSum, Way::kExact};
-  /// For the whole strip. False: the tile kernel has to do it.
-  static bool choose(const Narrow& p, Way& way) {
-    Vec scales = Isa::zero(), offsets = scales, fractions = scales;  // the largest magnitudes
-    F least = Isa::broadcast_float(kMostFast);
-    for_each_scale<Isa, T>(p, [&](F scale, F offset) {
-      scales = Isa::most(scales, Isa::magnitude(scale));
-      least = Isa::smaller(least, scale);
-      offsets = Isa::most(offsets, Isa::magnitude(offset));
-      fractions = Isa::most(fractions, Isa::magnitude(Isa::fraction(offset)));
-    });
-    const int scale = Isa::most_lane(scales), offset = Isa::most_lane(offsets);
-    const bool few_bits = Isa::most_lane(fractions) == 0 && offset <= bits_of(896);
-    const bool fast = few_bits && scale <= bits_of(kMostFast) &&
-                      Isa::every(least, [](float x) { return x >= kLeastFast; });
-    way = !fast ? Way::kExact : p.offset ? Way::kSum : Way::kProduct;
-    // An offset that makes a float16 sum overflow could make a nan, and those have many bits.
-    constexpr float kMost = T == DType::kFloat16 ? 60000 : kMostFinite;
-    return scale <= bits_of(kMostFinite) && offset <= bits_of(kMost);
-  }
-  /// For a group, the columns from `column` on, and so many rows.
-  void prepare(const Narrow& p, std::int64_t group, int column, int) {
-    scale_ = scale_row<Isa, T>(p, p.scale, group, column);
-    offset_ = scale_row<Isa, T>(p, p.offset, group, column);
-    constexpr float kDropped = T == DType::kFloat16 ? 1 << 13 : 1 << 16;
-    sum_ = Isa::mul(scale_, Isa::broadcast_float(kDropped + 1));
-    rest_ = Isa::mul(scale_, Isa::broadcast_float(-kDropped));
-  }
-  template <Way kWay>
-  Vec word(const char* w, std::int64_t) const {
-    F x = Isa::template integers<kBits>(w);
-    if constexpr (kWay != Way::kProduct) x = Isa::add(x, offset_);
-    if constexpr (kWay == Way::kExact) {
-      if constexpr (T == DType::kFloat16) x = Isa::as_float(Isa::template round<T>(x));
-      return Isa::template round<T>(Isa::mul(x, scale_));
-    }
-    // x * scale + 2^b x * scale, rounded to fp32, loses the b lowest bits of x * scale, ties to even;
-    // what is added to it is exact.
-    return Isa::bits(Isa::fma(x, rest_, Isa::mul(x, sum_)));
-  }
-
- private:
-  // Products of scales between these and integers up to 1024 neither overflow nor are subnormal.
-  static constexpr float kLeastFast = T == DType::kFloat16 ? 0x1p-14f : 0x1p-90f;
-  static constexpr float kMostFast = T == DType::kFloat16 ? 0x1p5f : 0x1p90f;
-
-  F scale_, offset_, sum_, rest_;
 };
 
 /// The lines of the next block, in the order of their addresses.
@@ -145,6 +64,76 @@ struct Sums {
   int most;          ///< that leave enough registers for the rest
   int most_vectors;  ///< of columns
   int most_rows;     ///< more rows are multiplied by turns with words that were made once
+};
+
+/// Where the sums of a group of columns are.
+struct Place {
+  char* acc;
+  std::int64_t stride_bytes;
+  const char* bias;
+};
+
+/// Sums of turn_rows rows of x, of `rows` of which the first m matter, with a group of columns;
+/// however its words are made.
+template <class Dot, int rows, int turn_rows, int vectors>
+struct Products {
+  using Vec = typename Dot::Vec;
+  static constexpr int kVectorBytes = Dot::kLanes * kWord;
+
+  const char* x;  // of the block
+  int m, words;
+  bool first;  // of the blocks
+  Place place;
+  const char* header;
+
+  // Adds what take() gives, row by row of words.
+  template <class Take, class Finish>
+  [[gnu::always_inline]] void add(int first_row, Take take, Finish finish) const {
+    typename Dot::Acc acc[turn_rows][vectors];
+    const char* in = first ? place.bias : place.acc;
+    WEFT_UNROLL
+    for (int i = 0; i < turn_rows; ++i) {
+      const int r = first_row + i < m ? first_row + i : m - 1;
+      const char* row = first ? in : in + r * place.stride_bytes;
+      WEFT_UNROLL
+      for (int v = 0; v < vectors; ++v)
+        acc[i][v] = in ? Dot::load_acc(row + v * kVectorBytes) : Dot::zero_acc();
+    }
+    const char* xs = x + first_row * kWord;
+#pragma GCC unroll 1
+    for (int word = 0; word < words; ++word) {
+      Vec w[vectors];
+      take(word, w);
+      WEFT_UNROLL
+      for (int i = 0; i < turn_rows; ++i) {
+        const Vec xv = Dot::broadcast(xs + i * kWord);
+        WEFT_UNROLL
+        for (int v = 0; v < vectors; ++v) acc[i][v] = Dot::dot(acc[i][v], xv, w[v]);
+      }
+      xs += rows * kWord;
+    }
+    finish();
+    WEFT_UNROLL
+    for (int i = 0; i < turn_rows; ++i) {
+      if (first_row + i >= m) break;
+      WEFT_UNROLL
+      for (int v = 0; v < vectors; ++v)
+        Dot::store_acc(place.acc + (first_row + i) * place.stride_bytes + v * kVectorBytes,
+                       Dot::correct(acc[i][v], header + v * kVectorBytes));
+    }
+  }
+
+  // The same with words that were made before.
+  [[gnu::noinline]] void add_kept(int first_row, const char* kept) const {
+    add(
+        first_row,
+        [&](int, Vec(&w)[vectors]) {
+          WEFT_UNROLL
+          for (int v = 0; v < vectors; ++v) w[v] = Dot::load(kept + v * kVectorBytes);
+          kept += vectors * kVectorBytes;
+        },
+        [] {});
+  }
 };
 
 /// A strip, `rows` rows of x of which the first m matter, some vectors of columns at a time.
@@ -196,22 +185,33 @@ class RowStrip {
   using Vec = typename Dot::Vec;
   static constexpr int kTurns = (rows + kSums.most_rows - 1) / kSums.most_rows;
   static constexpr int kTurnRows = rows / kTurns;
-  static constexpr int kFit = kSums.most / kTurnRows;
-  static constexpr int kVectors = kFit < kSums.most_vectors ? kFit : kSums.most_vectors;
-  static constexpr int kLanes = Dot::kLanes, kColumns = kVectors * kLanes;
+  static constexpr int kLanes = Dot::kLanes;
+  static constexpr int kVectors = [] {
+    constexpr int kFit = kSums.most / kTurnRows;
+    if (kFit >= kSums.most_vectors) return kSums.most_vectors;
+    // Three vectors of 512 bits straddle lines, which shows where words are made quickly.
+    if (kFit == 3 && kTurns == 1 && kLanes == 16 && !Weights::kRestored) return 2;
+    return kFit < 4 ? kFit : 4;
+  }();
+  static constexpr int kColumns = kVectors * kLanes;
   static constexpr int kVectorBytes = kLanes * kWord, kRowBytes = kColumns * kWord;
+  static constexpr int kGroupBytes = kColumns * Weights::kBits / 8;
   // One or two rows have little to add: few rows of w at a time are nearly one stream, which comes
   // up to a fifth faster. More rows (and restoring) keep the units busy as long as sums are loaded
-  // and stored seldom: half as many words cost 15 %.
-  static constexpr int kBlockWords = rows <= 2 && !Weights::kRestored ? 4 : kTurns > 1 && Dot::kStep==1 ? 64 : 32;
+  // and stored seldom. But with rows a power of two apart this block and the next must fit into few
+  // sets of L2.
+  static constexpr int kBlockWords = [] {
+    if (rows <= 2 && !Weights::kRestored) return Weights::kBits == 8 ? 16 : 8 / Dot::kStep;
+    if (rows < 8) return 32;
+    return Weights::kRestored || Dot::kStep == 1 ? 64 : 32;
+  }();
   static constexpr int kBlockRows = kBlockWords * Dot::kStep;
-  static constexpr int kGroupBytes = kColumns * Weights::kBits / 8;
   static constexpr int kLines = kBlockRows * kGroupBytes / kLineBytes;
   // Several groups share a line of int8. Where rows are a multiple of 1 KiB apart, the many lines
   // of a block share few sets of L1 and would be gone before the next group: a copy is up to 1.7
   // times as fast (VNNI), but up to 10 % slower at other strides and for wider elements.
-  static constexpr bool kCopied =
-      kTurns == 1 && rows >= 8 && Dot::kStep == 4 && kLineBytes % kGroupBytes == 0 && kGroupBytes < kLineBytes;
+  static constexpr bool kCopied = kTurns == 1 && rows >= 8 && Dot::kStep == 4 &&
+                                  kLineBytes % kGroupBytes == 0 && kGroupBytes < kLineBytes;
   static constexpr int kLineColumns = kLineBytes * 8 / Weights::kBits;
 
   struct Block {
@@ -219,12 +219,6 @@ class RowStrip {
     int words, count;  // rows of k: count
     bool first, last;
     std::int64_t group;
-  };
-
-  struct Place {
-    char* acc;
-    std::int64_t stride_bytes;
-    const char* bias;
   };
 
   // The words of a group of columns, one row of them after the other: made from the weight.
@@ -241,16 +235,6 @@ class RowStrip {
       w += Dot::kStep * stride_bytes;
     }
   };
-  // Or made before.
-  struct Kept {
-    const char* at;
-    [[gnu::always_inline]] void take(Vec (&words)[kVectors]) {
-      WEFT_UNROLL
-      for (int v = 0; v < kVectors; ++v) words[v] = Dot::load(at + v * kVectorBytes);
-      at += kRowBytes;
-    }
-  };
-
   Place place_at(std::int64_t column) const {
     return {static_cast<char*>(p_.acc) + column * kWord, p_.acc_stride_bytes,
             p_.bias ? static_cast<const char*>(p_.bias) + column * kWord : nullptr};
@@ -287,60 +271,16 @@ class RowStrip {
         if constexpr (kTurns > 1) Dot::store(kept[word] + v * kVectorBytes, words[v]);
       }
     };
-    add_products(block, place, 0, header, take, [&] {
+    const Products<Dot, rows, kTurnRows, kVectors> products{x_,          p_.m,  block.words,
+                                                            block.first, place, header};
+    products.add(0, take, [&] {
       WEFT_UNROLL
       for (int v = 0; v < kVectors; ++v) Dot::store(header + v * kVectorBytes, sum[v]);
     });
     if constexpr (kTurns > 1) {
-      for (int i = kTurnRows; i < p_.m; i += kTurnRows)
-        multiply_kept(block, place, i, header, kept[0]);
+      for (int i = kTurnRows; i < p_.m; i += kTurnRows) products.add_kept(i, kept[0]);
     }
     next_block = next;
-  }
-
-  [[gnu::noinline]] void multiply_kept(const Block& block, const Place& place, int first_row,
-                                       const char* header, const char* words) {
-    Kept kept{words};
-    add_products(
-        block, place, first_row, header, [&](int, Vec(&row)[kVectors]) { kept.take(row); }, [] {});
-  }
-
-  // Adds to the sums of kTurnRows rows what take() gives, row by row of words.
-  template <class Take, class Finish>
-  [[gnu::always_inline]] void add_products(const Block& block, const Place& place, int first_row,
-                                           const char* header, Take take, Finish finish) {
-    typename Dot::Acc acc[kTurnRows][kVectors];
-    const char* in = block.first ? place.bias : place.acc;
-    WEFT_UNROLL
-    for (int i = 0; i < kTurnRows; ++i) {
-      const int r = first_row + i < p_.m ? first_row + i : p_.m - 1;
-      const char* row = block.first ? in : in + r * place.stride_bytes;
-      WEFT_UNROLL
-      for (int v = 0; v < kVectors; ++v)
-        acc[i][v] = in ? Dot::load_acc(row + v * kVectorBytes) : Dot::zero_acc();
-    }
-    const char* x = x_ + first_row * kWord;
-#pragma GCC unroll 1
-    for (int word = 0; word < block.words; ++word) {
-      Vec words[kVectors];
-      take(word, words);
-      WEFT_UNROLL
-      for (int i = 0; i < kTurnRows; ++i) {
-        const Vec xv = Dot::broadcast(x + i * kWord);
-        WEFT_UNROLL
-        for (int v = 0; v < kVectors; ++v) acc[i][v] = Dot::dot(acc[i][v], xv, words[v]);
-      }
-      x += rows * kWord;
-    }
-    finish();
-    WEFT_UNROLL
-    for (int i = 0; i < kTurnRows; ++i) {
-      if (first_row + i >= p_.m) break;
-      WEFT_UNROLL
-      for (int v = 0; v < kVectors; ++v)
-        Dot::store_acc(place.acc + (first_row + i) * place.stride_bytes + v * kVectorBytes,
-                       Dot::correct(acc[i][v], header + v * kVectorBytes));
-    }
   }
 
   [[gnu::noinline]] void multiply_copy(const Block& block, std::int64_t column, const char* w,

@@ -35,7 +35,8 @@ std::int64_t call_columns(const Batch& g, const Product& product, std::int64_t c
   const std::int64_t column_scales = groups * (weight.offset ? 2 : 1) * bytes(g.kernel->b, 1);
   const std::int64_t most = std::min(kSumBytes / column_sums, kScaleBytes / column_scales);
   const std::int64_t strips = ceil_div(columns, std::max(unit, most / unit * unit));
-  return std::min(round_up(ceil_div(columns, strips), unit), round_up(columns, narrow_unit(*g.kernel, weight)));
+  return std::min(round_up(ceil_div(columns, strips), unit),
+                  round_up(columns, narrow_unit(*g.kernel, weight)));
 }
 
 // One side of the weight: where a call of the kernel finds what belongs to its columns.

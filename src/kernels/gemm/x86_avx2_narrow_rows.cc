@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Few rows and a weight of whole rows. 2 x 32, 4 x 16 or 8 x 8 sums.
+// Few rows and a weight of whole rows. 1 x 64, 2 x 32 or 4 x 24 sums; more rows by turns of 4.
 #include "kernels/gemm/generic_narrow_rows.h"
+#include "kernels/gemm/generic_stored_rows.h"
 #include "kernels/gemm/x86_avx2.h"
 
 namespace weft::gemm {
 namespace {
 
-constexpr Sums kSums{12, 4, 4};
+constexpr Sums kSums{12, 8, 4};
 using Counts = RowCounts<1, 2, 4, 8, 16>;
 template <DType T, int kBits>
 using From = StoredRows<YmmFloat, T, kBits>;

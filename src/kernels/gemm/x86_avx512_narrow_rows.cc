@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Few rows and a weight of whole rows. 4 x 64, 12 x 32 or 16 x 16 sums.
+// Few rows and a weight of whole rows. 2 x 64 sums, 8 x 32 or, of a weight that is
+// restored, 8 x 48; more rows by turns of 6 or 8, with 48 columns.
 #include "kernels/gemm/generic_narrow_rows.h"
+#include "kernels/gemm/generic_stored_rows.h"
 #include "kernels/gemm/x86_avx512.h"
 
 namespace weft::gemm {

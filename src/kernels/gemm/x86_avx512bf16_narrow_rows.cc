@@ -2,6 +2,7 @@
 // Few rows and a weight of whole rows, as in x86_avx512_narrow_rows.cc. The integers of two rows
 // are interleaved before they are restored, because then vcvtne2ps2bf16 makes words at once.
 #include "kernels/gemm/generic_narrow_rows.h"
+#include "kernels/gemm/generic_stored_rows.h"
 #include "kernels/gemm/x86_avx512bf16.h"
 
 namespace weft::gemm {
@@ -23,7 +24,7 @@ struct EvenOddDot : Bf16Dot {
   }
 };
 
-/// StoredRows (generic_narrow_rows.h) for pairs of rows. int4: for EvenOddDot.
+/// StoredRows (generic_stored_rows.h) for pairs of rows. int4: for EvenOddDot.
 template <int kBits_>
 class StoredPairRows : public Bf16Words {
  public:
