@@ -98,7 +98,7 @@ TEST_P(NarrowTest, HasTheBitsOfTheTileKernel) {
       1, 2, 3, 2 * step - 1, step, step + 1, 2 * step, 5 * step + 61, 67 * step - 1};
   unsigned seed = 100;
   for (std::int64_t m = 1; m <= kernel.narrow.rows; ++m)
-    for (std::int64_t n = 1; n <= widest(); n += n < kernel.nr ? 1 : 7) {
+    for (std::int64_t n = 1; n <= widest(); n += n < kernel.nr ? 1 : 31) {
       const std::int64_t k = depths[(m + n) % std::size(depths)];
       for (const Fill& fill : {Fill(ordinary), Fill(wide)}) {
         const Shape shape{m, columns(n), k, static_cast<int>((m + 3 * n) % 5), (m + n) % 3 != 0};
@@ -114,7 +114,8 @@ TEST_P(NarrowTest, HasTheBitsOfTheTileKernel) {
 TEST_P(NarrowTest, EveryRemainderOfK) {
   unsigned seed = 5000;
   for (std::int64_t k = 1; k <= 3 * kernel.k_step; ++k)
-    for (const std::int64_t n : {std::int64_t{1}, std::int64_t{16}, std::int64_t{kernel.nr}, widest()}) {
+    for (const std::int64_t n :
+         {std::int64_t{1}, std::int64_t{16}, std::int64_t{kernel.nr}, widest()}) {
       std::mt19937 random(++seed);
       SCOPED_TRACE(testing::Message() << "n " << n << " k " << k << " seed " << seed);
       const Shape shape{1 + k % kernel.narrow.rows, columns(n), k, static_cast<int>(k % 2)};
@@ -164,7 +165,8 @@ TEST_P(NarrowTest, InfAndNan) {
   unsigned seed = 9000;
   for (const double special : {inf, -inf, nan})
     for (const bool in_weight : {false, true})
-      for (const std::int64_t n : {std::int64_t{7}, std::int64_t{16}, std::int64_t{kernel.nr}, widest()})
+      for (const std::int64_t n :
+           {std::int64_t{7}, std::int64_t{16}, std::int64_t{kernel.nr}, widest()})
         for (const bool other_is_zero : {false, true}) {
           std::mt19937 random(++seed);
           SCOPED_TRACE(testing::Message() << special << (in_weight ? " in w" : " in x") << " n "

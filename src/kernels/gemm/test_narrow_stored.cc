@@ -234,7 +234,7 @@ TEST_P(NarrowStoredTest, HasTheBitsOfTheTileKernel) {
   const std::int64_t groups[] = {32, 64, 96, 128, 160, 256};
   unsigned seed = 100;
   for (std::int64_t m = 1; m <= kernel.narrow.rows; ++m)
-    for (std::int64_t n = 1; n <= widest(); n += n < kernel.nr ? 1 : 7) {
+    for (std::int64_t n = 1; n <= widest(); n += n < kernel.nr ? 1 : 31) {
       const std::int64_t k = even_if_int4(depths[(m + n) % std::size(depths)]);
       const Shape shape{m, columns(n), k, static_cast<int>((m + 3 * n) % 5), (m + n) % 3 != 0};
       const Values& values = kOrdinary[seed % std::size(kOrdinary)];
@@ -251,7 +251,8 @@ TEST_P(NarrowStoredTest, HasTheBitsOfTheTileKernel) {
 TEST_P(NarrowStoredTest, EveryRemainderOfKAndEveryGroup) {
   unsigned seed = 5000;
   for (std::int64_t k = 1; k <= 300; k += (seed % 3 ? 1 : 2) + (GetParam().along_n ? 2 : 0))
-    for (const std::int64_t n : {std::int64_t{1}, std::int64_t{16}, std::int64_t{kernel.nr}, widest()}) {
+    for (const std::int64_t n :
+         {std::int64_t{1}, std::int64_t{16}, std::int64_t{kernel.nr}, widest()}) {
       const std::int64_t group = 32 * (1 + static_cast<std::int64_t>(seed % 9));
       std::mt19937 random(++seed);
       SCOPED_TRACE(testing::Message()

@@ -41,7 +41,7 @@ struct Ymm {
   }
   static Vec add_header(Vec sum, Vec) { return sum; }
 
-  static void transpose4(const char* src, std::int64_t stride, Vec (&x)[4]) {
+  [[gnu::always_inline]] static void transpose4(const char* src, std::int64_t stride, Vec (&x)[4]) {
     const auto halves = [&](int row) {
       return _mm256_inserti128_si256(_mm256_castsi128_si256(load16(src + row * stride)),
                                      load16(src + (row + 4) * stride), 1);
@@ -206,15 +206,15 @@ template <bool fp16>
 struct F32Source : Ymm {
   static constexpr int kBytes = 2, kStep = 1;
   static void expand(Vec raw, Vec (&out)[2]) {
-    const Vec upper = _mm256_set1_epi32(-65536);
     if constexpr (fp16) {
+      const __m128i halves = _mm_set_epi8(15, 14, 11, 10, 7, 6, 3, 2, 13, 12, 9, 8, 5, 4, 1, 0);
       const Vec even_odd = _mm256_permute4x64_epi64(
-          _mm256_packus_epi32(_mm256_andnot_si256(upper, raw), _mm256_srli_epi32(raw, 16)), 0xd8);
+          _mm256_shuffle_epi8(raw, _mm256_broadcastsi128_si256(halves)), 0xd8);
       out[0] = widen(low_half(even_odd));
       out[1] = widen(_mm256_extracti128_si256(even_odd, 1));
     } else {
       out[0] = _mm256_slli_epi32(raw, 16);
-      out[1] = _mm256_and_si256(raw, upper);
+      out[1] = _mm256_and_si256(raw, _mm256_set1_epi32(-65536));
     }
   }
   static Vec load_n(const char* p, std::int64_t) { return widen(load16(p)); }

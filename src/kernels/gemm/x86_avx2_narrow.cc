@@ -2,6 +2,7 @@
 // Few rows. Up to 4 are multiplied with transposed pieces: 4 x 16 sums leave eight registers for
 // words and scales. 8 or 16 are one or two vectors.
 #include "kernels/gemm/generic_narrow_lanes.h"
+#include "kernels/gemm/generic_narrow_pieces.h"
 #include "kernels/gemm/x86_avx2.h"
 
 namespace weft::gemm {

@@ -37,7 +37,7 @@ struct Zmm {
 
   static Vec lower_half(Vec x) { return _mm512_and_si512(x, _mm512_set1_epi32(0xffff)); }
 
-  static void transpose4(const char* src, std::int64_t stride, Vec (&x)[4]) {
+  [[gnu::always_inline]] static void transpose4(const char* src, std::int64_t stride, Vec (&x)[4]) {
     // Loads that insert need no shuffle port, which is what limits a transposition.
     const auto quarters = [&](int row) {
       const auto piece = [&](int i) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Few rows. Up to 4 are multiplied with transposed pieces; 8 are a short vector and 12 or 16 a
-// vector.
+// Few rows. Up to 4 are multiplied with transposed pieces; 12 or 16 are a vector, and 8 a short one
+// unless the weight is restored: then pieces leave more time for that.
 #include "kernels/gemm/generic_narrow_lanes.h"
+#include "kernels/gemm/generic_narrow_pieces.h"
 #include "kernels/gemm/x86_avx512.h"
 
 namespace weft::gemm {
@@ -14,7 +15,7 @@ bool narrow_with(const Narrow& p) {
   return Counts::with(p.m, [&]<int rows>() {
     if constexpr (rows > 8)
       return narrow_lanes<Dot, Run, rows, 16>(p);
-    else if constexpr (rows == 8)
+    else if constexpr (rows == 8 && !Run::kRestored)
       return narrow_lanes<HalfDot, Run, rows, 16>(p);
     else
       return narrow_pieces<Dot, Weights, rows>(p);

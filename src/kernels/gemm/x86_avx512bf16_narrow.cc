@@ -3,6 +3,7 @@
 // values of a column lie side by side from the start, because then vcvtne2ps2bf16 rounds 32 of them
 // and makes words at once. What that does to the order of the columns is undone in the sums.
 #include "kernels/gemm/generic_narrow_lanes.h"
+#include "kernels/gemm/generic_narrow_pieces.h"
 #include "kernels/gemm/x86_avx512bf16.h"
 
 namespace weft::gemm {
@@ -134,7 +135,7 @@ bool narrow_with(const Narrow& p) {
   return Counts::with(p.m, [&]<int rows>() {
     if constexpr (rows > 8)
       return narrow_lanes<Bf16Dot, Run, rows, 16>(p);
-    else if constexpr (rows == 8)
+    else if constexpr (rows == 8 && Run::kBits > 4)
       return narrow_lanes<HalfBf16Dot, Run, rows, 16>(p);
     else
       return narrow_pieces<Dot, Weights, rows>(p);

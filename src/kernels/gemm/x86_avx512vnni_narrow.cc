@@ -2,6 +2,7 @@
 // Few rows, as in x86_avx512_narrow.cc. What the header of a packed panel holds is summed up on the
 // way.
 #include "kernels/gemm/generic_narrow_lanes.h"
+#include "kernels/gemm/generic_narrow_pieces.h"
 #include "kernels/gemm/x86_avx512vnni.h"
 
 namespace weft::gemm {
