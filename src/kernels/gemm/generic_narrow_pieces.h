@@ -121,7 +121,8 @@ class TransposedPieces {
         }
         count = 1;
         if (kTogether && Weights::kRestored)
-          count = static_cast<int>(least(kPieces - piece, (group_end - at) / kPieceWeights));
+          count = static_cast<int>(
+              least(kPieces - piece, (group_end - at + kPieceWeights - 1) / kPieceWeights));
         else if (kTogether)
           count = kPieces - piece;
         const char* lines = blocks_[now].of[0] + piece * kPieceBytes;
@@ -130,8 +131,9 @@ class TransposedPieces {
           multiply_pieces<true>(pieces, kPieceSteps, ahead);
         } else {
           count = 1;
+          // What is left of k, even if that is more than the piece: it tells whether k ends here.
           multiply_pieces<false>({lines, x, piece, count},
-                                 static_cast<int>(least(steps, kPieceSteps)), ahead);
+                                 static_cast<int>(least(steps, 2 * kPieceSteps)), ahead);
         }
         steps -= count * kPieceSteps;
         x += count * kPieceSteps * rows * kWord;
