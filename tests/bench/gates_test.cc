@@ -32,9 +32,9 @@ TEST(Gates, EveryNameHasOneRowForEveryKind) {
 }
 
 TEST(Gates, AreFoundByNameAndKind) {
-  EXPECT_EQ(find_gate("gemm/bfloat16/wide", kAmx)->value, 0.50);
-  EXPECT_EQ(find_gate("gemm/bfloat16/wide", kAvx512)->value, 0.75);
-  EXPECT_EQ(find_gate("gemm/bfloat16/wide", kAvx2)->value, 0.80);
+  EXPECT_EQ(find_gate("gemm/float16/wide", kAmx)->value, 0.70);
+  EXPECT_EQ(find_gate("gemm/float16/wide", kAvx512)->value, 0.88);
+  EXPECT_EQ(find_gate("gemm/float16/wide", kAvx2)->value, 0.85);
   EXPECT_EQ(find_gate("beyond gemm", kAvx2)->bound, Bound::kAtMost);
   EXPECT_EQ(find_gate("decode/peer", kAmx)->bound, Bound::kNone);
   EXPECT_FALSE(find_gate("gemm/float64/wide", kAmx));

@@ -43,8 +43,9 @@ void Progress::draw() {
       std::min_element(steps_.begin(), steps_.end(),
                        [](const RankStep& a, const RankStep& b) { return a.count < b.count; });
   const std::string_view text = slowest->count == 0 ? "starting" : std::string_view(slowest->text);
-  fmt::print(stderr, "\r\x1b[Kweft: {}, {:.0f} s", text, seconds);
-  if (steps_.size() > 1) fmt::print(stderr, " (rank {})", slowest - steps_.begin());
+  const std::string rank =
+      steps_.size() > 1 ? fmt::format(" (rank {})", slowest - steps_.begin()) : "";
+  fmt::print(stderr, "\r\x1b[Kweft: {}, {:.0f} s{}", text, seconds, rank);  // one write
   std::fflush(stderr);
   drawn_ = true;
 }
