@@ -17,9 +17,10 @@ namespace {
 // What others are compared with.
 constexpr std::string_view kBeside[] = {"gemm alone",  "separate passes",  "two products",
                                         "copying",     "gemm of one rank", "read weights",
-                                        "conversions", "empty task"};
-// Limited by an artificial link, and by the time that ranks need to notice each other.
-constexpr std::string_view kOtherLimits[] = {"int8 communication", "moe decode"};
+                                        "conversions", "empty task",       "exchange"};
+// Limited by an artificial link, by the time that ranks need to notice each other, by what a call
+// costs beside its work.
+constexpr std::string_view kOtherLimits[] = {"int8 communication", "moe decode", "small"};
 
 bool has_line(const Name& name) {
   return std::ranges::find(kBeside, name.what) == std::end(kBeside) &&
