@@ -23,25 +23,33 @@
 namespace weft::gemm {
 namespace {
 
-constexpr int kNarrowRows = 16;  // of x at most
 constexpr int kPieceBytes = 16;  // of a column
 constexpr int kPieceDwords = kPieceBytes / kWord;
 constexpr int kLineBytes = 64;
 
 inline std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
-/// Columns of a weight in the kernel's own type.
+/// A weight in the kernel's own type: words are made in one way, and nothing has to be known first.
 template <class Source>
-struct Plain : Source {
-  using Vec = typename Source::Vec;
+struct Unrestored : Source {
   static constexpr bool kRestored = false;
-  static constexpr int kPerDword = kWord / Source::kBytes;  // elements
-  static constexpr int kWords = kPerDword / Source::kStep;  // that a dword becomes
+  static constexpr int kBits = 8 * Source::kBytes;  // of an element
 
   enum class Way { kOnly };
   static constexpr Way kWays[] = {Way::kOnly};
   static bool choose(const Narrow&, Way&) { return true; }
-  void prepare(const Narrow&, std::int64_t, int) {}
+  template <class... Where>
+  void prepare(const Narrow&, Where...) {}
+};
+
+/// Columns of a weight in the kernel's own type.
+template <class Source>
+struct Plain : Unrestored<Source> {
+  using Vec = typename Source::Vec;
+  using typename Unrestored<Source>::Way;
+  static constexpr int kPerDword = kWord / Source::kBytes;  // elements
+  static constexpr int kWords = kPerDword / Source::kStep;  // that a dword becomes
+
   /// What a dword of each column becomes.
   template <Way>
   void words(Vec dword, Vec (&out)[kWords]) const {
@@ -68,6 +76,25 @@ inline typename Isa::F scale_of(const Narrow& p, const void* base, std::int64_t 
                                          2 * (group * p.group_stride + column * p.scale_step));
 }
 
+/// look(scale, offset) for all that p has, kLanes columns at a time, some twice; zeros where there
+/// are fewer columns and for no offset.
+template <class Isa, DType T, class Look>
+void for_each_scale(const Narrow& p, Look look) {
+  const int columns = p.scale_step ? p.n : 1;
+  for (std::int64_t k = 0, group = 0; k < p.k; k += p.group_size, ++group)
+    for (int column = 0; column < columns; column += Isa::kLanes) {
+      const int from =
+          columns < Isa::kLanes ? 0 : static_cast<int>(least(column, columns - Isa::kLanes));
+      look(scale_row<Isa, T>(p, p.scale, group, from), scale_row<Isa, T>(p, p.offset, group, from));
+    }
+}
+// The bits of positive numbers are in their order, those of inf and nan above them.
+inline int bits_of(float x) { return __builtin_bit_cast(int, x); }
+constexpr float kMostFinite = 3.39e38f;  // no number of either type is larger
+/// An offset that makes a float16 sum overflow could make a nan, and those have many bits.
+template <DType T>
+constexpr float kMostOffset = T == DType::kFloat16 ? 60000 : kMostFinite;
+
 /// How integers are restored to T. kScaled: there is no offset, and products may be scaled by a
 /// power of two and rounded as if exponents had no end. kExactSum: the sum of an integer and its
 /// offset needs no rounding to T; kRoundedSum: it does. Each is right wherever one before it is.
@@ -76,50 +103,47 @@ enum class Restoring { kScaled, kExactSum, kRoundedSum };
 /// The way for all columns of p. False: the tile kernel has to do it.
 template <class Isa, DType T>
 bool choose_restoring(const Narrow& p, Restoring& way) {
-  // The bits of positive numbers are in their order, those of inf and nan above them.
-  const auto bits = [](float x) { return __builtin_bit_cast(int, x); };
+  using F = typename Isa::F;
   // Of |scale|; products with 1..128 are normal numbers of T between them.
   constexpr float kLeast = T == DType::kFloat16 ? 0x1p-14f : 0x1p-90f;
   constexpr float kMost = T == DType::kFloat16 ? 500 : 0x1p90f;
   typename Isa::Vec scales = Isa::zero(), offsets = scales, fractions = scales;  // magnitudes
   bool scaled = !p.offset;
-  const int columns = p.scale_step ? p.n : 1;
-  for (std::int64_t k = 0, group = 0; k < p.k; k += p.group_size, ++group)
-    for (int column = 0; column < columns; column += Isa::kLanes) {
-      const auto scale = scale_row<Isa, T>(p, p.scale, group, column);
-      scales = Isa::most(scales, Isa::magnitude(scale));
-      scaled = scaled && Isa::none_or_between(scale, kLeast, kMost);
-      if (!p.offset) continue;
-      const auto offset = scale_row<Isa, T>(p, p.offset, group, column);
-      offsets = Isa::most(offsets, Isa::magnitude(offset));
-      fractions = Isa::most(fractions, Isa::magnitude(Isa::fraction(offset)));
-    }
+  for_each_scale<Isa, T>(p, [&](F scale, F offset) {
+    scales = Isa::most(scales, Isa::magnitude(scale));
+    scaled = scaled && Isa::none_or_between(scale, kLeast, kMost);
+    if (!p.offset) return;
+    offsets = Isa::most(offsets, Isa::magnitude(offset));
+    fractions = Isa::most(fractions, Isa::magnitude(Isa::fraction(offset)));
+  });
   const int offset = Isa::most_lane(offsets);
   // Sums in bfloat16 are not rounded; those of float16 need not be if all have few bits.
-  const bool few_bits = Isa::most_lane(fractions) == 0 && offset <= bits(896);
+  const bool few_bits = Isa::most_lane(fractions) == 0 && offset <= bits_of(896);
   way = scaled                              ? Restoring::kScaled
         : T == DType::kBFloat16 || few_bits ? Restoring::kExactSum
                                             : Restoring::kRoundedSum;
-  // An offset that makes a float16 sum overflow could make a nan, and those have many bits.
-  constexpr float kMostFinite = 3.39e38f;
-  constexpr float kMostOffset = T == DType::kFloat16 ? 60000 : kMostFinite;
-  return Isa::most_lane(scales) <= bits(kMostFinite) && offset <= bits(kMostOffset);
+  return Isa::most_lane(scales) <= bits_of(kMostFinite) && offset <= bits_of(kMostOffset<T>);
 }
 
-/// Columns stored as integers of kBits, to be restored to T; kStep_ values of T make a word.
-template <class Isa, DType T, int kBits, int kStep_>
-class Stored : public Isa {
- public:
-  using Vec = typename Isa::Vec;
-  using F = typename Isa::F;
+/// A weight of integers that are restored along k.
+template <class Isa, DType T>
+struct Restored : Isa {
   static constexpr bool kRestored = true;
-  static constexpr int kStep = kStep_;
-  static constexpr int kPerDword = 32 / kBits;
-  static constexpr int kWords = kPerDword / kStep;
-
   using Way = Restoring;
   static constexpr Way kWays[] = {Way::kScaled, Way::kExactSum, Way::kRoundedSum};
   static bool choose(const Narrow& p, Way& way) { return choose_restoring<Isa, T>(p, way); }
+};
+
+/// Columns stored as integers of kBits, to be restored to T; kStep_ values of T make a word.
+template <class Isa, DType T, int kBits, int kStep_>
+class Stored : public Restored<Isa, T> {
+ public:
+  using Vec = typename Isa::Vec;
+  using F = typename Isa::F;
+  using Way = Restoring;
+  static constexpr int kStep = kStep_;
+  static constexpr int kPerDword = 32 / kBits;
+  static constexpr int kWords = kPerDword / kStep;
 
   /// For a group and the columns from `column` on.
   void prepare(const Narrow& p, std::int64_t group, int column) {

@@ -22,33 +22,21 @@ namespace {
 
 /// A column of a weight in the kernel's own type.
 template <class Source>
-struct PlainRun : Source {
-  using Vec = typename Source::Vec;
-  static constexpr bool kRestored = false;
-  static constexpr int kBits = 8 * Source::kBytes;  // of an element
-
-  enum class Way { kOnly };
-  static constexpr Way kWays[] = {Way::kOnly};
-  static bool choose(const Narrow&, Way&) { return true; }
-  void prepare(const Narrow&, std::int64_t, int) {}
-  template <Way>
-  Vec words(const char* w) const {
+struct PlainRun : Unrestored<Source> {
+  template <typename Unrestored<Source>::Way>
+  typename Source::Vec words(const char* w) const {
     return Source::along(w);
   }
 };
 
 /// A column of integers of kBits, to be restored to T, one value a word.
 template <class Isa, DType T, int kBits_>
-class StoredRun : public Isa {
+class StoredRun : public Restored<Isa, T> {
  public:
   using Vec = typename Isa::Vec;
   using F = typename Isa::F;
-  static constexpr bool kRestored = true;
-  static constexpr int kStep = 1, kBits = kBits_;
-
   using Way = Restoring;
-  static constexpr Way kWays[] = {Way::kScaled, Way::kExactSum, Way::kRoundedSum};
-  static bool choose(const Narrow& p, Way& way) { return choose_restoring<Isa, T>(p, way); }
+  static constexpr int kStep = 1, kBits = kBits_;
 
   void prepare(const Narrow& p, std::int64_t group, int column) {
     scale_ = scale_of<Isa, T>(p, p.scale, group, column);
@@ -100,12 +88,12 @@ class RowLanes {
   static constexpr int kLanes = Dot::kLanes, kVectorBytes = kLanes * kWord, kStep = Dot::kStep;
   static constexpr int kVectors = (rows + kLanes - 1) / kLanes, kStepBytes = rows * kWord;
   // A block is a line of each column, or what groups are multiples of.
-  static constexpr int kBits = Weights::kBits, kPad = 0;
+  static constexpr int kBits = Weights::kBits;
   static constexpr int kBlock = Weights::kRestored ? kGroupUnit : kLineBytes * 8 / kBits;
   static constexpr int kBlockWords = kBlock / kStep, kBlockBytes = kBlock * kBits / 8;
   static constexpr int kRunLanes = Weights::kLanes, kRuns = kBlockWords / kRunLanes;
   static constexpr int kRunBytes = kBlockBytes / kRuns;
-  static constexpr int kColumnBytes = kBlockWords * kWord + kPad;
+  static constexpr int kColumnBytes = kBlockWords * kWord;
   using Sums = typename Dot::Acc[columns][kVectors];
 
   void begin(int column) {

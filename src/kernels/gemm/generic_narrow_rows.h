@@ -23,18 +23,10 @@ namespace {
 
 /// A weight in the kernel's own type.
 template <class Source>
-struct PlainRows : Source {
-  using Vec = typename Source::Vec;
-  static constexpr bool kRestored = false;
-  static constexpr int kBits = 8 * Source::kBytes;  // of an element
-
-  enum class Way { kOnly };
-  static constexpr Way kWays[] = {Way::kOnly};
-  static bool choose(const Narrow&, Way&) { return true; }
-  void prepare(const Narrow&, std::int64_t, int, int) {}
+struct PlainRows : Unrestored<Source> {
   /// A word of kLanes columns, from kStep rows.
-  template <Way>
-  Vec word(const char* w, std::int64_t stride_bytes) const {
+  template <typename Unrestored<Source>::Way>
+  typename Source::Vec word(const char* w, std::int64_t stride_bytes) const {
     return Source::load_n(w, stride_bytes);
   }
 };
@@ -314,24 +306,16 @@ class RowStrip {
   char edge_acc_[rows][kColumns * kWord];
 };
 
+template <class Dot, class Weights, int rows, Sums kSums>
+struct NarrowRows {
+  template <typename Weights::Way kWay>
+  using Product = RowStrip<Dot, Weights, kWay, rows, kSums>;
+};
 template <class Dot, class Weights, class Counts, Sums kSums>
 bool narrow_rows(const Narrow& p) {
-  typename Weights::Way way{};
-  if (!Weights::choose(p, way)) return false;
-  Counts::with(p.m, [&]<int rows>() {
-    const auto run = [&]<auto kWay>() { RowStrip<Dot, Weights, kWay, rows, kSums>(p).run(); };
-    if constexpr (!Weights::kRestored) {
-      run.template operator()<Weights::kWays[0]>();
-    } else {
-      if (way == Weights::kWays[0])
-        run.template operator()<Weights::kWays[0]>();
-      else if (way == Weights::kWays[1])
-        run.template operator()<Weights::kWays[1]>();
-      else
-        run.template operator()<Weights::kWays[2]>();
-    }
+  return Counts::with(p.m, [&]<int rows>() {
+    return run_chosen<Weights, NarrowRows<Dot, Weights, rows, kSums>::template Product>(p);
   });
-  return true;
 }
 
 }  // namespace

@@ -5,33 +5,15 @@
 // Beyond what generic.h and generic_narrow.h ask of an instruction set:
 //
 //   Float : Vec  integers<bits>(p)    kLanes adjacent integers of int8 or int4, as fp32
-//                magnitude(f)         its bits without the sign: inf and nan are above all numbers
-//                most(x, y)           the larger of two such, lane by lane
 //                smaller(f, g)        the smaller one, lane by lane
+//                every(f, predicate)  whether all lanes satisfy it; slow
 //                bits(f)              as a Vec
-//                fraction(f)          what rounding to an integer takes off
-//                most_lane(x)         the largest lane; slow
 #pragma once
 
 #include "kernels/gemm/generic_narrow.h"
 
 namespace weft::gemm {
 namespace {
-
-/// look(scale, offset) for all of a strip, kLanes columns at a time, some twice; zeros where there
-/// are fewer columns and for no offset.
-template <class Isa, DType T, class Look>
-void for_each_scale(const Narrow& p, Look look) {
-  const int columns = p.scale_step ? p.n : 1;
-  for (std::int64_t k = 0, group = 0; k < p.k; k += p.group_size, ++group)
-    for (int column = 0; column < columns; column += Isa::kLanes) {
-      const int from =
-          columns < Isa::kLanes ? 0 : static_cast<int>(least(column, columns - Isa::kLanes));
-      look(scale_row<Isa, T>(p, p.scale, group, from), scale_row<Isa, T>(p, p.offset, group, from));
-    }
-}
-inline int bits_of(float x) { return __builtin_bit_cast(int, x); }
-constexpr float kMostFinite = 3.39e38f;  // no number of either type is larger
 
 /// A weight of integers of kBits, to be restored to T, one value a word.
 template <class Isa, DType T, int kBits_>
@@ -61,9 +43,7 @@ class StoredRows : public Isa {
     const bool fast = few_bits && scale <= bits_of(kMostFast) &&
                       Isa::every(least, [](float x) { return x >= kLeastFast; });
     way = !fast ? Way::kExact : p.offset ? Way::kSum : Way::kProduct;
-    // An offset that makes a float16 sum overflow could make a nan, and those have many bits.
-    constexpr float kMost = T == DType::kFloat16 ? 60000 : kMostFinite;
-    return scale <= bits_of(kMostFinite) && offset <= bits_of(kMost);
+    return scale <= bits_of(kMostFinite) && offset <= bits_of(kMostOffset<T>);
   }
   /// For a group, the columns from `column` on, and so many rows.
   void prepare(const Narrow& p, std::int64_t group, int column, int) {

@@ -4,7 +4,7 @@
 // and makes words at once. What that does to the order of the columns is undone in the sums.
 #include "kernels/gemm/generic_narrow_lanes.h"
 #include "kernels/gemm/generic_narrow_pieces.h"
-#include "kernels/gemm/x86_avx512bf16.h"
+#include "kernels/gemm/x86_avx512bf16_pairs.h"
 
 namespace weft::gemm {
 namespace {
@@ -23,40 +23,12 @@ struct PairsDot : Bf16Dot {
   }
 };
 
-/// As Restoring; kExact is right also where a product may be subnormal, which the instruction
-/// flushes.
-enum class PairsWay { kScaled, kSum, kExact };
-bool choose_pairs(const Narrow& p, PairsWay& way) {
-  Restoring restoring{};
-  if (!choose_restoring<ZmmFloat, DType::kBFloat16>(p, restoring)) return false;
-  way = p.offset ? PairsWay::kSum : PairsWay::kScaled;
-  const int columns = p.scale_step ? p.n : 1;
-  for (std::int64_t k = 0, group = 0; k < p.k; k += p.group_size, ++group)
-    for (int column = 0; column < columns; column += ZmmFloat::kLanes) {
-      const auto least = Bf16Words::least_product(
-          scale_row<ZmmFloat, DType::kBFloat16>(p, p.scale, group, column),
-          scale_row<ZmmFloat, DType::kBFloat16>(p, p.offset, group, column));
-      const auto surely = ZmmFloat::broadcast_float(Bf16Words::kSurelyNormal);
-      const auto zero = ZmmFloat::broadcast_float(0);
-      if (_mm512_cmp_ps_mask(least, surely, _CMP_LT_OQ) &
-          _mm512_cmp_ps_mask(least, zero, _CMP_NEQ_OQ))
-        way = PairsWay::kExact;
-    }
-  return true;
-}
-
 /// Stored for PairsDot (generic_narrow.h).
 template <int kBits>
-class StoredPairs : public Bf16Words {
+class StoredPairs : public RestoredPairs {
  public:
-  static constexpr bool kRestored = true;
-  static constexpr int kStep = 2;
   static constexpr int kPerDword = 32 / kBits;
   static constexpr int kWords = kPerDword / kStep;
-
-  using Way = PairsWay;
-  static constexpr Way kWays[] = {Way::kScaled, Way::kSum, Way::kExact};
-  static bool choose(const Narrow& p, Way& way) { return choose_pairs(p, way); }
 
   void prepare(const Narrow& p, std::int64_t group, int column) {
     const F scale = scale_row<ZmmFloat, DType::kBFloat16>(p, p.scale, group, column);
@@ -91,7 +63,7 @@ class StoredPairs : public Bf16Words {
   F value(Vec columns, Vec left, int half) const {
     const Vec field =
         _mm512_and_si512(_mm512_sllv_epi32(columns, left), _mm512_set1_epi32(-1 << (32 - kBits)));
-    if constexpr (kWay == Way::kScaled) return mul(to_float(field), scaled_down_[half]);
+    if constexpr (kWay == Way::kNoSum) return mul(to_float(field), scaled_down_[half]);
     return mul(fma(to_float(field), broadcast_float(kUnit), offset_[half]), scale_[half]);
   }
 
@@ -100,14 +72,9 @@ class StoredPairs : public Bf16Words {
 
 /// A column of StoredRun's, for Bf16Dot: two adjacent values a word.
 template <int kBits_>
-class StoredRunOfPairs : public Bf16Words {
+class StoredRunOfPairs : public RestoredPairs {
  public:
-  static constexpr bool kRestored = true;
-  static constexpr int kStep = 2, kBits = kBits_;
-
-  using Way = PairsWay;
-  static constexpr Way kWays[] = {Way::kScaled, Way::kSum, Way::kExact};
-  static bool choose(const Narrow& p, Way& way) { return choose_pairs(p, way); }
+  static constexpr int kBits = kBits_;
 
   void prepare(const Narrow& p, std::int64_t group, int column) {
     scale_ = scale_of<ZmmFloat, DType::kBFloat16>(p, p.scale, group, column);
@@ -123,7 +90,7 @@ class StoredRunOfPairs : public Bf16Words {
   template <Way kWay>
   F value(const char* w) const {
     F x = integers<kBits>(w);
-    if constexpr (kWay != Way::kScaled) x = add(x, offset_);
+    if constexpr (kWay != Way::kNoSum) x = add(x, offset_);
     return mul(x, scale_);
   }
 

@@ -2,8 +2,7 @@
 // Few rows and a weight of whole rows, as in x86_avx512_narrow_rows.cc. The integers of two rows
 // are interleaved before they are restored, because then vcvtne2ps2bf16 makes words at once.
 #include "kernels/gemm/generic_narrow_rows.h"
-#include "kernels/gemm/generic_stored_rows.h"
-#include "kernels/gemm/x86_avx512bf16.h"
+#include "kernels/gemm/x86_avx512bf16_pairs.h"
 
 namespace weft::gemm {
 namespace {
@@ -24,28 +23,11 @@ struct EvenOddDot : Bf16Dot {
   }
 };
 
-/// StoredRows (generic_stored_rows.h) for pairs of rows. int4: for EvenOddDot.
+/// StoredRows (generic_stored_rows.h), two rows a word. int4: for EvenOddDot.
 template <int kBits_>
-class StoredPairRows : public Bf16Words {
+class StoredPairRows : public RestoredPairs {
  public:
-  static constexpr bool kRestored = true;
-  static constexpr int kStep = 2, kBits = kBits_;
-
-  /// kExact: with or without a sum, and a product may be subnormal.
-  enum class Way { kNoSum, kSum, kExact };
-  static constexpr Way kWays[] = {Way::kNoSum, Way::kSum, Way::kExact};
-  static bool choose(const Narrow& p, Way& way) {
-    Vec most_of_all = zero();  // magnitudes
-    __mmask16 subnormal = 0;
-    for_each_scale<ZmmFloat, DType::kBFloat16>(p, [&](F scale, F offset) {
-      most_of_all = most(most_of_all, most(magnitude(scale), magnitude(offset)));
-      const F product = least_product(scale, offset);
-      subnormal |= _mm512_cmp_ps_mask(product, broadcast_float(kSurelyNormal), _CMP_LT_OQ) &
-                   _mm512_cmp_ps_mask(product, broadcast_float(0), _CMP_NEQ_OQ);
-    });
-    way = subnormal ? Way::kExact : p.offset ? Way::kSum : Way::kNoSum;
-    return most_lane(most_of_all) <= bits_of(kMostFinite);
-  }
+  static constexpr int kBits = kBits_;
 
   void prepare(const Narrow& p, std::int64_t group, int column, int rows) {
     const F scale = scale_row<ZmmFloat, DType::kBFloat16>(p, p.scale, group, column);
