@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/binding.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <limits>
 #include <map>
@@ -94,20 +92,7 @@ std::vector<std::vector<int>> cpus_of_ranks(hwloc_topology* machine,
 }
 
 std::vector<std::vector<int>> cpus_of_ranks(int ranks, Bind bind) {
-  static const HwlocTopology machine = load_hwloc();
-  return cpus_of_ranks(machine.get(), topology().allowed_cpus, ranks, bind);
-}
-
-bool bind_this_thread(const std::vector<int>& cpus) {
-  if (cpus.empty()) return false;
-  const int size = *std::ranges::max_element(cpus) + 1;
-  const auto free_set = [](cpu_set_t* set) { CPU_FREE(set); };
-  const std::unique_ptr<cpu_set_t, decltype(free_set)> set(CPU_ALLOC(size), free_set);
-  if (!set) return false;
-  const std::size_t bytes = CPU_ALLOC_SIZE(size);
-  CPU_ZERO_S(bytes, set.get());
-  for (int cpu : cpus) CPU_SET_S(cpu, bytes, set.get());
-  return sched_setaffinity(0, bytes, set.get()) == 0;
+  return cpus_of_ranks(this_machine(), topology().allowed_cpus, ranks, bind);
 }
 
 }  // namespace weft

@@ -26,8 +26,4 @@ std::vector<std::vector<int>> cpus_of_ranks(hwloc_topology* machine,
 /// On this machine, within the affinity mask.
 std::vector<std::vector<int>> cpus_of_ranks(int ranks, Bind bind);
 
-/// Lets the calling thread, and threads it will start, run on these cpus only. False if the OS
-/// refused.
-bool bind_this_thread(const std::vector<int>& cpus);
-
 }  // namespace weft

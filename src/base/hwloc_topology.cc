@@ -14,6 +14,11 @@ HwlocTopology load_hwloc(const std::string& synthetic) {
   return hwloc_topology_load(raw) == 0 ? std::move(machine) : nullptr;
 }
 
+hwloc_topology_t this_machine() {
+  static const HwlocTopology machine = load_hwloc();
+  return machine.get();
+}
+
 std::vector<int> cpus_of(hwloc_const_bitmap_t set) {
   std::vector<int> cpus;
   for (int cpu = hwloc_bitmap_first(set); cpu >= 0; cpu = hwloc_bitmap_next(set, cpu))

@@ -18,6 +18,9 @@ using HwlocTopology = std::unique_ptr<hwloc_topology, DestroyHwloc>;
 /// This machine, or one that does not exist: "pack:2 numa:1 core:4 pu:2". Null if hwloc fails.
 HwlocTopology load_hwloc(const std::string& synthetic = "");
 
+/// This machine, read once per process, which takes milliseconds. Null if hwloc fails.
+hwloc_topology_t this_machine();
+
 /// OS indices, rising.
 std::vector<int> cpus_of(hwloc_const_bitmap_t set);
 

@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "base/binding.h"
+#include "base/affinity.h"
 #include "base/memory.h"
 #include "base/pause.h"
 #include "base/stay_awake.h"

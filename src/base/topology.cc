@@ -1,42 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/topology.h"
 
-#include <sched.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <memory>
 
+#include "base/affinity.h"
 #include "base/cgroup.h"
 #include "base/hwloc_topology.h"
 
 namespace weft {
 namespace {
-
-struct FreeCpuSet {
-  void operator()(cpu_set_t* set) const { CPU_FREE(set); }
-};
-using CpuSet = std::unique_ptr<cpu_set_t, FreeCpuSet>;
-
-// The kernel refuses (EINVAL) a set smaller than the number of cpus it was built for, so the set
-// grows until it fits. Empty if the kernel says nothing.
-std::vector<int> affinity_mask() {
-  for (int size = 1024; size <= 1 << 20; size *= 2) {
-    const CpuSet set(CPU_ALLOC(size));
-    const size_t bytes = CPU_ALLOC_SIZE(size);
-    if (!set) break;
-    if (sched_getaffinity(0, bytes, set.get()) != 0) {
-      if (errno == EINVAL) continue;
-      break;
-    }
-    std::vector<int> cpus;
-    for (int cpu = 0; cpu < size; ++cpu)
-      if (CPU_ISSET_S(cpu, bytes, set.get())) cpus.push_back(cpu);
-    return cpus;
-  }
-  return {};
-}
 
 std::int64_t cache_bytes(hwloc_topology_t topology, hwloc_obj_type_t type) {
   const hwloc_obj_t cache = hwloc_get_obj_by_type(topology, type, 0);
@@ -60,9 +33,8 @@ std::vector<NumaNode> numa_nodes(hwloc_topology_t topology) {
 }
 
 void read_hwloc(Topology& result) {
-  const HwlocTopology machine = load_hwloc();
-  if (!machine) return;
-  const hwloc_topology_t topology = machine.get();
+  const hwloc_topology_t topology = this_machine();
+  if (!topology) return;
   const auto count = [&](hwloc_obj_type_t type) {
     return std::max(0, hwloc_get_nbobjs_by_type(topology, type));
   };

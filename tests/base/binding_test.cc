@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/affinity.h"
 #include "base/hwloc_topology.h"
 #include "base/topology.h"
 

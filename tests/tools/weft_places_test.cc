@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "../base/scoped_env.h"
+#include "base/affinity.h"
 #include "base/binding.h"
 #include "base/memory_use.h"
 #include "base/topology.h"

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <thread>
 
+#include "base/affinity.h"
 #include "base/env.h"
 #include "base/topology.h"
 #include "jobs/binding.h"
