@@ -122,8 +122,8 @@ class Table : private Lines {
     const auto read = median(one_row.with("read weights"));
     if (!read) return;
     const double seconds = times.median();
-    const tools::GemmPeak peak = tools::gemm_peak(
-        report().machine, type_of(name.dtype.substr(0, name.dtype.find(' '))), isa_in_use());
+    const tools::GemmPeak peak =
+        tools::gemm_peak(report().machine, type_of(name.activation_dtype()), isa_in_use());
     const double arithmetic = times.flops / peak.ops_per_second;
     const bool one = name.shape == one_row.shape, reads = one || *read > arithmetic;
     const double limit = reads ? *read : arithmetic;

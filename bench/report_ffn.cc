@@ -50,7 +50,7 @@ class FfnLines {
 
  private:
   std::string speed() const {
-    const DType x = type_of(name_.dtype.substr(0, name_.dtype.find(' ')));
+    const DType x = type_of(name_.activation_dtype());
     const tools::GemmPeak peak = tools::gemm_peak(lines_.report().machine, x, isa_in_use());
     const double ops = times_.flops / seconds_;
     return fmt::format("{:6.0f} Gop/s  {:.2f} of {}", ops * 1e-9, ops / peak.ops_per_second,

@@ -65,7 +65,7 @@ const PeerResult* Lines::peer(const Name& name) const {
 
 std::optional<double> Lines::unquantised(const Name& name) const {
   Name other = name;
-  other.dtype = name.dtype.substr(0, name.dtype.find(' '));
+  other.dtype = name.activation_dtype();
   return other.dtype == name.dtype ? std::nullopt : median(other.with(name.what));
 }
 

@@ -20,6 +20,8 @@ struct Name {
   explicit Name(const std::string& text);
   /// What stands beside it: the same of something else.
   std::string with(const std::string& other) const;
+  /// dtype without that of a weight, which stands behind it if it is another.
+  std::string activation_dtype() const { return dtype.substr(0, dtype.find(' ')); }
 };
 
 inline DType type_of(const std::string& name) { return dtype_from_name(name).value(); }
