@@ -27,6 +27,32 @@ class RowsNorm : public RowsTest {
     return row;
   }
 
+  /// What the reference makes of a row.
+  template <class E>
+  struct Wanted {
+    std::vector<E> y, out, scratch;
+    float rstd = 0;
+  };
+  /// `want` is filled and pointed to.
+  template <class E>
+  AddRmsNormRow reference_row(const std::vector<E>& m, const std::vector<E>& residual,
+                              const std::vector<E>& gamma, Wanted<E>& want) const {
+    const auto n = static_cast<std::int64_t>(m.size());
+    for (std::vector<E>* row : {&want.y, &want.out, &want.scratch}) row->resize(m.size());
+    const AddRmsNormRow row = {.n = n,
+                               .m = m.data(),
+                               .residual = residual.data(),
+                               .gamma = gamma.data(),
+                               .epsilon = 1e-5f,
+                               .y = want.y.data(),
+                               .out = want.out.data(),
+                               .scratch = want.scratch.data(),
+                               .store = Store::kPlain,
+                               .rstd = &want.rstd};
+    reference::add_rmsnorm_row(type(), row);
+    return row;
+  }
+
   template <class E>
   void matches_reference();
   template <class E>
@@ -42,19 +68,9 @@ void RowsNorm::matches_reference() {
       auto m = random_row<E>(n, data), residual = random_row<E>(n, data),
            gamma = random_row<E>(n, data);
       if (n % 50 == 0) reference::store(type(), m.data(), n / 2, n % 100 == 0 ? INFINITY : NAN);
-      std::vector<E> y(n), out(n), scratch_want(n);
-      float rstd_want = 0, rstd = 0;
-      AddRmsNormRow row = {.n = n,
-                           .m = m.data(),
-                           .residual = residual.data(),
-                           .gamma = gamma.data(),
-                           .epsilon = 1e-5f,
-                           .y = y.data(),
-                           .out = out.data(),
-                           .scratch = scratch_want.data(),
-                           .store = Store::kPlain,
-                           .rstd = &rstd_want};
-      reference::add_rmsnorm_row(type(), row);
+      Wanted<E> want;
+      float rstd = 0;
+      AddRmsNormRow row = reference_row(m, residual, gamma, want);
       Canaried<E> scratch((n + 31) / 32 * 32, 0);
       row.m = memory_[0].put(m);
       row.gamma = memory_[2].put(gamma);
@@ -66,7 +82,7 @@ void RowsNorm::matches_reference() {
           row.rstd = in_place ? nullptr : &rstd;
           row.ahead = ahead;
           row.ahead_count = in_place ? 3 : 0;
-          expect_row(out, [&](E* dst, Store store) {
+          expect_row(want.out, [&](E* dst, Store store) {
             std::memcpy(y_got.data(), residual.data(), n * sizeof(E));
             row.residual = in_place ? y_got.data() : memory_[1].put(residual);
             row.y = y_got.data();
@@ -74,9 +90,9 @@ void RowsNorm::matches_reference() {
             row.store = store;
             kernel().add_rmsnorm_row(row);
             stream_fence();
-            ASSERT_EQ(difference(y.data(), y_got.data(), n), "") << "y, in place " << in_place;
-            ASSERT_TRUE(rstd == rstd_want || (std::isnan(rstd) && std::isnan(rstd_want)))
-                << rstd << " instead of " << rstd_want << ", n " << n;
+            ASSERT_EQ(difference(want.y.data(), y_got.data(), n), "") << "y, in place " << in_place;
+            ASSERT_TRUE(rstd == want.rstd || (std::isnan(rstd) && std::isnan(want.rstd)))
+                << rstd << " instead of " << want.rstd << ", n " << n;
           });
           ASSERT_TRUE(y_got.guards_intact() && scratch.guards_intact()) << "n " << n;
           if (HasFatalFailure()) return;
@@ -105,24 +121,17 @@ void RowsNorm::adds_partials_first() {
       src.push_back(src.empty() ? memory_[0].put(row) : row.data());
     }
     const auto residual = random_row<E>(n, Data::kNormal), gamma = random_row<E>(n, Data::kNormal);
-    std::vector<E> m(n), y(n), out(n), scratch_want(n);
+    std::vector<E> m(n);
     reference::sum_rows(type(), {src.data(), count, n, m.data(), Store::kPlain});
-    AddRmsNormRow row = {.n = n,
-                         .m = m.data(),
-                         .residual = residual.data(),
-                         .gamma = gamma.data(),
-                         .epsilon = 1e-5f,
-                         .y = y.data(),
-                         .out = out.data(),
-                         .scratch = scratch_want.data(),
-                         .store = Store::kPlain};
-    reference::add_rmsnorm_row(type(), row);
+    Wanted<E> want;
+    AddRmsNormRow row = reference_row(m, residual, gamma, want);
     Canaried<E> scratch((n + 31) / 32 * 32, 0);
     row.m = nullptr;
+    row.rstd = nullptr;
     row.residual = memory_[1].put(residual);
     row.scratch = scratch.data();
     for (int y_offset : {0, 8}) {
-      expect_row(out, [&](E* dst, Store store) {
+      expect_row(want.out, [&](E* dst, Store store) {
         Canaried<E> y_got(n, y_offset), copy(n, 0);
         row.y = y_got.data();
         row.out = dst;
@@ -130,7 +139,7 @@ void RowsNorm::adds_partials_first() {
         row.partials = {src.data(), count, y_offset ? nullptr : copy.data()};
         kernel().add_rmsnorm_row(row);
         stream_fence();
-        ASSERT_EQ(difference(y.data(), y_got.data(), n), "") << "y";
+        ASSERT_EQ(difference(want.y.data(), y_got.data(), n), "") << "y";
         if (y_offset == 0) {
           ASSERT_EQ(difference(m.data(), copy.data(), n), "") << "the copy";
         }
