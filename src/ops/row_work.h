@@ -32,8 +32,7 @@ inline constexpr std::int64_t kStreamBytes = 4 << 20;
 inline constexpr std::int64_t kStreamBytesOfPasses = 1 << 20;
 
 /// Rows that a thread takes at a time of such a pass: enough bytes (read and written) that taking
-/// them costs nothing beside the work, and few enough rows
-/// that the threads end together.
+/// them costs nothing beside the work, and few enough rows that the threads end together.
 inline std::int64_t batch_of_rows(std::int64_t rows, std::int64_t row_bytes, int threads) {
   constexpr std::int64_t kLeastBatchBytes = 64 << 10, kMostBatchRows = 16;
   const std::int64_t least = ceil_div(kLeastBatchBytes, std::max<std::int64_t>(row_bytes, 1));

@@ -3,9 +3,9 @@
 //
 //     for each block of ks rows of k                   pack B into this thread's L2
 //       for each panel of mr rows of A
-//         for each chunk of kc rows of k               this piece of A stays in L1, the next comes
-//         …
-//           for each panel of nr columns               … while B and C stream past it: micro-kernel
+//         for each chunk of kc rows of k               this piece of A stays in L1 …
+//           for each panel of nr columns               … while the next one comes, and B and C
+//                                                      stream past it: micro-kernel
 //         after the last k: the callback for these rows
 //
 // Blocking never changes a bit of the result (see gemm.h), so it is free to follow the caches. What
