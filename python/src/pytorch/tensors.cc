@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pytorch/tensors.h"
+
+#include <ATen/Parallel.h>
+#include <torch/csrc/Exceptions.h>
+
+#include <mutex>
+
+#include "runtime/errors.h"
+
+namespace weft::python {
+namespace {
+
+std::optional<DType> dtype_of(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return DType::kFloat32;
+    case at::kHalf:
+      return DType::kFloat16;
+    case at::kBFloat16:
+      return DType::kBFloat16;
+    case at::kDouble:
+      return DType::kFloat64;
+    case at::kChar:
+      return DType::kInt8;
+    case at::kByte:
+      return DType::kUInt8;
+    case at::kShort:
+      return DType::kInt16;
+    case at::kInt:
+      return DType::kInt32;
+    case at::kLong:
+      return DType::kInt64;
+    case at::kUInt16:
+      return DType::kUInt16;
+    case at::kUInt32:
+      return DType::kUInt32;
+    case at::kUInt64:
+      return DType::kUInt64;
+    case at::kBool:
+      return DType::kBool;
+    default:
+      return std::nullopt;
+  }
+}
+
+[[noreturn]] void refuse(const char* name, const std::string& what) {
+  raise_if_error(Status(StatusCode::kInvalidArgument, std::string(name) + " " + what));
+  std::abort();  // not reached: it has raised
+}
+
+template <typename Ref>
+Ref view(const char* name, const at::Tensor& tensor) {
+  if (!tensor.device().is_cpu() || tensor.layout() != at::kStrided)
+    refuse(name, "must be a strided CPU tensor, but is on " + tensor.device().str());
+  const std::optional<DType> dtype = dtype_of(tensor.scalar_type());
+  if (!dtype) refuse(name, "has dtype " + std::string(at::toString(tensor.scalar_type())));
+  if (tensor.dim() > kMaxDims)
+    refuse(name, "has " + std::to_string(tensor.dim()) + " axes; at most 8");
+  return {tensor.data_ptr(),
+          *dtype,
+          {tensor.sizes().data(), tensor.sizes().size()},
+          {tensor.strides().data(), tensor.strides().size()}};
+}
+
+}  // namespace
+
+ConstTensorRef input(const char* name, const at::Tensor& tensor) {
+  return view<ConstTensorRef>(name, tensor);
+}
+
+ConstTensorRef input(const char* name, const std::optional<at::Tensor>& tensor) {
+  return tensor ? input(name, *tensor) : ConstTensorRef();
+}
+
+TensorRef output(const at::Tensor& tensor) { return view<TensorRef>("out", tensor); }
+
+std::shared_ptr<SharedContext> torch_context() {
+  static std::mutex mutex;
+  static std::shared_ptr<SharedContext> made;  // guarded by mutex
+  const std::lock_guard lock(mutex);
+  const int threads = at::get_num_threads();
+  if (!made || made->context.threads() != threads) {
+    auto context = SharedContext::create({.threads = threads});
+    raise_if_error(context.status());
+    made = *context;
+  }
+  return made;
+}
+
+std::shared_ptr<Communicator> communicator(std::string_view key) {
+  std::shared_ptr<Communicator> found = Communicator::find(key);
+  if (!found)
+    raise_if_error(Status(StatusCode::kInvalidArgument,
+                          "group: this process has none called '" + std::string(key) +
+                              "'. Pass the key of a weft.Group, or the name of a process group of "
+                              "the backend weft."));
+  return found;
+}
+
+void raise_if_error(const Status& status) {
+  // What a handler raised went with an error of the call: nothing to look for without one.
+  if (status.ok()) return;
+  const pybind11::gil_scoped_acquire gil;
+  if (!PyErr_Occurred()) set_python_error(status);
+  python_error error;
+  error.persist();
+  throw error;
+}
+
+}  // namespace weft::python

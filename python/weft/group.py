@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who computes: contexts (threads) and groups (ranks that call collectively)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weft import _core
+
+
+class Context:
+    """Threads and scratch memory of calls without ranks. Calls of one Context take turns.
+
+    threads: of each call, the calling one included; 0: this process's usable cores / local_ranks. isa caps the instruction
+    sets ("avx2", "avx512", …); empty: WEFT_ISA, else all. Errors: ValueError, MemoryError.
+    """
+
+    def __init__(self, threads: int = 0, *, local_ranks: int = 1, isa: str = ""):
+        self._handle = _core.create_context(threads, local_ranks, isa)
+
+    @property
+    def threads(self) -> int:
+        return self._handle.threads
+
+    @property
+    def isa(self) -> str:
+        """The instruction sets in use, best first."""
+        return self._handle.isa
+
+
+def set_default_context(context: Context | None) -> None:
+    """What calls that name no context compute with; None: the next such call makes one of all usable cores, divided by the
+    ranks of this host if a launcher says how many (LOCAL_WORLD_SIZE and its kin)."""
+    _core.set_default_context(handle_of(context))
+
+
+def handle_of(context: Context | None) -> Any:
+    """The compiled core's object."""
+    return None if context is None else context._handle
+
+
+def unique_id() -> str:
+    """A fresh id for Group.join, as hexadecimal digits. It is a secret: who has it may join."""
+    return _core.unique_id()
+
+
+class Group:
+    """One rank's membership of a group of ranks that call collectively: all make the same calls in the same order.
+
+    Calls on one Group take turns, so it may be used from several threads, but which thread comes first decides the order. A
+    group that is left or fails ends the others' calls with PeerLost. Use it with `with`, or close() it.
+
+    Options of the three ways to form one: threads and isa as for Context (0 threads: usable cores / ranks); name, at most 127
+    characters; window_bytes per rank (0: 2 x HCCL_BUFFSIZE MB); connect_timeout and timeout in seconds (0: HCCL_CONNECT_TIMEOUT
+    and HCCL_EXEC_TIMEOUT; negative: for ever).
+    """
+
+    def __init__(self, handle: Any):
+        self._handle = handle
+
+    @staticmethod
+    def local(ranks: int, *, threads: int = 0, isa: str = "", name: str = "", window_bytes: int = 0,
+              connect_timeout: float = 0, timeout: float = 0) -> list[Group]:
+        """Ranks that are threads of this process: element i is rank i, for its thread. Errors: ValueError, MemoryError."""
+        options = _core.group_options(name, window_bytes, connect_timeout, timeout)
+        return [Group(handle) for handle in _core.local(ranks, threads, isa, options)]
+
+    @staticmethod
+    def join(id: str, rank: int, ranks: int, *, threads: int = 0, isa: str = "", name: str = "", window_bytes: int = 0,
+             connect_timeout: float = 0, timeout: float = 0) -> Group:
+        """Ranks that are processes of this host. Collective: returns when all have joined with the same id.
+
+        Errors: ValueError, Mismatch, Timeout (names who is missing), PeerLost.
+        """
+        options = _core.group_options(name, window_bytes, connect_timeout, timeout)
+        return Group(_core.join(id, rank, ranks, threads, isa, options))
+
+    @staticmethod
+    def from_environment(*, threads: int = 0, isa: str = "", name: str = "", window_bytes: int = 0,
+                         connect_timeout: float = 0, timeout: float = 0) -> Group:
+        """join() with rank and size from the launcher: weft run, torchrun, mpirun, srun. Collective. Errors: those of join;
+        ValueError says what was looked for."""
+        options = _core.group_options(name, window_bytes, connect_timeout, timeout)
+        return Group(_core.from_environment(threads, isa, options))
+
+    @property
+    def name(self) -> str:
+        return self._handle.name
+
+    @property
+    def key(self) -> str:
+        """What torch.ops.weft takes for this group."""
+        return self._handle.key
+
+    @property
+    def rank(self) -> int:
+        return self._handle.rank
+
+    @property
+    def ranks(self) -> int:
+        return self._handle.ranks
+
+    @property
+    def threads(self) -> int:
+        return self._handle.threads
+
+    @property
+    def isa(self) -> str:
+        return self._handle.isa
+
+    @property
+    def transport(self) -> str:
+        """"loopback" or "shm"."""
+        return self._handle.transport
+
+    @property
+    def closed(self) -> bool:
+        return self._handle.closed
+
+    def health(self) -> None:
+        """Returns, or raises the error that made the group unusable."""
+        self._handle.health()
+
+    def barrier(self, timeout: float = 0) -> None:
+        """Collective. Returns when every rank has called it. timeout in seconds; 0: the group's."""
+        self._handle.barrier(timeout)
+
+    def close(self) -> None:
+        """Leaves the group after the calls made so far. Local: waits for no other rank. May be called twice."""
+        self._handle.close()
+
+    def __enter__(self) -> Group:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<weft.Group {self.name}: rank {self.rank} of {self.ranks}{', closed' if self.closed else ''}>"
