@@ -85,6 +85,12 @@ class WEFT_API Group {
   /// 0: exec_timeout_s; negative: for ever. Errors: kMismatch, kTimeout, kPeerLost.
   Status barrier(double timeout_s = 0);
 
+  /// Makes the group unusable on every rank at once, as an error would: calls under way and later
+  /// ones return kPeerLost, which names this rank and the reason. Local, may be called by any
+  /// thread at any time, also while another thread of the rank is inside a call. The first error
+  /// of a group stays, so calling it again, or too late, changes nothing.
+  void abort(std::string_view reason);
+
   /// Ok, or the error that made this group unusable; every later call on the group returns it at
   /// once.
   Status health() const;

@@ -115,6 +115,8 @@ Status Group::barrier(double timeout_s) {
   return {};
 }
 
+void Group::abort(std::string_view reason) { (void)state_->give_up("group", reason); }
+
 Status Group::health() const { return state_->health(); }
 
 }  // namespace weft

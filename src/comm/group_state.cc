@@ -2,6 +2,7 @@
 // Calls, counters and poison. Waiting is in group_wait.cc.
 #include "comm/group_state.h"
 
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -133,6 +134,12 @@ Status GroupState::poison(const Status& status) {
   }
   wake_everybody();
   return health();
+}
+
+Status GroupState::give_up(std::string_view op, std::string_view reason) {
+  return poison(
+      Status(StatusCode::kPeerLost,
+             fmt::format("{}: rank {} gave up ({}). Form a new group.", op, rank_, reason)));
 }
 
 Status GroupState::health() const {

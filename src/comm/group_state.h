@@ -165,6 +165,8 @@ class GroupState {
   /// Makes the group unusable on every rank: later calls and current waits return this status. The
   /// first poison wins; returns the one in force.
   Status poison(const Status& status);
+  /// Poisons the group because the program, not a peer, wants it to end. `op`: what it was in.
+  Status give_up(std::string_view op, std::string_view reason);
   /// Ok or the poison in force (own or a peer's).
   Status health() const;
 
