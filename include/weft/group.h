@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -36,6 +37,11 @@ struct GroupOptions {
   /// Seconds a collective may wait for a peer. 0: HCCL_EXEC_TIMEOUT (default 1836); negative: for
   /// ever.
   double exec_timeout_s = 0;
+  /// Asks the program whether waits shall end. Asked about every 20 ms by the thread that makes the
+  /// call or joins, only while it sleeps in a wait, and never during a computation. True ends the
+  /// wait as abort("interrupted") does; while the group forms, join() alone. It must not throw nor
+  /// use the group. Ranks of local() have a copy each.
+  std::function<bool()> interrupted = {};
 };
 
 namespace internal {

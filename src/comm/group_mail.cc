@@ -94,6 +94,7 @@ Status GroupState::sleep_for_mail(std::string_view op, MailWork& work, std::int6
   Counter& bell = control(rank_).bell;
   std::int64_t looked_ns = now_ns();
   while (true) {
+    WEFT_RETURN_IF_ERROR(check_interrupted(op));
     const std::int64_t slice = std::min(kSliceNs, deadline_ns_ - now_ns());
     bell.waiters.fetch_add(1, std::memory_order_seq_cst);  // then what peers publish: see ring()
     const std::uint64_t rung = bell.value.load(std::memory_order_seq_cst);

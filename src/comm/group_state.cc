@@ -34,18 +34,19 @@ int cpus_of_ranks(bool in_this_process) {
 
 }  // namespace
 
-GroupState::GroupState(std::unique_ptr<Transport> transport, int rank, int ranks, std::string name,
-                       std::int64_t window_bytes, double exec_timeout_s)
+GroupState::GroupState(std::unique_ptr<Transport> transport, int rank, int ranks,
+                       const GroupOptions& options)
     : transport_(std::move(transport)),
       rank_(rank),
       ranks_(ranks),
-      name_(std::move(name)),
-      window_bytes_(window_bytes),
-      exec_timeout_s_(exec_timeout_s),
+      name_(options.name),
+      window_bytes_(options.window_bytes),
+      exec_timeout_s_(options.exec_timeout_s),
       private_futex_(transport_->private_futex()),
       oversubscribed_(ranks > cpus_of_ranks(private_futex_)),
       process_(getpid()),
-      deadline_ns_(deadline_after(exec_timeout_s)) {
+      deadline_ns_(deadline_after(options.exec_timeout_s)),
+      interruption_(options.interrupted) {
   for (int peer = 0; peer < ranks; ++peer) segments_.push_back(transport_->segment(peer));
 }
 

@@ -17,6 +17,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "comm/interruption.h"
 #include "comm/link.h"
 #include "comm/transport/transport.h"
 #include "weft/group.h"
@@ -98,8 +99,9 @@ class MailWork {
 /// thread; the rest may be called by any of the rank's threads.
 class GroupState {
  public:
-  GroupState(std::unique_ptr<Transport> transport, int rank, int ranks, std::string name,
-             std::int64_t window_bytes, double exec_timeout_s);
+  /// Options are resolved.
+  GroupState(std::unique_ptr<Transport> transport, int rank, int ranks,
+             const GroupOptions& options);
   ~GroupState();  ///< marks this rank as gone, wakes everybody
   GroupState(const GroupState&) = delete;
   GroupState& operator=(const GroupState&) = delete;
@@ -197,6 +199,9 @@ class GroupState {
   bool poisoned() const;
   void wake_everybody() const;
 
+  /// Before the calling thread sleeps: whether the program wants no more of it.
+  Status check_interrupted(std::string_view op);
+
   Status wait_slowly(const Wait& wait);
   /// Sleeps in slices until the wait is over or has failed.
   Status wait_asleep(const Wait& wait);
@@ -220,6 +225,7 @@ class GroupState {
   std::vector<Segment> segments_;
   std::uint64_t call_ = 0;
   std::int64_t deadline_ns_;
+  Interruption interruption_;
   Link* link_ = nullptr;
   std::mutex poison_mutex_;
   bool poison_written_ = false;  // guarded by poison_mutex_

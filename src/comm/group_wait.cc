@@ -67,6 +67,8 @@ Status GroupState::wait_asleep(const Wait& wait) {
   std::int64_t looked_ns = now_ns();
   Status status;
   while (true) {
+    status = check_interrupted(own.headers[call_ % 2].op());
+    if (!status.ok()) break;
     const std::int64_t slice = std::min(kSliceNs, deadline_ns_ - now_ns());
     counter.waiters.fetch_add(1, std::memory_order_seq_cst);  // then value: see publish()
     const std::uint64_t now = counter.value.load(std::memory_order_seq_cst);
@@ -88,6 +90,10 @@ Status GroupState::wait_asleep(const Wait& wait) {
   }
   own.waiting_for.store(0, std::memory_order_release);
   return status;
+}
+
+Status GroupState::check_interrupted(std::string_view op) {
+  return interruption_.ask() ? give_up(op, kInterrupted) : Status();
 }
 
 Status GroupState::check_lost_peers(const Wait& wait) {

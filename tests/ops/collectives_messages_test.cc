@@ -21,6 +21,7 @@ namespace weft::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Kind = Message::Kind;
@@ -223,6 +224,40 @@ TEST(Messages, TwoThatBothSendFirstEndAtTheDeadline) {
                      const char data[] = "abc";
                      return send(context, group, data, 3, kInt8, 1 - group.rank());
                    });
+}
+
+// A rank that waits for a message, another for the call of a collective; the third gives up or is
+// interrupted.
+TEST(Messages, AGroupThatIsGivenUpEndsThem) {
+  for (const bool interrupted : {false, true}) {
+    std::atomic<bool> interrupt{false};
+    GroupOptions options = quick_options();
+    options.interrupted = [&] { return interrupt.load(); };
+    std::vector<Group> groups = make_groups("loopback", 3, options);
+    std::atomic<std::int64_t> since_ns{0};
+    on_all(groups, [&](Group& group) {
+      Context context = one_thread();
+      float value = 0;
+      if (group.rank() == 2) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        since_ns = monotonic_ns();
+        interrupted ? void(interrupt = true) : group.abort("enough");
+        return;
+      }
+      const Status status = group.rank() == 0
+                                ? recv(context, group, &value, 1, DType::kFloat32, 1)
+                                : allreduce(context, group, &value, &value, 1, DType::kFloat32);
+      EXPECT_LT(monotonic_ns() - since_ns, kSecond / 2);
+      EXPECT_EQ(status.code(), StatusCode::kPeerLost);
+      if (!interrupted)
+        EXPECT_EQ(status.message(), "group: rank 2 gave up (enough). Form a new group.");
+      else
+        EXPECT_THAT(status.message(), AnyOf("recv: rank 0 gave up (interrupted). Form a new group.",
+                                            "allreduce: rank 1 gave up (interrupted). Form a new "
+                                            "group."));
+    });
+    EXPECT_EQ(groups[2].barrier().message(), groups[0].health().message());
+  }
 }
 
 std::string receive_until_it_fails(const Rank& rank, double timeout_s) {
