@@ -91,6 +91,10 @@ class WEFT_API Group {
   /// 0: exec_timeout_s; negative: for ever. Errors: kMismatch, kTimeout, kPeerLost.
   Status barrier(double timeout_s = 0);
 
+  /// Changes GroupOptions::exec_timeout_s of this rank, from its next call on. Errors:
+  /// kInvalidArgument (not a number).
+  Status set_exec_timeout(double seconds);
+
   /// Makes the group unusable on every rank at once, as an error would: calls under way and later
   /// ones return kPeerLost, which names this rank and the reason. Local, may be called by any
   /// thread at any time, also while another thread of the rank is inside a call. The first error

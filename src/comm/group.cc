@@ -114,6 +114,12 @@ Status Group::barrier(double timeout_s) {
   return {};
 }
 
+Status Group::set_exec_timeout(double seconds) {
+  WEFT_ASSIGN_OR_RETURN(const double limit, internal::resolve_exec_timeout(seconds));
+  state_->set_exec_timeout(limit);
+  return {};
+}
+
 void Group::abort(std::string_view reason) { (void)state_->give_up("group", reason); }
 
 Status Group::health() const { return state_->health(); }

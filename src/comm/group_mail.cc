@@ -123,7 +123,7 @@ Status GroupState::sleep_for_mail(std::string_view op, MailWork& work, std::int6
                         "make other calls; the limit is {:.6g} s (exec_timeout_s, "
                         "HCCL_EXEC_TIMEOUT). Form a new group.",
                         op, rank_, static_cast<double>(time - begin_ns) * 1e-9, work.awaited(peer),
-                        exec_timeout_s_)));
+                        limit_s_)));
   }
 }
 

@@ -45,9 +45,9 @@ GroupState::GroupState(std::unique_ptr<Transport> transport, int rank, int ranks
       private_futex_(transport_->private_futex()),
       oversubscribed_(ranks > cpus_of_ranks(private_futex_)),
       process_(getpid()),
-      deadline_ns_(deadline_after(options.exec_timeout_s)),
       interruption_(options.interrupted) {
   for (int peer = 0; peer < ranks; ++peer) segments_.push_back(transport_->segment(peer));
+  start_deadline();
 }
 
 GroupState::~GroupState() {
@@ -62,8 +62,9 @@ Counter& GroupState::counter(int rank, CounterId id) const {
 }
 
 void GroupState::start_deadline(double timeout_s) {
-  call_timeout_s_ = timeout_s;
-  deadline_ns_ = deadline_after(timeout_s == 0 ? exec_timeout_s_ : timeout_s);
+  limit_of_call_ = timeout_s != 0;
+  limit_s_ = limit_of_call_ ? timeout_s : exec_timeout_s_;
+  deadline_ns_ = deadline_after(limit_s_);
 }
 
 Status GroupState::begin_call(const CallHeader& header, double timeout_s) {

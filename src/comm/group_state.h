@@ -160,6 +160,9 @@ class GroupState {
   /// Advances the work until it is done. Errors as wait(), and its failure(): poison the group.
   Status run_mail(std::string_view op, MailWork& work);
 
+  /// Of the next calls, resolved.
+  void set_exec_timeout(double seconds) { exec_timeout_s_ = seconds; }
+
   /// Measurements only: tiles take as long as this link needs for them. Null: as fast as memory.
   void set_link(Link* link) { link_ = link; }
   Link* link() const { return link_; }
@@ -217,14 +220,15 @@ class GroupState {
   const int rank_, ranks_;
   const std::string name_;
   const std::int64_t window_bytes_;
-  const double exec_timeout_s_;
-  double call_timeout_s_ = 0;  // the call's own; 0: it has none
+  double exec_timeout_s_;
+  double limit_s_ = 0;          // of the current call
+  bool limit_of_call_ = false;  // it is the call's own
   const bool private_futex_;
   const bool oversubscribed_;   ///< more ranks than CPUs: spinning would keep the awaited rank off
   const std::int32_t process_;  ///< a forked child has a copy of this object but is not the rank
   std::vector<Segment> segments_;
   std::uint64_t call_ = 0;
-  std::int64_t deadline_ns_;
+  std::int64_t deadline_ns_ = 0;
   Interruption interruption_;
   Link* link_ = nullptr;
   std::mutex poison_mutex_;

@@ -137,9 +137,8 @@ std::string GroupState::timeout_text(const Wait& wait) const {
       "or slow; the limit is {:.6g} s ({}). Form a new group.",
       control(rank_).headers[call_ % 2].op(), rank_,
       static_cast<double>(now_ns() - wait.begin_ns) * 1e-9, describe(wait.what), wait.peer,
-      name_of(wait.id), peek(wait.peer, wait.id), wait.value, state,
-      call_timeout_s_ == 0 ? exec_timeout_s_ : call_timeout_s_,
-      call_timeout_s_ == 0 ? "exec_timeout_s, HCCL_EXEC_TIMEOUT" : "of this call");
+      name_of(wait.id), peek(wait.peer, wait.id), wait.value, state, limit_s_,
+      limit_of_call_ ? "of this call" : "exec_timeout_s, HCCL_EXEC_TIMEOUT");
 }
 
 int GroupState::last_of_chain(const Wait& wait) const {
