@@ -50,7 +50,8 @@ class GroupState;
 
 /// One rank's membership. Move-only. Collective calls are made by all ranks in the same order; two
 /// calls on one Group object must not overlap in time. Destroying it is local and never waits;
-/// peers that still need this rank get kPeerLost.
+/// peers that still need this rank get kPeerLost. A forked child is not the rank: there every call
+/// returns kInvalidArgument, and destroying the copy means nothing to the peers.
 class WEFT_API Group {
  public:
   /// Ranks are threads of this process: element i is rank i. Hand each to its thread.

@@ -73,7 +73,7 @@ void GroupState::ring(int peer) const {
 }
 
 Status GroupState::run_mail(std::string_view op, MailWork& work) {
-  if (poisoned()) return health();
+  if (forked() || poisoned()) return health();
   start_deadline();
   while (true) {
     const std::int64_t begin_ns = now_ns();

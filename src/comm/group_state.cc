@@ -3,7 +3,6 @@
 #include "comm/group_state.h"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +10,7 @@
 #include <limits>
 
 #include "base/clock.h"
+#include "base/process.h"
 #include "base/topology.h"
 #include "comm/control_block.h"
 #include "comm/futex.h"
@@ -44,14 +44,14 @@ GroupState::GroupState(std::unique_ptr<Transport> transport, int rank, int ranks
       exec_timeout_s_(options.exec_timeout_s),
       private_futex_(transport_->private_futex()),
       oversubscribed_(ranks > cpus_of_ranks(private_futex_)),
-      process_(getpid()),
+      process_(this_process()),
       interruption_(options.interrupted) {
   for (int peer = 0; peer < ranks; ++peer) segments_.push_back(transport_->segment(peer));
   start_deadline();
 }
 
 GroupState::~GroupState() {
-  if (getpid() != process_) return;
+  if (forked()) return;
   // Release: who sees that we left also sees the last value of our counters. Partner: is_lost().
   control(rank_).left.store(1, std::memory_order_release);
   wake_everybody();
@@ -68,7 +68,7 @@ void GroupState::start_deadline(double timeout_s) {
 }
 
 Status GroupState::begin_call(const CallHeader& header, double timeout_s) {
-  if (poisoned()) return health();
+  if (forked() || poisoned()) return health();
   start_deadline(timeout_s);
   ++call_;
   CallHeader& slot = control(rank_).headers[call_ % 2];
@@ -120,7 +120,7 @@ bool GroupState::poisoned() const {
 }
 
 Status GroupState::poison(const Status& status) {
-  if (status.ok() || poisoned()) return health();
+  if (status.ok() || forked() || poisoned()) return health();
   {
     const std::lock_guard lock(poison_mutex_);
     if (!poison_written_) {
@@ -144,7 +144,14 @@ Status GroupState::give_up(std::string_view op, std::string_view reason) {
              fmt::format("{}: rank {} gave up ({}). Form a new group.", op, rank_, reason)));
 }
 
+bool GroupState::forked() const { return this_process() != process_; }
+
 Status GroupState::health() const {
+  if (forked())
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("group: \"{}\" belongs to process {}, of which process {} is a "
+                              "forked child. Form a new group in the child.",
+                              name_, process_, this_process()));
   const std::int32_t by = control(0).poisoned_by.load(std::memory_order_acquire);
   if (by <= 0 || by > ranks_) return {};
   const ControlBlock& first = control(by - 1);

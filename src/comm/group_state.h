@@ -172,7 +172,7 @@ class GroupState {
   Status poison(const Status& status);
   /// Poisons the group because the program, not a peer, wants it to end. `op`: what it was in.
   Status give_up(std::string_view op, std::string_view reason);
-  /// Ok or the poison in force (own or a peer's).
+  /// Ok or the poison in force (own or a peer's), or that this process is not the rank's.
   Status health() const;
 
   static Group wrap(std::unique_ptr<GroupState> state) { return Group(std::move(state)); }
@@ -199,6 +199,7 @@ class GroupState {
 
   Counter& counter(int rank, CounterId id) const;
   bool reached(const Wait& wait) const;
+  bool forked() const;
   bool poisoned() const;
   void wake_everybody() const;
 

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -22,6 +24,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::AnyOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Kind = Message::Kind;
@@ -258,6 +261,34 @@ TEST(Messages, AGroupThatIsGivenUpEndsThem) {
     });
     EXPECT_EQ(groups[2].barrier().message(), groups[0].health().message());
   }
+}
+
+// Neither what is announced before a call nor the slots of messages change under the ranks.
+TEST(Messages, AForkedChildSendsNothing) {
+  run_ranks(2, [](Rank& rank) {
+    Group group = Group::join(rank.id, rank.rank, rank.ranks, quick_options()).value();
+    Context context = one_thread();
+    std::int64_t data[] = {1, 2}, received[] = {0, 0};
+    const std::int64_t counts[] = {1, 1}, offsets[] = {0, 1}, none[] = {0, 0};
+    const auto exchange = [&](std::span<const std::int64_t> each) {
+      return alltoallv(context, group, data, received, {each, offsets, each, offsets},
+                       DType::kInt64);
+    };
+    expect_ok(exchange(counts));
+    const pid_t child = fork();
+    if (child == 0) {
+      const StatusCode codes[] = {
+          exchange(none).code(),
+          send(context, group, data, 1, DType::kInt64, 1 - rank.rank).code()};
+      _exit(codes[0] == StatusCode::kInvalidArgument && codes[1] == codes[0] ? 0 : 1);
+    }
+    int status = -1;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    expect_ok(exchange(counts));
+    EXPECT_THAT(received, ElementsAre(rank.rank + 1, rank.rank + 1));
+    return std::string();
+  });
 }
 
 std::string receive_until_it_fails(const Rank& rank, double timeout_s) {
