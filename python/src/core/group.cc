@@ -4,6 +4,7 @@
 
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
 #include "core/bindings.h"
@@ -11,6 +12,7 @@
 #include "core/memory_use.h"
 #include "runtime/communicator.h"
 #include "runtime/context.h"
+#include "runtime/interrupt.h"
 
 namespace weft::python {
 namespace {
@@ -22,7 +24,8 @@ GroupOptions group_options(const std::string& name, std::int64_t window_bytes,
   return {.name = name,
           .window_bytes = window_bytes,
           .connect_timeout_s = connect_timeout,
-          .exec_timeout_s = exec_timeout};
+          .exec_timeout_s = exec_timeout,
+          .interrupted = interrupted};
 }
 
 Result<std::shared_ptr<Communicator>> with_threads(Result<Group> group, int threads,
@@ -105,6 +108,7 @@ void bind_group(nb::module_& module) {
              return to_python(use);
            })
       .def("health", [](const Communicator& self) { raise_if_error(self.health()); })
+      .def("abort", &Communicator::abort, nb::call_guard<nb::gil_scoped_release>())
       .def("close", &Communicator::close, nb::call_guard<nb::gil_scoped_release>())
       .def("barrier", [](Communicator& self, double timeout) {
         without_gil([&] {
