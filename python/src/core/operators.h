@@ -89,7 +89,14 @@ class Planned {
     return call_.result();
   }
 
-  std::string describe() const { return plan_->describe(); }
+  std::string describe() const {
+    std::string text;
+    in_turn(place_, call_, [&](Context&, Group*, Group*) -> Status {
+      text = plan_->describe();  // which asks the group
+      return {};
+    });
+    return text;
+  }
 
  private:
   nb::object target_;
