@@ -50,9 +50,9 @@ class Group:
     Calls on one Group take turns, so it may be used from several threads, but which thread comes first decides the order. A
     group that is left or fails ends the others' calls with PeerLost. Use it with `with`, or close() it.
 
-    Options of the three ways to form one: threads and isa as for Context (0 threads: usable cores / ranks); name, at most 127
-    characters; window_bytes per rank (0: 2 x HCCL_BUFFSIZE MB); connect_timeout and timeout in seconds (0: HCCL_CONNECT_TIMEOUT
-    and HCCL_EXEC_TIMEOUT; negative: for ever).
+    Options of the three ways to form one: threads and isa as for Context (0 threads: usable cores / ranks); name, at most
+    127 characters; window_bytes per rank (0: 2 x HCCL_BUFFSIZE MB); connect_timeout and timeout in seconds (0:
+    HCCL_CONNECT_TIMEOUT and HCCL_EXEC_TIMEOUT; negative: for ever).
     """
 
     def __init__(self, handle: Any):

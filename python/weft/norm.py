@@ -14,9 +14,9 @@ def add_rmsnorm(x1: Any, x2: Any, gamma: Any, *, epsilon: float = 1e-6, context:
                 out: tuple[Any, Any, Any] | None = None) -> tuple[Any, Any, Any]:
     """x = x1 + x2, y = RMSNorm(x)·gamma over the axes of gamma; returns (y, rstd, x).
 
-    x1, x2: one shape of 1 to 8 axes, float16, bfloat16 or float32. gamma: their trailing axes, the same dtype. rstd is float32,
-    of x1's shape with 1 for every normalised axis. out: (y, rstd, x) to write to; rstd may be None, x may be x1 or x2.
-    Errors: ValueError. Rounding: docs/ops/add_rmsnorm.md.
+    x1, x2: one shape of 1 to 8 axes, float16, bfloat16 or float32. gamma: their trailing axes, the same dtype. rstd is
+    float32, of x1's shape with 1 for every normalised axis. out: (y, rstd, x) to write to; rstd may be None, x may be x1 or
+    x2. Errors: ValueError. Rounding: docs/ops/add_rmsnorm.md.
     """
     if out is None:
         kept = len(x1.shape) - len(gamma.shape)
