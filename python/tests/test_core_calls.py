@@ -3,6 +3,9 @@
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -106,6 +109,41 @@ def test_the_gil_is_released(what):
         weft.send(np.ones(1), group=second, peer=0)
     thread.join()
     assert counted > 1000
+
+
+def test_a_signal_ends_the_wait():
+    class Stop(Exception):
+        pass
+
+    def stop(*_):
+        raise Stop
+
+    groups = weft.Group.local(2, timeout=20)
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        begin = time.monotonic()
+        with pytest.raises(Stop):
+            weft.allreduce(np.ones(1), group=groups[0])
+        assert time.monotonic() - begin < 0.2
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(weft.PeerLost, match="rank 0"):
+        weft.allreduce(np.ones(1), group=groups[1])
+
+
+ENDS = """
+import threading, time, weft
+first, second = weft.Group.local(2, timeout=20)
+threading.Thread(target=first.barrier, daemon=True).start()
+time.sleep(0.1)
+print("the end")
+"""
+
+
+def test_a_program_may_end_with_a_thread_in_a_call(tmp_path):
+    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, timeout=30, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the end\n", "")
 
 
 def test_with_closes_and_errors_are_mapped():

@@ -17,6 +17,7 @@ def test_packed_weight(tmp_path):
     packed = weft.PackedWeight.pack(w, context=group)
     assert (packed.k, packed.n, packed.experts, packed.dtype) == (K, N, 0, "float16")
     assert packed.bytes >= w.nbytes and packed.source.startswith(f"float16 ({K}, {N})")
+    assert repr(packed) == f"<weft.PackedWeight of {packed.source}>"
     assert packed.memory_use().bytes >= packed.bytes
     packed.save(str(tmp_path / "w"))
     for path_or_context in (None, weft.Context(1)):
@@ -38,6 +39,7 @@ def test_fractal_nz(dtype, transposed):
     c0 = 32 // matrix.itemsize
     image = weft.pack_fractal_nz(matrix[::-1].copy()[::-1])
     assert image.shape == (K, N) and image.dtype == dtype
+    assert repr(image) == f"<weft.FractalNz {np.dtype(dtype)} ({K}, {N})>"
     padded = np.zeros((-(-K // 16) * 16, -(-N // c0) * c0), dtype)
     padded[:K, :N] = matrix
     tiles = image.storage.reshape(-1, padded.shape[0], c0)
