@@ -65,7 +65,7 @@ class Dispatched(NamedTuple):
 
 
 def _outputs(x: Any, tokens: int, k: int, experts: MoeExperts, group: Group, tp: int, max_rows: int | None,
-             int8_rows: bool) -> tuple[Any, ...]:
+             int8_rows: bool) -> tuple[Any, Any, Any, Any, Any, Any]:
     """Room for max_rows; None: for the most that can come if no rank has more tokens than this one."""
     local = experts.local(group.rank, group.ranks)
     if max_rows is None:

@@ -29,6 +29,7 @@ class Planned:
 
     _function: ClassVar[Callable[..., Any]]
     _place_name: ClassVar[str]
+    __signature__: ClassVar[inspect.Signature]
 
     def __init_subclass__(cls, *, function: Callable[..., Any]) -> None:
         cls._function = staticmethod(function)
