@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The module weft._torch. Loading it registers the operators of this folder under torch.ops.weft.
-#include <torch/csrc/utils/pybind.h>
+#include "pytorch/bindings.h"
 
 PYBIND11_MODULE(_torch, module) {
   module.doc() = "weft for PyTorch; use the package weft.torch.";
   module.attr("torch_version") = WEFT_TORCH_VERSION;
+  weft::python::bind_process_group(module);
 }
