@@ -21,8 +21,22 @@ if ".".join(torch.__version__.split(".")[:2]) != _torch.torch_version:
 import weft_autoload  # noqa: E402
 from weft.torch import fakes  # noqa: E402,F401  what the operators return, for torch.compile
 from weft.torch.groups import group_key  # noqa: E402
+from weft.torch.ops import (  # noqa: E402
+    add_rmsnorm,
+    matmul_allreduce,
+    matmul_allreduce_add_rmsnorm,
+    matmul_allreduce_add_rmsnorm_,
+    matmul_reduce_scatter,
+)
 
 if "WEFT" not in torch.distributed.Backend._plugins:  # TORCH_DEVICE_BACKEND_AUTOLOAD=0
     weft_autoload.register()
 
-__all__ = ["group_key"]
+__all__ = [
+    "add_rmsnorm",
+    "group_key",
+    "matmul_allreduce",
+    "matmul_allreduce_add_rmsnorm",
+    "matmul_allreduce_add_rmsnorm_",
+    "matmul_reduce_scatter",
+]

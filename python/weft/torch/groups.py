@@ -20,7 +20,7 @@ def group_key(group: Any) -> str:
     """What torch.ops.weft takes for a group: a key (returned as it is), a weft.Group, or a process group.
 
     A process group of the backend weft is one already: operators and its own collectives take turns. Beside one of another
-    backend a group of weft is formed, once: the first call is collective. Errors: ValueError, those of Group.from_torch.
+    backend a group of weft is formed, once: the first call is collective. Errors: TypeError, those of Group.from_torch.
     """
     if isinstance(group, str):
         return group
@@ -29,7 +29,7 @@ def group_key(group: Any) -> str:
     if isinstance(group, distributed.ProcessGroup):
         backend = _backend(group)
         return backend.key if backend is not None else beside(group).key
-    raise ValueError(f"group is a {type(group).__name__}, but must be a key (str), a weft.Group or a ProcessGroup")
+    raise TypeError(f"group is a {type(group).__name__}; pass a weft.Group, its key, or a torch.distributed.ProcessGroup")
 
 
 def from_torch(group: Any) -> Group:
