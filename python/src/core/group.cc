@@ -87,6 +87,7 @@ void bind_group(nb::module_& module) {
   module.def("local", &local);
   module.def("join", &join);
   module.def("from_environment", &from_environment);
+  module.def("find", [](const std::string& key) { return Communicator::find(key); });
   nb::class_<Communicator>(module, "Communicator")
       .def_prop_ro("name", &Communicator::name)
       .def_prop_ro("key", &Communicator::key)
