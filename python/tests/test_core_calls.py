@@ -126,7 +126,7 @@ def test_a_signal_ends_the_wait():
         begin = time.monotonic()
         with pytest.raises(Stop):
             weft.allreduce(np.ones(1), group=groups[0])
-        assert time.monotonic() - begin < 0.2
+        assert time.monotonic() - begin < 0.6
     finally:
         signal.signal(signal.SIGALRM, before)
     with pytest.raises(weft.PeerLost, match="rank 0"):

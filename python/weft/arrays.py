@@ -27,9 +27,9 @@ def shape_of(name: str, array: Any) -> tuple[int, ...]:
         raise TypeError(f"{name} must be an array of numpy or of anything with DLPack, but is a {what}") from None
 
 
-def columns_of(weight: Any) -> int:
+def columns_of(name: str, weight: Any) -> int:
     """n of a (k, n) weight: an array, in which uint8 is two int4, a FractalNz or a PackedWeight."""
-    return _core.columns(weight)
+    return _core.columns(name, weight)
 
 
 def is_bfloat16(array: Any) -> bool:
