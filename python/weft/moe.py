@@ -102,7 +102,7 @@ def moe_dispatch(x: Any, expert_ids: Any, *, group: Group, experts: MoeExperts |
         outputs = _outputs(x, tokens, k, experts, group, 1 if tp_group is None else 2, max_rows, int8_rows)
     else:
         outputs = out[:6]
-    counts = _core.moe_dispatch(handle, x, expert_ids, scales, x_active_mask, *experts, tokens_are_ends, *outputs,
+    counts: Any = _core.moe_dispatch(handle, x, expert_ids, scales, x_active_mask, *experts, tokens_are_ends, *outputs,
                                 member(tp_group, "tp_group"))
     return Dispatched(*outputs, expert_ids, x_active_mask, experts, tp_group, MoeDispatchCounts(*counts or ()))
 
