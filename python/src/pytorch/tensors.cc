@@ -45,11 +45,6 @@ std::optional<DType> dtype_of(at::ScalarType type) {
   }
 }
 
-[[noreturn]] void refuse(const char* name, const std::string& what) {
-  raise_if_error(Status(StatusCode::kInvalidArgument, std::string(name) + " " + what));
-  std::abort();  // not reached: it has raised
-}
-
 template <typename Ref>
 Ref view(const char* name, const at::Tensor& tensor) {
   if (!tensor.device().is_cpu() || tensor.layout() != at::kStrided)
@@ -74,6 +69,26 @@ std::shared_ptr<SharedContext> torch_context() {
     auto context = SharedContext::create({.threads = threads});
     raise_if_error(context.status());
     made = *context;
+  }
+  return made;
+}
+
+Result<std::shared_ptr<Communicator>> make_alone(int threads) {
+  WEFT_ASSIGN_OR_RETURN(std::vector<Group> groups, Group::local(1));
+  WEFT_ASSIGN_OR_RETURN(Context context, Context::create({.threads = threads}));
+  return Communicator::create(std::move(context), std::move(groups.front()));
+}
+
+// The communicator of kSelf, with as many threads as PyTorch uses.
+std::shared_ptr<Communicator> alone() {
+  static std::mutex mutex;
+  static std::shared_ptr<Communicator> made;  // guarded by mutex
+  const std::lock_guard lock(mutex);
+  const int threads = at::get_num_threads();
+  if (!made || made->threads() != threads) {
+    auto communicator = make_alone(threads);
+    raise_if_error(communicator.status());
+    made = *communicator;
   }
   return made;
 }
@@ -142,7 +157,7 @@ void run(const std::function<Status(Context&)>& call) {
 }
 
 std::shared_ptr<Communicator> communicator(std::string_view key) {
-  std::shared_ptr<Communicator> found = Communicator::find(key);
+  std::shared_ptr<Communicator> found = key == kSelf ? alone() : Communicator::find(key);
   if (!found)
     raise_if_error(Status(StatusCode::kInvalidArgument,
                           "group: this process has none called '" + std::string(key) +
@@ -153,6 +168,11 @@ std::shared_ptr<Communicator> communicator(std::string_view key) {
 
 void run(std::string_view group, const Communicator::Call& call) {
   raise_if_error(communicator(group)->run(call));
+}
+
+void refuse(const char* name, const std::string& what) {
+  raise_if_error(Status(StatusCode::kInvalidArgument, std::string(name) + " " + what));
+  std::abort();  // not reached: it has raised
 }
 
 void raise_if_error(const Status& status) {
