@@ -21,6 +21,31 @@ at::Tensor room(at::IntArrayRef shape, const at::TensorOptions& options, const O
   return mask ? at::zeros(shape, options) : at::empty(shape, options);
 }
 
+// All operands but the result.
+MoeCombineArgs operands(const at::Tensor& expand_x, const at::Tensor& expert_ids,
+                        const at::Tensor& assist, const at::Tensor& ep_send_counts,
+                        const at::Tensor& expert_scales, const Optional& tp_send_counts,
+                        const Optional& x_active_mask, const Optional& shared_expert_x,
+                        const Optional& ori_x, const Optional& const_expert_alpha_1,
+                        const Optional& const_expert_alpha_2, const Optional& const_expert_v,
+                        const MoeExperts& experts, bool int8_communication) {
+  return {.expand_x = input("expand_x", expand_x),
+          .expert_ids = input("expert_ids", expert_ids),
+          .assist_info_for_combine = input("assist_info_for_combine", assist),
+          .ep_send_counts = input("ep_send_counts", ep_send_counts),
+          .expert_scales = input("expert_scales", expert_scales),
+          .tp_send_counts = input("tp_send_counts", tp_send_counts),
+          .x_active_mask = input("x_active_mask", x_active_mask),
+          .shared_expert_x = input("shared_expert_x", shared_expert_x),
+          .ori_x = input("ori_x", ori_x),
+          .const_expert_alpha_1 = input("const_expert_alpha_1", const_expert_alpha_1),
+          .const_expert_alpha_2 = input("const_expert_alpha_2", const_expert_alpha_2),
+          .const_expert_v = input("const_expert_v", const_expert_v),
+          .experts = experts,
+          .int8_communication = int8_communication,
+          .x = {}};
+}
+
 at::Tensor make(const at::Tensor& expand_x, const at::Tensor& expert_ids, const at::Tensor& assist,
                 const at::Tensor& ep_send_counts, const at::Tensor& expert_scales,
                 std::string_view group, std::int64_t moe_expert_num, const Optional& tp_send_counts,
@@ -34,23 +59,13 @@ at::Tensor make(const at::Tensor& expand_x, const at::Tensor& expert_ids, const 
   at::Tensor x = room(
       {expert_ids.dim() > 0 ? expert_ids.size(0) : 0, expand_x.dim() > 0 ? expand_x.size(-1) : 0},
       expand_x.options(), x_active_mask);
-  const MoeCombineArgs args{
-      .expand_x = input("expand_x", expand_x),
-      .expert_ids = input("expert_ids", expert_ids),
-      .assist_info_for_combine = input("assist_info_for_combine", assist),
-      .ep_send_counts = input("ep_send_counts", ep_send_counts),
-      .expert_scales = input("expert_scales", expert_scales),
-      .tp_send_counts = input("tp_send_counts", tp_send_counts),
-      .x_active_mask = input("x_active_mask", x_active_mask),
-      .shared_expert_x = input("shared_expert_x", shared_expert_x),
-      .ori_x = input("ori_x", ori_x),
-      .const_expert_alpha_1 = input("const_expert_alpha_1", const_expert_alpha_1),
-      .const_expert_alpha_2 = input("const_expert_alpha_2", const_expert_alpha_2),
-      .const_expert_v = input("const_expert_v", const_expert_v),
-      .experts = moe_experts(moe_expert_num, shared_expert_num, shared_expert_rank_num,
-                             shared_tokens, zero_expert_num, copy_expert_num, const_expert_num),
-      .int8_communication = int8_communication,
-      .x = output(x)};
+  MoeCombineArgs args = operands(
+      expand_x, expert_ids, assist, ep_send_counts, expert_scales, tp_send_counts, x_active_mask,
+      shared_expert_x, ori_x, const_expert_alpha_1, const_expert_alpha_2, const_expert_v,
+      moe_experts(moe_expert_num, shared_expert_num, shared_expert_rank_num, shared_tokens,
+                  zero_expert_num, copy_expert_num, const_expert_num),
+      int8_communication);
+  args.x = output(x);
   run_with_tp(group, tp_group, [&](Context& context, Group& ranks, Group* tp_ranks) {
     return moe_combine(context, ranks, args, {.tp_group = tp_ranks});
   });
@@ -72,29 +87,20 @@ Three make_norm(const at::Tensor& expand_x, const at::Tensor& expert_ids, const 
   at::Tensor rstd =
       room(product_shape(residual_x, 1), expand_x.options().dtype(at::kFloat), x_active_mask);
   at::Tensor x = room(residual_x.sizes(), expand_x.options(), x_active_mask);
-  const MoeCombineAddRmsNormArgs args{
-      .combine = {.expand_x = input("expand_x", expand_x),
-                  .expert_ids = input("expert_ids", expert_ids),
-                  .assist_info_for_combine = input("assist_info_for_combine", assist),
-                  .ep_send_counts = input("ep_send_counts", ep_send_counts),
-                  .expert_scales = input("expert_scales", expert_scales),
-                  .tp_send_counts = input("tp_send_counts", tp_send_counts),
-                  .x_active_mask = input("x_active_mask", x_active_mask),
-                  .shared_expert_x = input("shared_expert_x", shared_expert_x),
-                  .ori_x = input("ori_x", ori_x),
-                  .const_expert_alpha_1 = input("const_expert_alpha_1", const_expert_alpha_1),
-                  .const_expert_alpha_2 = input("const_expert_alpha_2", const_expert_alpha_2),
-                  .const_expert_v = input("const_expert_v", const_expert_v),
-                  .experts = moe_experts(moe_expert_num, shared_expert_num, shared_expert_rank_num,
-                                         shared_tokens, zero_expert_num, copy_expert_num,
-                                         const_expert_num),
-                  .int8_communication = int8_communication,
-                  .x = output(x)},
+  MoeCombineAddRmsNormArgs args{
+      .combine =
+          operands(expand_x, expert_ids, assist, ep_send_counts, expert_scales, tp_send_counts,
+                   x_active_mask, shared_expert_x, ori_x, const_expert_alpha_1,
+                   const_expert_alpha_2, const_expert_v,
+                   moe_experts(moe_expert_num, shared_expert_num, shared_expert_rank_num,
+                               shared_tokens, zero_expert_num, copy_expert_num, const_expert_num),
+                   int8_communication),
       .residual_x = input("residual_x", residual_x),
       .gamma = input("gamma", gamma),
       .norm_eps = static_cast<float>(norm_eps),
       .y = output(y),
       .rstd = output(rstd)};
+  args.combine.x = output(x);
   run_with_tp(group, tp_group, [&](Context& context, Group& ranks, Group* tp_ranks) {
     return moe_combine_add_rmsnorm(context, ranks, args, {.tp_group = tp_ranks});
   });

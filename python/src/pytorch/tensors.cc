@@ -152,8 +152,12 @@ TensorRef output(const at::Tensor& tensor) { return view<TensorRef>("out", tenso
 
 void run(const std::function<Status(Context&)>& call) {
   const std::shared_ptr<SharedContext> context = torch_context();
-  const std::lock_guard lock(context->turn);
-  raise_if_error(call(context->context));
+  Status status;
+  {
+    const std::lock_guard lock(context->turn);
+    status = call(context->context);
+  }
+  raise_if_error(status);  // takes the GIL
 }
 
 std::shared_ptr<Communicator> communicator(std::string_view key) {
