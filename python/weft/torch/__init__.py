@@ -19,7 +19,7 @@ if ".".join(torch.__version__.split(".")[:2]) != TORCH_VERSION:
                       f"Install torch=={TORCH_VERSION}.*, or a weft that was built for this PyTorch.")
 
 try:
-    importlib.import_module("weft._torch")  # registers the operators
+    _torch = importlib.import_module("weft._torch")  # registers the operators
 except ImportError as error:
     raise ImportError(f"weft's part for PyTorch does not load into PyTorch {torch.__version__}: {error}. Install weft again "
                       "into this environment.") from error
