@@ -70,3 +70,10 @@ __all__ = [
     "moe_init_routing",
     "reduce_scatter",
 ]
+
+
+def __getattr__(name: str):
+    """The pass for torch.compile, loaded by those who use it: it needs much of torch's compiler."""
+    if name in ("compile_pass", "Report"):
+        return getattr(importlib.import_module("weft.torch.compile"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
