@@ -18,7 +18,7 @@ file(STRINGS ${WEFT_TORCH_DIR}/version.py line REGEX "^__version__")
 string(REGEX MATCH "[0-9]+\\.[0-9]+" version "${line}")
 if(NOT version VERSION_EQUAL WEFT_TORCH_SUPPORTED)
   message(FATAL_ERROR "PyTorch in ${WEFT_TORCH_DIR} is ${version}; this weft is for ${WEFT_TORCH_SUPPORTED}. "
-    "Install torch==${WEFT_TORCH_SUPPORTED}.*, or build without weft.torch: pip install ./python -C cmake.define.WEFT_TORCH_DIR=none")
+    "Install torch==${WEFT_TORCH_SUPPORTED}.*, or build without weft.torch: pip install ./python --config-settings cmake.define.WEFT_TORCH_DIR=none")
 endif()
 message(STATUS "PyTorch ${version}: ${WEFT_TORCH_DIR}")
 set(WEFT_TORCH TRUE)
