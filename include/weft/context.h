@@ -34,7 +34,8 @@ class ContextState;
 
 /// Owns the threads and the scratch memory of all calls: as much as the largest plans so far have
 /// asked for, until it is destroyed (a plan that was made before a larger one keeps a smaller piece
-/// of its own). Use one Context per rank; calls of one Context must not overlap in time.
+/// of its own). Use one Context per rank; calls of one Context must not overlap in time. In a
+/// forked child the calling thread computes alone; make another Context there.
 class WEFT_API Context {
  public:
   /// Errors: kInvalidArgument for an unknown ISA name or a count out of range, kOutOfMemory if the

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -36,6 +37,11 @@ struct GroupOptions {
   /// Seconds a collective may wait for a peer. 0: HCCL_EXEC_TIMEOUT (default 1836); negative: for
   /// ever.
   double exec_timeout_s = 0;
+  /// Asks the program whether waits shall end. Asked about every 20 ms by the thread that makes the
+  /// call or joins, only while it sleeps in a wait, and never during a computation. True ends the
+  /// wait as abort("interrupted") does; while the group forms, join() alone. It must not throw nor
+  /// use the group. Ranks of local() have a copy each.
+  std::function<bool()> interrupted = {};
 };
 
 namespace internal {
@@ -44,7 +50,8 @@ class GroupState;
 
 /// One rank's membership. Move-only. Collective calls are made by all ranks in the same order; two
 /// calls on one Group object must not overlap in time. Destroying it is local and never waits;
-/// peers that still need this rank get kPeerLost.
+/// peers that still need this rank get kPeerLost. A forked child is not the rank: there every call
+/// returns kInvalidArgument, and destroying the copy means nothing to the peers.
 class WEFT_API Group {
  public:
   /// Ranks are threads of this process: element i is rank i. Hand each to its thread.
@@ -84,6 +91,16 @@ class WEFT_API Group {
   /// Collective. Returns when every rank has called it. timeout_s: seconds that this rank waits;
   /// 0: exec_timeout_s; negative: for ever. Errors: kMismatch, kTimeout, kPeerLost.
   Status barrier(double timeout_s = 0);
+
+  /// Changes GroupOptions::exec_timeout_s of this rank, from its next call on. Errors:
+  /// kInvalidArgument (not a number).
+  Status set_exec_timeout(double seconds);
+
+  /// Makes the group unusable on every rank at once, as an error would: calls under way and later
+  /// ones return kPeerLost, which names this rank and the reason. Local, may be called by any
+  /// thread at any time, also while another thread of the rank is inside a call. The first error
+  /// of a group stays, so calling it again, or too late, changes nothing.
+  void abort(std::string_view reason);
 
   /// Ok, or the error that made this group unusable; every later call on the group returns it at
   /// once.

@@ -9,6 +9,7 @@
 #include "base/affinity.h"
 #include "base/memory.h"
 #include "base/pause.h"
+#include "base/process.h"
 #include "base/stay_awake.h"
 #include "base/topology.h"
 
@@ -153,7 +154,8 @@ void ThreadPool::Shared::join() {
   for (std::thread& worker : workers) worker.join();
 }
 
-ThreadPool::ThreadPool(int threads, const std::vector<int>& cpus) : threads_(std::max(1, threads)) {
+ThreadPool::ThreadPool(int threads, const std::vector<int>& cpus)
+    : threads_(std::max(1, threads)), process_(this_process()) {
   const auto cpus_of = [&cpus](int thread) {
     return cpus.empty() ? std::vector<int>()
                         : std::vector{cpus[static_cast<std::size_t>(thread) % cpus.size()]};
@@ -179,6 +181,10 @@ ThreadPool::ThreadPool(int threads, const std::vector<int>& cpus) : threads_(std
 
 ThreadPool::~ThreadPool() {
   if (!shared_) return;
+  if (this_process() != process_) {
+    static_cast<void>(shared_.release());  // nobody is left to join, and a thread must be
+    return;
+  }
   shared_->join();
   threads_of_pools.fetch_sub(threads_, std::memory_order_relaxed);
 }
@@ -192,7 +198,7 @@ void ThreadPool::share_every_loop(bool yes) {
 }
 
 void ThreadPool::run(std::int64_t count, double ns, void* object, Call call) {
-  if (count <= 1 || threads_for(ns) == 1) {
+  if (count <= 1 || threads_for(ns) == 1 || this_process() != process_) {
     for (std::int64_t index = 0; index < count; ++index) call(object, index, 0);
     return;
   }

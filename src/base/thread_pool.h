@@ -11,7 +11,8 @@
 namespace weft {
 
 /// `threads` includes the calling thread; threads == 1 starts none. Workers stay awake briefly,
-/// then sleep: 50 us if the threads of all pools of this process have a cpu each, else 1 or 3.
+/// then sleep: 50 us if the threads of all pools of this process have a cpu each, else 1 or 3. A
+/// forked child has no workers: there the calling thread does everything.
 class ThreadPool {
  public:
   /// Thread i is bound to cpus[i % their number], if there are any; thread 0 is the one that
@@ -50,6 +51,7 @@ class ThreadPool {
 
   struct Shared;
   int threads_;
+  std::int32_t process_;
   std::unique_ptr<Shared> shared_;  // null with one thread
 };
 

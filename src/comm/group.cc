@@ -26,9 +26,7 @@ using internal::GroupState;
 
 Group make_group(std::unique_ptr<internal::Transport> transport, int rank, int ranks,
                  const GroupOptions& options) {
-  return GroupState::wrap(std::make_unique<GroupState>(std::move(transport), rank, ranks,
-                                                       options.name, options.window_bytes,
-                                                       options.exec_timeout_s));
+  return GroupState::wrap(std::make_unique<GroupState>(std::move(transport), rank, ranks, options));
 }
 
 std::int64_t deadline_after(double seconds) {
@@ -76,7 +74,8 @@ Result<Group> Group::join(const UniqueId& id, int rank, int ranks, const GroupOp
   if (forming.options.name.empty()) forming.options.name = internal::rendezvous_name(forming.id);
   forming.rank = rank;
   forming.ranks = ranks;
-  forming.deadline_ns = deadline_after(forming.options.connect_timeout_s);
+  internal::Interruption interruption(forming.options.interrupted);
+  forming.until = {deadline_after(forming.options.connect_timeout_s), &interruption};
   WEFT_ASSIGN_OR_RETURN(auto peers, ranks == 1  ? alone(forming)
                                     : rank == 0 ? internal::host_group(forming)
                                                 : internal::join_group(forming));
@@ -114,6 +113,14 @@ Status Group::barrier(double timeout_s) {
   state_->end_call();
   return {};
 }
+
+Status Group::set_exec_timeout(double seconds) {
+  WEFT_ASSIGN_OR_RETURN(const double limit, internal::resolve_exec_timeout(seconds));
+  state_->set_exec_timeout(limit);
+  return {};
+}
+
+void Group::abort(std::string_view reason) { (void)state_->give_up("group", reason); }
 
 Status Group::health() const { return state_->health(); }
 

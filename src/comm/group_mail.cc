@@ -73,7 +73,7 @@ void GroupState::ring(int peer) const {
 }
 
 Status GroupState::run_mail(std::string_view op, MailWork& work) {
-  if (poisoned()) return health();
+  if (forked() || poisoned()) return health();
   start_deadline();
   while (true) {
     const std::int64_t begin_ns = now_ns();
@@ -94,6 +94,7 @@ Status GroupState::sleep_for_mail(std::string_view op, MailWork& work, std::int6
   Counter& bell = control(rank_).bell;
   std::int64_t looked_ns = now_ns();
   while (true) {
+    WEFT_RETURN_IF_ERROR(check_interrupted(op));
     const std::int64_t slice = std::min(kSliceNs, deadline_ns_ - now_ns());
     bell.waiters.fetch_add(1, std::memory_order_seq_cst);  // then what peers publish: see ring()
     const std::uint64_t rung = bell.value.load(std::memory_order_seq_cst);
@@ -122,7 +123,7 @@ Status GroupState::sleep_for_mail(std::string_view op, MailWork& work, std::int6
                         "make other calls; the limit is {:.6g} s (exec_timeout_s, "
                         "HCCL_EXEC_TIMEOUT). Form a new group.",
                         op, rank_, static_cast<double>(time - begin_ns) * 1e-9, work.awaited(peer),
-                        exec_timeout_s_)));
+                        limit_s_)));
   }
 }
 

@@ -2,7 +2,7 @@
 // Calls, counters and poison. Waiting is in group_wait.cc.
 #include "comm/group_state.h"
 
-#include <unistd.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "base/clock.h"
+#include "base/process.h"
 #include "base/topology.h"
 #include "comm/control_block.h"
 #include "comm/futex.h"
@@ -33,23 +34,24 @@ int cpus_of_ranks(bool in_this_process) {
 
 }  // namespace
 
-GroupState::GroupState(std::unique_ptr<Transport> transport, int rank, int ranks, std::string name,
-                       std::int64_t window_bytes, double exec_timeout_s)
+GroupState::GroupState(std::unique_ptr<Transport> transport, int rank, int ranks,
+                       const GroupOptions& options)
     : transport_(std::move(transport)),
       rank_(rank),
       ranks_(ranks),
-      name_(std::move(name)),
-      window_bytes_(window_bytes),
-      exec_timeout_s_(exec_timeout_s),
+      name_(options.name),
+      window_bytes_(options.window_bytes),
+      exec_timeout_s_(options.exec_timeout_s),
       private_futex_(transport_->private_futex()),
       oversubscribed_(ranks > cpus_of_ranks(private_futex_)),
-      process_(getpid()),
-      deadline_ns_(deadline_after(exec_timeout_s)) {
+      process_(this_process()),
+      interruption_(options.interrupted) {
   for (int peer = 0; peer < ranks; ++peer) segments_.push_back(transport_->segment(peer));
+  start_deadline();
 }
 
 GroupState::~GroupState() {
-  if (getpid() != process_) return;
+  if (forked()) return;
   // Release: who sees that we left also sees the last value of our counters. Partner: is_lost().
   control(rank_).left.store(1, std::memory_order_release);
   wake_everybody();
@@ -60,12 +62,13 @@ Counter& GroupState::counter(int rank, CounterId id) const {
 }
 
 void GroupState::start_deadline(double timeout_s) {
-  call_timeout_s_ = timeout_s;
-  deadline_ns_ = deadline_after(timeout_s == 0 ? exec_timeout_s_ : timeout_s);
+  limit_of_call_ = timeout_s != 0;
+  limit_s_ = limit_of_call_ ? timeout_s : exec_timeout_s_;
+  deadline_ns_ = deadline_after(limit_s_);
 }
 
 Status GroupState::begin_call(const CallHeader& header, double timeout_s) {
-  if (poisoned()) return health();
+  if (forked() || poisoned()) return health();
   start_deadline(timeout_s);
   ++call_;
   CallHeader& slot = control(rank_).headers[call_ % 2];
@@ -117,7 +120,7 @@ bool GroupState::poisoned() const {
 }
 
 Status GroupState::poison(const Status& status) {
-  if (status.ok() || poisoned()) return health();
+  if (status.ok() || forked() || poisoned()) return health();
   {
     const std::lock_guard lock(poison_mutex_);
     if (!poison_written_) {
@@ -135,7 +138,20 @@ Status GroupState::poison(const Status& status) {
   return health();
 }
 
+Status GroupState::give_up(std::string_view op, std::string_view reason) {
+  return poison(
+      Status(StatusCode::kPeerLost,
+             fmt::format("{}: rank {} gave up ({}). Form a new group.", op, rank_, reason)));
+}
+
+bool GroupState::forked() const { return this_process() != process_; }
+
 Status GroupState::health() const {
+  if (forked())
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("group: \"{}\" belongs to process {}, of which process {} is a "
+                              "forked child. Form a new group in the child.",
+                              name_, process_, this_process()));
   const std::int32_t by = control(0).poisoned_by.load(std::memory_order_acquire);
   if (by <= 0 || by > ranks_) return {};
   const ControlBlock& first = control(by - 1);

@@ -17,6 +17,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "comm/interruption.h"
 #include "comm/link.h"
 #include "comm/transport/transport.h"
 #include "weft/group.h"
@@ -98,8 +99,9 @@ class MailWork {
 /// thread; the rest may be called by any of the rank's threads.
 class GroupState {
  public:
-  GroupState(std::unique_ptr<Transport> transport, int rank, int ranks, std::string name,
-             std::int64_t window_bytes, double exec_timeout_s);
+  /// Options are resolved.
+  GroupState(std::unique_ptr<Transport> transport, int rank, int ranks,
+             const GroupOptions& options);
   ~GroupState();  ///< marks this rank as gone, wakes everybody
   GroupState(const GroupState&) = delete;
   GroupState& operator=(const GroupState&) = delete;
@@ -158,6 +160,9 @@ class GroupState {
   /// Advances the work until it is done. Errors as wait(), and its failure(): poison the group.
   Status run_mail(std::string_view op, MailWork& work);
 
+  /// Of the next calls, resolved.
+  void set_exec_timeout(double seconds) { exec_timeout_s_ = seconds; }
+
   /// Measurements only: tiles take as long as this link needs for them. Null: as fast as memory.
   void set_link(Link* link) { link_ = link; }
   Link* link() const { return link_; }
@@ -165,7 +170,9 @@ class GroupState {
   /// Makes the group unusable on every rank: later calls and current waits return this status. The
   /// first poison wins; returns the one in force.
   Status poison(const Status& status);
-  /// Ok or the poison in force (own or a peer's).
+  /// Poisons the group because the program, not a peer, wants it to end. `op`: what it was in.
+  Status give_up(std::string_view op, std::string_view reason);
+  /// Ok or the poison in force (own or a peer's), or that this process is not the rank's.
   Status health() const;
 
   static Group wrap(std::unique_ptr<GroupState> state) { return Group(std::move(state)); }
@@ -192,8 +199,12 @@ class GroupState {
 
   Counter& counter(int rank, CounterId id) const;
   bool reached(const Wait& wait) const;
+  bool forked() const;
   bool poisoned() const;
   void wake_everybody() const;
+
+  /// Before the calling thread sleeps: whether the program wants no more of it.
+  Status check_interrupted(std::string_view op);
 
   Status wait_slowly(const Wait& wait);
   /// Sleeps in slices until the wait is over or has failed.
@@ -210,14 +221,16 @@ class GroupState {
   const int rank_, ranks_;
   const std::string name_;
   const std::int64_t window_bytes_;
-  const double exec_timeout_s_;
-  double call_timeout_s_ = 0;  // the call's own; 0: it has none
+  double exec_timeout_s_;
+  double limit_s_ = 0;          // of the current call
+  bool limit_of_call_ = false;  // it is the call's own
   const bool private_futex_;
   const bool oversubscribed_;   ///< more ranks than CPUs: spinning would keep the awaited rank off
   const std::int32_t process_;  ///< a forked child has a copy of this object but is not the rank
   std::vector<Segment> segments_;
   std::uint64_t call_ = 0;
-  std::int64_t deadline_ns_;
+  std::int64_t deadline_ns_ = 0;
+  Interruption interruption_;
   Link* link_ = nullptr;
   std::mutex poison_mutex_;
   bool poison_written_ = false;  // guarded by poison_mutex_

@@ -67,6 +67,8 @@ Status GroupState::wait_asleep(const Wait& wait) {
   std::int64_t looked_ns = now_ns();
   Status status;
   while (true) {
+    status = check_interrupted(own.headers[call_ % 2].op());
+    if (!status.ok()) break;
     const std::int64_t slice = std::min(kSliceNs, deadline_ns_ - now_ns());
     counter.waiters.fetch_add(1, std::memory_order_seq_cst);  // then value: see publish()
     const std::uint64_t now = counter.value.load(std::memory_order_seq_cst);
@@ -88,6 +90,10 @@ Status GroupState::wait_asleep(const Wait& wait) {
   }
   own.waiting_for.store(0, std::memory_order_release);
   return status;
+}
+
+Status GroupState::check_interrupted(std::string_view op) {
+  return interruption_.ask() ? give_up(op, kInterrupted) : Status();
 }
 
 Status GroupState::check_lost_peers(const Wait& wait) {
@@ -131,9 +137,8 @@ std::string GroupState::timeout_text(const Wait& wait) const {
       "or slow; the limit is {:.6g} s ({}). Form a new group.",
       control(rank_).headers[call_ % 2].op(), rank_,
       static_cast<double>(now_ns() - wait.begin_ns) * 1e-9, describe(wait.what), wait.peer,
-      name_of(wait.id), peek(wait.peer, wait.id), wait.value, state,
-      call_timeout_s_ == 0 ? exec_timeout_s_ : call_timeout_s_,
-      call_timeout_s_ == 0 ? "exec_timeout_s, HCCL_EXEC_TIMEOUT" : "of this call");
+      name_of(wait.id), peek(wait.peer, wait.id), wait.value, state, limit_s_,
+      limit_of_call_ ? "of this call" : "exec_timeout_s, HCCL_EXEC_TIMEOUT");
 }
 
 int GroupState::last_of_chain(const Wait& wait) const {

@@ -42,12 +42,15 @@ Result<GroupOptions> resolve(int ranks, const GroupOptions& options) {
     if (full.connect_timeout_s == 0)
       return invalid("environment variable HCCL_CONNECT_TIMEOUT is 0 but must be above 0");
   }
-  if (std::isnan(full.exec_timeout_s)) return invalid("group: exec_timeout_s is not a number");
-  if (full.exec_timeout_s == 0) {
-    WEFT_ASSIGN_OR_RETURN(full.exec_timeout_s, env::seconds("HCCL_EXEC_TIMEOUT"));
-    if (full.exec_timeout_s == 0) full.exec_timeout_s = -1;
-  }
+  WEFT_ASSIGN_OR_RETURN(full.exec_timeout_s, resolve_exec_timeout(full.exec_timeout_s));
   return full;
+}
+
+Result<double> resolve_exec_timeout(double seconds) {
+  if (std::isnan(seconds)) return invalid("group: exec_timeout_s is not a number");
+  if (seconds != 0) return seconds;
+  WEFT_ASSIGN_OR_RETURN(const double from_environment, env::seconds("HCCL_EXEC_TIMEOUT"));
+  return from_environment == 0 ? -1.0 : from_environment;
 }
 
 }  // namespace weft::internal

@@ -13,5 +13,7 @@ inline constexpr std::size_t kMaxNameLength = 127;
 /// Checks ranks and options, and takes from the environment what they leave open. Afterwards
 /// window_bytes is a whole number of pages and exec_timeout_s is negative for "for ever".
 Result<GroupOptions> resolve(int ranks, const GroupOptions& options);
+/// exec_timeout_s alone.
+Result<double> resolve_exec_timeout(double seconds);
 
 }  // namespace weft::internal

@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -140,6 +143,31 @@ TEST(ThreadPool, PinnedThreadsStillRunEverything) {
     });
   }).join();
   EXPECT_EQ(calls, 100);
+}
+
+// A pool whose workers the child does not have.
+TEST(ThreadPool, AForkedChildComputesAlone) {
+  auto pool = std::make_unique<ThreadPool>(4);
+  std::atomic<int> sum{0};
+  const auto add = [&](std::int64_t index, int) { sum += static_cast<int>(index); };
+  pool->parallel_for(100, add);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);  // ends a child that hangs
+    pool->parallel_for(100, [&](std::int64_t index, int thread) {
+      add(index, thread);
+      if (thread != 0) _exit(2);
+    });
+    const bool right = sum == 2 * 4950;
+    pool.reset();
+    _exit(right ? 0 : 1);
+  }
+  ASSERT_GT(child, 0);
+  int status = -1;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  pool->parallel_for(100, add);
+  EXPECT_EQ(sum, 2 * 4950);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -174,6 +175,27 @@ TEST_P(Faults, TheNextCallHasTheDeadlineOfTheGroup) {
     if (group.rank() == 1) std::this_thread::sleep_for(milliseconds(800));
     EXPECT_TRUE(group.barrier().ok());
   });
+}
+
+// Of this rank alone, as long as no other value is set.
+TEST_P(Faults, TheDeadlineOfTheGroupMayChange) {
+  GroupOptions options = quick_options();
+  options.exec_timeout_s = 1e-3;
+  std::vector<Group> groups = make(2, options);
+  EXPECT_EQ(groups[1].set_exec_timeout(std::nan("")).to_string(),
+            "invalid argument: group: exec_timeout_s is not a number");
+  ASSERT_TRUE(groups[0].set_exec_timeout(-1).ok());
+  ASSERT_TRUE(groups[1].set_exec_timeout(0).ok());  // HCCL_EXEC_TIMEOUT
+  on_all(groups, [](Group& group) {
+    for (int late = 0; late < 2; ++late) {
+      if (group.rank() == late) std::this_thread::sleep_for(milliseconds(100));
+      EXPECT_TRUE(group.barrier().ok());
+    }
+  });
+  ASSERT_TRUE(groups[1].set_exec_timeout(0.05).ok());
+  EXPECT_THAT(groups[1].barrier().to_string(),
+              AllOf(HasSubstr("timeout: barrier: rank 1 waited"),
+                    HasSubstr("the limit is 0.05 s (exec_timeout_s, HCCL_EXEC_TIMEOUT)")));
 }
 
 TEST_P(Faults, DeadlineNamesTheEndOfTheChain) {

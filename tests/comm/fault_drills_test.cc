@@ -269,6 +269,32 @@ TEST(FaultDrills, ForkedChildOfARankDoesNotLeaveForIt) {
   });
 }
 
+// It is told so, whatever it calls, and the ranks go on.
+TEST(FaultDrills, ForkedChildOfARankIsNotTheRank) {
+  run_ranks(2, [](Rank& rank) {
+    Group group = join(rank);
+    EXPECT_TRUE(group.barrier().ok());
+    const int parent = getpid();
+    const pid_t child = fork();
+    if (child == 0) {
+      const std::string text = group.barrier().to_string();
+      group.abort("in the child");
+      EXPECT_EQ(text, group.state().poison(Status(StatusCode::kInternal, "x")).to_string());
+      EXPECT_EQ(text, group.health().to_string());
+      EXPECT_THAT(text, AllOf(StartsWith("invalid argument: group: \"weft-"),
+                              HasSubstr("belongs to process " + std::to_string(parent) + ","),
+                              HasSubstr("process " + std::to_string(getpid()) + " is a forked")));
+      const auto fresh = Group::local(1);
+      EXPECT_TRUE(fresh.ok() && fresh->front().health().ok());
+      _exit(::testing::Test::HasFailure() ? 1 : 0);
+    }
+    int status = -1;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    return group.barrier().to_string();
+  });
+}
+
 TEST(FaultDrills, ProcessesWithSeveralRanksEach) {
   // Ranks 0..3 are threads of one process, 4..7 of another, which is then killed.
   Processes processes(2, [](Rank& process) {

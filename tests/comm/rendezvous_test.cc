@@ -291,7 +291,7 @@ TEST(Strangers, GarbageWithFiles) {
       UniqueFd socket = connect_to(id);
       if (socket)
         (void)internal::send_packet(socket.get(), &hello, sizeof hello, {file.get(), file.get()},
-                                    monotonic_ns());
+                                    {monotonic_ns()});
       else
         std::this_thread::sleep_for(milliseconds(1));
     }
@@ -338,11 +338,11 @@ std::string answer_to(const UniqueId& id, const Hello& hello, const UniqueFd& fi
   while (!(socket = connect_to(id))) poll(nullptr, 0, 1);
   const std::int64_t deadline = monotonic_ns() + 5 * kSecond;
   EXPECT_TRUE(
-      internal::send_packet(socket.get(), &hello, sizeof hello, {file.get()}, deadline).ok());
+      internal::send_packet(socket.get(), &hello, sizeof hello, {file.get()}, {deadline}).ok());
   internal::Message message;
   internal::Packet packet;
   do {
-    const Status status = internal::receive_message(socket.get(), deadline, message, packet);
+    const Status status = internal::receive_message(socket.get(), {deadline}, message, packet);
     if (!status.ok()) return status.to_string();
   } while (message.kind != internal::Kind::kFail);
   return internal::status_of(message).to_string();

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -21,6 +23,8 @@ namespace weft::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::AnyOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Kind = Message::Kind;
@@ -223,6 +227,68 @@ TEST(Messages, TwoThatBothSendFirstEndAtTheDeadline) {
                      const char data[] = "abc";
                      return send(context, group, data, 3, kInt8, 1 - group.rank());
                    });
+}
+
+// A rank that waits for a message, another for the call of a collective; the third gives up or is
+// interrupted.
+TEST(Messages, AGroupThatIsGivenUpEndsThem) {
+  for (const bool interrupted : {false, true}) {
+    std::atomic<bool> interrupt{false};
+    GroupOptions options = quick_options();
+    options.interrupted = [&] { return interrupt.load(); };
+    std::vector<Group> groups = make_groups("loopback", 3, options);
+    std::atomic<std::int64_t> since_ns{0};
+    on_all(groups, [&](Group& group) {
+      Context context = one_thread();
+      float value = 0;
+      if (group.rank() == 2) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        since_ns = monotonic_ns();
+        interrupted ? void(interrupt = true) : group.abort("enough");
+        return;
+      }
+      const Status status = group.rank() == 0
+                                ? recv(context, group, &value, 1, DType::kFloat32, 1)
+                                : allreduce(context, group, &value, &value, 1, DType::kFloat32);
+      EXPECT_LT(monotonic_ns() - since_ns, kSecond / 2);
+      EXPECT_EQ(status.code(), StatusCode::kPeerLost);
+      if (!interrupted)
+        EXPECT_EQ(status.message(), "group: rank 2 gave up (enough). Form a new group.");
+      else
+        EXPECT_THAT(status.message(), AnyOf("recv: rank 0 gave up (interrupted). Form a new group.",
+                                            "allreduce: rank 1 gave up (interrupted). Form a new "
+                                            "group."));
+    });
+    EXPECT_EQ(groups[2].barrier().message(), groups[0].health().message());
+  }
+}
+
+// Neither what is announced before a call nor the slots of messages change under the ranks.
+TEST(Messages, AForkedChildSendsNothing) {
+  run_ranks(2, [](Rank& rank) {
+    Group group = Group::join(rank.id, rank.rank, rank.ranks, quick_options()).value();
+    Context context = one_thread();
+    std::int64_t data[] = {1, 2}, received[] = {0, 0};
+    const std::int64_t counts[] = {1, 1}, offsets[] = {0, 1}, none[] = {0, 0};
+    const auto exchange = [&](std::span<const std::int64_t> each) {
+      return alltoallv(context, group, data, received, {each, offsets, each, offsets},
+                       DType::kInt64);
+    };
+    expect_ok(exchange(counts));
+    const pid_t child = fork();
+    if (child == 0) {
+      const StatusCode codes[] = {
+          exchange(none).code(),
+          send(context, group, data, 1, DType::kInt64, 1 - rank.rank).code()};
+      _exit(codes[0] == StatusCode::kInvalidArgument && codes[1] == codes[0] ? 0 : 1);
+    }
+    int status = -1;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    expect_ok(exchange(counts));
+    EXPECT_THAT(received, ElementsAre(rank.rank + 1, rank.rank + 1));
+    return std::string();
+  });
 }
 
 std::string receive_until_it_fails(const Rank& rank, double timeout_s) {

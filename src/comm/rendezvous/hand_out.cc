@@ -23,7 +23,8 @@ class HandOut {
         own_file_(own_file),
         own_pidfd_(own_pidfd),
         members_(members),
-        end_ns_(std::max(forming.deadline_ns, now_ns() + kHandOutNs)) {}
+        until_{std::max(forming.until.deadline_ns, now_ns() + kHandOutNs),
+               forming.until.interruption} {}
 
   Result<std::vector<ShmPeer>> run();
 
@@ -37,7 +38,7 @@ class HandOut {
   const UniqueFd& own_file_;
   const UniqueFd& own_pidfd_;
   std::vector<Member>& members_;  // in rank order from 1
-  const std::int64_t end_ns_;
+  const Until until_;
   std::vector<int> process_;  ///< per rank, the lowest rank of the same process
   std::vector<ShmPeer> peers_;
 };
@@ -52,7 +53,7 @@ Result<std::vector<ShmPeer>> HandOut::run() {
   Message go;
   go.kind = Kind::kGo;
   // One that dies now is found by the first wait of the group.
-  for (const Member& member : members_) (void)send_message(member.socket.get(), go, {}, end_ns_);
+  for (const Member& member : members_) (void)send_message(member.socket.get(), go, {}, until_);
   for (Member& member : members_) {
     ShmPeer& peer = peers_[index(member.hello.rank)];
     if (peer.watch == member.hello.rank) peer.pidfd = std::move(member.pidfd);
@@ -94,9 +95,8 @@ Status HandOut::send_peers_to(const Member& member) {
     const int file = (rank == 0 ? own_file_ : members_[index(rank - 1)].file).get();
     const int pidfd = (rank == 0 ? own_pidfd_ : members_[index(rank - 1)].pidfd).get();
     const int socket = member.socket.get();
-    const Status sent = message.watch == rank
-                            ? send_message(socket, message, {file, pidfd}, end_ns_)
-                            : send_message(socket, message, {file}, end_ns_);
+    const Status sent = message.watch == rank ? send_message(socket, message, {file, pidfd}, until_)
+                                              : send_message(socket, message, {file}, until_);
     // A closed socket may still hold the reason.
     if (sent.code() == StatusCode::kPeerLost) return await_ready(member);
     WEFT_RETURN_IF_ERROR(sent);
@@ -107,7 +107,7 @@ Status HandOut::send_peers_to(const Member& member) {
 Status HandOut::await_ready(const Member& member) {
   Message message;
   Packet packet;
-  const Status status = receive_message(member.socket.get(), end_ns_, message, packet);
+  const Status status = receive_message(member.socket.get(), until_, message, packet);
   if (status.code() == StatusCode::kPeerLost || (status.ok() && message.kind == Kind::kGiveUp))
     return Status(StatusCode::kPeerLost,
                   fmt::format("group: rank {} ended while the group was forming. Start it again "

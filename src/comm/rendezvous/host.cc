@@ -89,7 +89,7 @@ class Host {
   UniqueFd listener_, file_, pidfd_;
   std::vector<Stranger> strangers_;
   std::vector<Member> members_;
-  std::int64_t end_ns_ = 0;
+  Until until_;
   std::string mismatch_;       ///< the disagreement in force, if any
   bool out_of_files_ = false;  ///< a connection was lost to the limit of open files
   std::vector<pollfd> polls_;
@@ -97,11 +97,11 @@ class Host {
 
 Result<std::vector<ShmPeer>> Host::form() {
   WEFT_RETURN_IF_ERROR(open());
-  if (Status status = gather(); !status.ok()) return tell_all(status);
+  if (const Status status = gather(); !status.ok()) return tell_all(forming_.why(status));
   listener_.reset();
   strangers_.clear();
   Result<std::vector<ShmPeer>> peers = hand_out_segments(forming_, file_, pidfd_, members_);
-  return peers.ok() ? std::move(peers) : tell_all(peers.status());
+  return peers.ok() ? std::move(peers) : tell_all(forming_.why(peers.status()));
 }
 
 Status Host::open() {
@@ -120,12 +120,12 @@ Status Host::open() {
                         "rank 0, and make a new id for every group.")
                : Status(StatusCode::kInternal,
                         fmt::format("group: rendezvous socket: {}", std::strerror(errno)));
-  end_ns_ = forming_.deadline_ns;
+  until_ = forming_.until;
   return {};
 }
 
 Status Host::gather() {
-  while (!complete() && now_ns() < end_ns_) {
+  while (!complete() && !until_.over()) {
     wait_for_events();
     read_members();  // first: the rank of one that has gone is free again
     read_strangers();
@@ -137,14 +137,14 @@ Status Host::gather() {
 }
 
 void Host::wait_for_events() {
-  std::int64_t wake_ns = end_ns_;
+  Until wake = until_;
   polls_.assign(1, {listener_.get(), POLLIN, 0});
   for (const Member& member : members_) polls_.push_back({member.socket.get(), POLLIN, 0});
   for (const Stranger& stranger : strangers_) {
     polls_.push_back({stranger.socket.get(), POLLIN, 0});
-    wake_ns = std::min(wake_ns, stranger.expires_ns);
+    wake = wake.no_later_than(stranger.expires_ns);
   }
-  poll(polls_.data(), polls_.size(), poll_ms(wake_ns));
+  poll(polls_.data(), polls_.size(), wake.poll_ms());
 }
 
 void Host::read_members() {
@@ -156,7 +156,7 @@ void Host::read_members() {
     if (received == Received::kNothingYet) continue;
     if (received == Received::kPacket)  // it gives up: its time was shorter than ours
       (void)send_message(socket, fail_message(Status(StatusCode::kTimeout, missing())), {},
-                         now_ns());
+                         {now_ns()});
     members_.erase(members_.begin() + static_cast<std::ptrdiff_t>(i));
   }
 }
@@ -234,10 +234,10 @@ void Host::admit(UniqueFd socket, UniqueFd file, const Hello& hello) {
   Message answer;
   answer.kind = Kind::kWelcome;
   if (!refusal.ok()) answer = fail_message(refusal);
-  if (!send_message(member.socket.get(), answer, {}, now_ns()).ok() || !refusal.ok()) return;
+  if (!send_message(member.socket.get(), answer, {}, {now_ns()}).ok() || !refusal.ok()) return;
   members_.push_back(std::move(member));
   if (std::string text = disagreement(); !text.empty()) {
-    if (mismatch_.empty()) end_ns_ = std::min(end_ns_, now_ns() + kMismatchGraceNs);
+    if (mismatch_.empty()) until_ = until_.no_later_than(now_ns() + kMismatchGraceNs);
     mismatch_ = std::move(text);
   }
 }
@@ -304,13 +304,21 @@ Status Host::tell_all(const Status& failure) {
   const Message message = fail_message(failure);
   // Who has no room for one packet is not reading; its own deadline will do.
   for (const Member& member : members_)
-    (void)send_message(member.socket.get(), message, {}, now_ns());
+    (void)send_message(member.socket.get(), message, {}, {now_ns()});
   return failure;
 }
 
 }  // namespace
 
 Result<std::vector<ShmPeer>> host_group(const Forming& forming) { return Host(forming).form(); }
+
+Status Forming::why(const Status& failure) const {
+  if (!until.interruption || !until.interruption->happened()) return failure;
+  return Status(StatusCode::kPeerLost,
+                fmt::format("group: rank {} gave up ({}) while the group was forming. Join again "
+                            "with a new unique id.",
+                            rank, kInterrupted));
+}
 
 Hello make_hello(const Forming& forming) {
   Hello hello;

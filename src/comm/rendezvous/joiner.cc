@@ -51,8 +51,9 @@ class Joiner {
 
 Result<std::vector<ShmPeer>> Joiner::join() {
   WEFT_RETURN_IF_ERROR(open());
-  WEFT_RETURN_IF_ERROR(knock());
-  WEFT_RETURN_IF_ERROR(take_segments());
+  Status status = knock();
+  if (status.ok()) status = take_segments();
+  if (!status.ok()) return forming_.why(status);
   return std::move(peers_);
 }
 
@@ -67,14 +68,14 @@ Status Joiner::open() {
 
 /// Connects until rank 0 says welcome.
 Status Joiner::knock() {
-  for (int pause_ms = kFirstPauseMs; now_ns() < forming_.deadline_ns;
+  for (int pause_ms = kFirstPauseMs; !forming_.until.over();
        pause_ms = std::min(2 * pause_ms, kLongestPauseMs)) {
     Status failure;
     last_ = attempt(failure);
     if (!failure.ok()) return failure;
     if (last_ == Attempt::kWelcome) return {};
     if (last_ == Attempt::kRefused) ++refusals_;
-    poll(nullptr, 0, std::min(pause_ms, poll_ms(forming_.deadline_ns)));
+    poll(nullptr, 0, std::min(pause_ms, forming_.until.poll_ms()));
   }
   return not_admitted();
 }
@@ -91,11 +92,11 @@ Joiner::Attempt Joiner::attempt(Status& failure) {
   const PeerIdentity identity = identity_of(socket_.get());
   if (!identity.known || identity.uid != static_cast<std::int64_t>(geteuid()))
     return Attempt::kForeign;
-  if (!send_packet(socket_.get(), &hello_, sizeof hello_, {file_.get()}, forming_.deadline_ns).ok())
+  if (!send_packet(socket_.get(), &hello_, sizeof hello_, {file_.get()}, forming_.until).ok())
     return Attempt::kRefused;
   Message message;
   Packet packet;
-  const Status status = receive_message(socket_.get(), forming_.deadline_ns, message, packet);
+  const Status status = receive_message(socket_.get(), forming_.until, message, packet);
   if (status.code() == StatusCode::kPeerLost) return Attempt::kRefused;
   if (status.code() == StatusCode::kTimeout) return Attempt::kUnanswered;
   if (!status.ok())
@@ -132,11 +133,11 @@ Status Joiner::not_admitted() const {
 /// From the welcome to the go.
 Status Joiner::take_segments() {
   // Once segments arrive everybody has come, and rank 0 sees to the end of it.
-  std::int64_t deadline_ns = forming_.deadline_ns;
+  Until until = forming_.until;
   while (true) {
     Message message;
     Packet packet;
-    const Status status = receive_message(socket_.get(), deadline_ns, message, packet);
+    const Status status = receive_message(socket_.get(), until, message, packet);
     if (status.code() == StatusCode::kTimeout) return give_up();
     if (status.code() == StatusCode::kPeerLost)
       return Status(StatusCode::kPeerLost,
@@ -146,12 +147,12 @@ Status Joiner::take_segments() {
     if (message.kind == Kind::kFail) return status_of(message);
     if (message.kind == Kind::kGo) return {};
     if (message.kind != Kind::kPeer) continue;
-    deadline_ns = std::max(deadline_ns, now_ns() + kHandOutNs + kLastWordNs);
+    until.deadline_ns = std::max(until.deadline_ns, now_ns() + kHandOutNs + kLastWordNs);
     if (const Status added = add_peer(message, packet); !added.ok()) return fail(added);
     if (added_ == forming_.ranks - 1) {
       Message ready;
       ready.kind = Kind::kReady;
-      (void)send_message(socket_.get(), ready, {}, deadline_ns);  // failure: the next receive tells
+      (void)send_message(socket_.get(), ready, {}, until);  // failure: the next receive tells
     }
   }
 }
@@ -172,11 +173,11 @@ Status Joiner::add_peer(const Message& message, Packet& packet) {
 Status Joiner::give_up() {
   Message message;
   message.kind = Kind::kGiveUp;
-  const std::int64_t end_ns = now_ns() + kLastWordNs;
-  (void)send_message(socket_.get(), message, {}, end_ns);
+  const Until end{now_ns() + kLastWordNs, forming_.until.interruption};
+  (void)send_message(socket_.get(), message, {}, end);
   while (true) {
     Packet packet;
-    if (!receive_message(socket_.get(), end_ns, message, packet).ok())
+    if (!receive_message(socket_.get(), end, message, packet).ok())
       return Status(StatusCode::kTimeout,
                     fmt::format("group: rank {} joined, but rank 0 stopped answering before the "
                                 "group had formed ({:.6g} s)",
@@ -187,7 +188,7 @@ Status Joiner::give_up() {
 
 Status Joiner::fail(const Status& status) {
   const Status named(status.code(), fmt::format("{} (rank {})", status.message(), forming_.rank));
-  (void)send_message(socket_.get(), fail_message(named), {}, now_ns() + kLastWordNs);
+  (void)send_message(socket_.get(), fail_message(named), {}, {now_ns() + kLastWordNs});
   return named;
 }
 

@@ -18,12 +18,13 @@ namespace {
 
 constexpr std::size_t kMaxFiles = 2;
 
-bool wait_for(int socket, short events, std::int64_t deadline_ns) {
+/// False if it is over first.
+bool wait_for(int socket, short events, const Until& until) {
   while (true) {
     pollfd entry{socket, events, 0};
-    const int ready = poll(&entry, 1, poll_ms(deadline_ns));
+    const int ready = poll(&entry, 1, until.poll_ms());
     if (ready > 0) return true;
-    if (now_ns() >= deadline_ns) return false;
+    if (until.over()) return false;
   }
 }
 
@@ -42,6 +43,20 @@ std::vector<UniqueFd> files_of(msghdr& header) {
 }
 
 }  // namespace
+
+bool Until::over() const {
+  return now_ns() >= deadline_ns || (interruption && interruption->ask());
+}
+
+int Until::poll_ms() const {
+  std::int64_t left = std::min<std::int64_t>(deadline_ns - now_ns(), 60'000'000'000);
+  if (interruption && interruption->possible()) left = std::min(left, Interruption::kAskNs);
+  return static_cast<int>((std::max<std::int64_t>(left, 0) + 999'999) / 1'000'000);
+}
+
+Until Until::no_later_than(std::int64_t ns) const {
+  return {std::min(deadline_ns, ns), interruption};
+}
 
 Message fail_message(const Status& status) {
   Message message;
@@ -80,7 +95,7 @@ Received receive(int socket, void* data, std::size_t capacity, Packet& packet) {
   return Received::kPacket;
 }
 
-Status receive_message(int socket, std::int64_t deadline_ns, Message& message, Packet& packet) {
+Status receive_message(int socket, const Until& until, Message& message, Packet& packet) {
   while (true) {
     switch (receive(socket, &message, sizeof message, packet)) {
       case Received::kPacket:
@@ -93,13 +108,13 @@ Status receive_message(int socket, std::int64_t deadline_ns, Message& message, P
       case Received::kClosed:
         return Status(StatusCode::kPeerLost, "closed");
       case Received::kNothingYet:
-        if (!wait_readable(socket, deadline_ns)) return Status(StatusCode::kTimeout, "timeout");
+        if (!wait_for(socket, POLLIN, until)) return Status(StatusCode::kTimeout, "timeout");
     }
   }
 }
 
 Status send_packet(int socket, const void* data, std::size_t bytes,
-                   std::initializer_list<int> files, std::int64_t deadline_ns) {
+                   std::initializer_list<int> files, const Until& until) {
   iovec part{const_cast<void*>(data), bytes};
   alignas(cmsghdr) char control[CMSG_SPACE(kMaxFiles * sizeof(int))] = {};
   msghdr header{};
@@ -121,28 +136,19 @@ Status send_packet(int socket, const void* data, std::size_t bytes,
     if (errno != EAGAIN && errno != ETOOMANYREFS && errno != ENOBUFS)
       return Status(StatusCode::kInternal,
                     fmt::format("group: sendmsg in the rendezvous: {}", std::strerror(errno)));
-    if (now_ns() >= deadline_ns) return Status(StatusCode::kTimeout, "timeout");
+    if (until.over()) return Status(StatusCode::kTimeout, "timeout");
     // ETOOMANYREFS: as many descriptors are in flight as the user may have; receivers take them
     // out within moments, which nothing signals to us.
     if (errno == EAGAIN)
-      wait_for(socket, POLLOUT, deadline_ns);
+      wait_for(socket, POLLOUT, until);
     else
       poll(nullptr, 0, 1);
   }
 }
 
 Status send_message(int socket, const Message& message, std::initializer_list<int> files,
-                    std::int64_t deadline_ns) {
-  return send_packet(socket, &message, sizeof message, files, deadline_ns);
-}
-
-bool wait_readable(int socket, std::int64_t deadline_ns) {
-  return wait_for(socket, POLLIN, deadline_ns);
-}
-
-int poll_ms(std::int64_t deadline_ns) {
-  const std::int64_t left = deadline_ns - now_ns();
-  return static_cast<int>(std::clamp<std::int64_t>((left + 999'999) / 1'000'000, 0, 60'000));
+                    const Until& until) {
+  return send_packet(socket, &message, sizeof message, files, until);
 }
 
 PeerIdentity identity_of(int socket) {

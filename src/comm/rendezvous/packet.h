@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "comm/interruption.h"
 #include "comm/unique_fd.h"
 #include "comm/unique_id.h"
 #include "weft/status.h"
@@ -47,6 +48,19 @@ struct Message {
 Message fail_message(const Status& status);
 Status status_of(const Message& message);
 
+/// How long a rank waits while its group forms.
+struct Until {
+  std::int64_t deadline_ns = 0;
+  Interruption* interruption = nullptr;  ///< null: the program is not asked
+
+  /// The deadline has passed, or the program wants no more.
+  bool over() const;
+  /// Milliseconds for poll(): until the deadline, rounded up, or until it is time to ask. At least
+  /// 0, at most a minute.
+  int poll_ms() const;
+  Until no_later_than(std::int64_t ns) const;
+};
+
 /// Outcome of one receive.
 enum class Received { kPacket, kNothingYet, kClosed };
 
@@ -60,21 +74,15 @@ struct Packet {
 /// Never blocks. A packet larger than `capacity` is reported as truncated.
 Received receive(int socket, void* data, std::size_t capacity, Packet& packet);
 
-/// Waits until deadline_ns for a Message. kTimeout, or kPeerLost if the other side closed; the
+/// Waits for a Message. kTimeout when it is over, or kPeerLost if the other side closed; the
 /// message of the status is for the caller to write.
-Status receive_message(int socket, std::int64_t deadline_ns, Message& message, Packet& packet);
+Status receive_message(int socket, const Until& until, Message& message, Packet& packet);
 
-/// Waits until deadline_ns for room. Files are lent.
+/// Waits for room. Files are lent.
 Status send_packet(int socket, const void* data, std::size_t bytes,
-                   std::initializer_list<int> files, std::int64_t deadline_ns);
+                   std::initializer_list<int> files, const Until& until);
 Status send_message(int socket, const Message& message, std::initializer_list<int> files,
-                    std::int64_t deadline_ns);
-
-/// Waits for readability; false at the deadline.
-bool wait_readable(int socket, std::int64_t deadline_ns);
-
-/// Milliseconds for poll() until deadline_ns, rounded up, at least 0, at most a minute.
-int poll_ms(std::int64_t deadline_ns);
+                    const Until& until);
 
 /// The uid and pid of the process that connected or listens, as the kernel knows them.
 struct PeerIdentity {

@@ -29,9 +29,11 @@ struct Forming {
   IdContents id;
   int rank = 0, ranks = 0;
   GroupOptions options;
-  std::int64_t deadline_ns = 0;
+  Until until;
 
   SegmentLayout layout() const { return {options.window_bytes, ranks}; }
+  /// Why it has not formed: `failure`, unless the program has ended the wait.
+  Status why(const Status& failure) const;
 };
 
 /// Rank 0's side and everybody else's. Collective; the result has one entry per rank.

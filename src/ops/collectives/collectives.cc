@@ -160,6 +160,7 @@ Status alltoallv(Context& context, Group& group, const void* send, void* recv,
                  const AlltoallvParts& parts, DType dtype) {
   constexpr std::string_view kOp = "alltoallv";
   WEFT_RETURN_IF_ERROR(ops::check_alltoallv({group, kOp}, send, recv, parts, dtype));
+  WEFT_RETURN_IF_ERROR(group.health());  // a forked child must announce nothing
   const std::int64_t element = bytes_of(dtype, 1);
   const Parts out =
       Parts::counted(send, element, parts.send_counts.data(), parts.send_offsets.data());
