@@ -125,6 +125,11 @@ class Group:
         """Collective. Returns when every rank has called it. timeout in seconds; 0: the group's."""
         self._handle.barrier(timeout)
 
+    def abort(self, reason: str = "abort() was called") -> None:
+        """Gives the group up: on every rank, calls under way and later ones raise PeerLost, which names this rank and the
+        reason. Local; any thread may do it while another is inside a call."""
+        self._handle.abort(reason)
+
     def close(self) -> None:
         """Leaves the group after the calls made so far. Local: waits for no other rank. May be called twice."""
         self._handle.close()

@@ -4,12 +4,14 @@
 
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
 #include "core/arrays.h"
 #include "core/bindings.h"
 #include "core/contexts.h"
 #include "runtime/communicator.h"
+#include "runtime/interrupt.h"
 
 namespace weft::python {
 namespace {
@@ -21,7 +23,8 @@ GroupOptions group_options(const std::string& name, std::int64_t window_bytes,
   return {.name = name,
           .window_bytes = window_bytes,
           .connect_timeout_s = connect_timeout,
-          .exec_timeout_s = exec_timeout};
+          .exec_timeout_s = exec_timeout,
+          .interrupted = interrupted};
 }
 
 Result<std::shared_ptr<Communicator>> with_threads(Result<Group> group, int threads,
@@ -93,6 +96,7 @@ void bind_group(nb::module_& module) {
       .def_prop_ro("transport", &Communicator::transport)
       .def_prop_ro("closed", &Communicator::closed)
       .def("health", [](const Communicator& self) { raise_if_error(self.health()); })
+      .def("abort", &Communicator::abort, nb::call_guard<nb::gil_scoped_release>())
       .def("close", &Communicator::close, nb::call_guard<nb::gil_scoped_release>())
       .def("barrier", [](Communicator& self, double timeout) {
         without_gil([&] {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/communicator.h"
 
+#include <chrono>
 #include <map>
 #include <utility>
+
+#include "runtime/interrupt.h"
 
 namespace weft::python {
 namespace {
@@ -59,8 +62,15 @@ std::shared_ptr<Communicator> Communicator::find(std::string_view key) {
   return entry == registry().entries.end() ? nullptr : entry->second.lock();
 }
 
-void Communicator::await_turn(std::unique_lock<std::mutex>& lock, std::uint64_t ticket) {
-  turn_.wait(lock, [&] { return served_ == ticket; });
+void Communicator::await_turn(std::unique_lock<std::mutex>& lock, std::uint64_t ticket, Wait wait) {
+  constexpr std::chrono::milliseconds kSlice(50);  // how late a signal is noticed
+  const auto my_turn = [&] { return served_ == ticket; };
+  while (!turn_.wait_for(lock, kSlice, my_turn)) {
+    if (wait == Wait::kPatient) continue;
+    lock.unlock();  // a handler may use this group
+    if (interrupted()) abort("interrupted");
+    lock.lock();
+  }
 }
 
 Status Communicator::make(const Call& call) {
@@ -79,7 +89,7 @@ Status Communicator::run(const Call& call) {
   {
     std::unique_lock lock(mutex_);
     if (closing_) return is_closed(name_);
-    await_turn(lock, drawn_++);
+    await_turn(lock, drawn_++, Wait::kAbortable);
   }
   Status status = make(call);
   end_turn();
@@ -114,12 +124,18 @@ void Communicator::work() {
   }
 }
 
+void Communicator::abort(std::string_view reason) {
+  const std::lock_guard lock(mutex_);
+  const bool closed = closing_ && served_ + 1 >= drawn_;  // or it is closing's turn
+  if (!closed) group_->abort(reason);
+}
+
 void Communicator::close() {
   {
     std::unique_lock lock(mutex_);
     if (closing_) return;
     closing_ = true;
-    await_turn(lock, drawn_++);
+    await_turn(lock, drawn_++, Wait::kPatient);
   }
   group_.reset();
   end_turn();

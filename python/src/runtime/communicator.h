@@ -32,10 +32,15 @@ class Communicator {
   /// Closes it.
   ~Communicator();
 
-  /// Makes the call on this thread once those before it are done, and returns what it returns.
+  /// Makes the call on this thread once those before it are done, and returns what it returns. A
+  /// signal whose handler raises aborts the group while this thread waits for its turn; within the
+  /// call that is up to GroupOptions::interrupted (interrupt.h).
   Status run(const Call& call);
   /// Makes the call later, on the communicator's own thread, then done() with its status.
   void submit(Call call, Done done);
+  /// Group::abort: on every rank the calls end in PeerLost, this one's and later ones too. Any
+  /// thread, at any time.
+  void abort(std::string_view reason);
   /// Leaves the group after the calls made so far; later ones return kInvalidArgument. Local.
   void close();
   bool closed() const;
@@ -58,9 +63,11 @@ class Communicator {
     Done done;
   };
 
+  enum class Wait { kAbortable, kPatient };
+
   Communicator(Context context, Group group);
   /// Calls are served in the order of the tickets that they draw; both under the mutex.
-  void await_turn(std::unique_lock<std::mutex>& lock, std::uint64_t ticket);
+  void await_turn(std::unique_lock<std::mutex>& lock, std::uint64_t ticket, Wait wait);
   Status make(const Call& call);
   void end_turn();
   void work();

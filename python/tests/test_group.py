@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups: how their waits end."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+import weft
+
+
+def test_abort_ends_the_wait_of_another_rank():
+    first, second = weft.Group.local(2)
+    with first, second:
+        timer = threading.Timer(0.1, second.abort, ["enough"])
+        timer.start()
+        with pytest.raises(weft.PeerLost, match="enough"):
+            first.barrier()
+        with pytest.raises(weft.PeerLost, match="enough"):
+            second.health()
+
+
+def barrier_alone(id, pipe):
+    group = weft.Group.join(id, 0, 2)
+    pipe.send("joined")
+    try:
+        group.barrier()
+    except KeyboardInterrupt:
+        pipe.send(time.monotonic())
+
+
+def test_an_interrupt_ends_the_wait_and_the_peer():
+    id = weft.unique_id()
+    here, there = multiprocessing.Pipe()
+    child = multiprocessing.get_context("spawn").Process(target=barrier_alone, args=(id, there))
+    child.start()
+    group = weft.Group.join(id, 1, 2)
+    assert here.recv() == "joined"
+    time.sleep(0.3)
+    sent = time.monotonic()
+    os.kill(child.pid, signal.SIGINT)
+    assert here.poll(5) and here.recv() - sent < 0.1
+    with pytest.raises(weft.PeerLost, match="rank 0"):
+        group.barrier()
+    child.join()
+    assert child.exitcode == 0
