@@ -9,24 +9,31 @@
 namespace weft::python {
 namespace {
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> run(const at::Tensor& x1, const at::Tensor& x2,
-                                                   const at::Tensor& gamma, double epsilon) {
+std::tuple<at::Tensor&, at::Tensor&, at::Tensor&> write(const at::Tensor& x1, const at::Tensor& x2,
+                                                        const at::Tensor& gamma, double epsilon,
+                                                        at::Tensor& y, at::Tensor& rstd,
+                                                        at::Tensor& x) {
+  run([&](Context& context) {
+    return add_rmsnorm(context, {.x1 = input("x1", x1),
+                                 .x2 = input("x2", x2),
+                                 .gamma = input("gamma", gamma),
+                                 .epsilon = epsilon,
+                                 .y = output(y),
+                                 .rstd = output(rstd),
+                                 .x = output(x)});
+  });
+  return {y, rstd, x};
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> make(const at::Tensor& x1, const at::Tensor& x2,
+                                                    const at::Tensor& gamma, double epsilon) {
   std::vector<std::int64_t> rstd_shape = x1.sizes().vec();
   for (std::int64_t i = std::max<std::int64_t>(x1.dim() - gamma.dim(), 0); i < x1.dim(); ++i)
     rstd_shape[static_cast<std::size_t>(i)] = 1;
   at::Tensor y = at::empty(x1.sizes(), x1.options());
   at::Tensor rstd = at::empty(rstd_shape, x1.options().dtype(at::kFloat));
   at::Tensor x = at::empty(x1.sizes(), x1.options());
-  const auto context = torch_context();
-  const std::lock_guard lock(context->turn);
-  raise_if_error(add_rmsnorm(context->context, {.x1 = input("x1", x1),
-                                                .x2 = input("x2", x2),
-                                                .gamma = input("gamma", gamma),
-                                                .epsilon = epsilon,
-                                                .y = output(y),
-                                                .rstd = output(rstd),
-                                                .x = output(x)}));
-  return {y, rstd, x};
+  return write(x1, x2, gamma, epsilon, y, rstd, x);
 }
 
 }  // namespace
@@ -35,9 +42,16 @@ TORCH_LIBRARY_FRAGMENT(weft, library) {
   library.def(
       "add_rmsnorm(Tensor x1, Tensor x2, Tensor gamma, float epsilon=1e-06) -> (Tensor y, Tensor "
       "rstd, Tensor x)",
-      {at::Tag::pt2_compliant_tag});
+      kTags);
+  library.def(
+      "add_rmsnorm.out(Tensor x1, Tensor x2, Tensor gamma, float epsilon=1e-06, *, Tensor(a!) y, "
+      "Tensor(b!) rstd, Tensor(c!) x) -> (Tensor(a!), Tensor(b!), Tensor(c!))",
+      kOutTags);
 }
 
-TORCH_LIBRARY_IMPL(weft, CPU, library) { library.impl("add_rmsnorm", &run); }
+TORCH_LIBRARY_IMPL(weft, CPU, library) {
+  library.impl("add_rmsnorm", &make);
+  library.impl("add_rmsnorm.out", &write);
+}
 
 }  // namespace weft::python

@@ -2,7 +2,11 @@
 // The module weft._torch. Loading it registers the operators of this folder under torch.ops.weft.
 #include <torch/csrc/utils/pybind.h>
 
+#include "pytorch/tensors.h"
+
 PYBIND11_MODULE(_torch, module) {
   module.doc() = "weft for PyTorch; use the package weft.torch.";
   module.attr("torch_version") = WEFT_TORCH_VERSION;
+  module.def("group_ranks",
+             [](const std::string& key) { return weft::python::communicator(key)->ranks(); });
 }

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/Exceptions.h>
 
+#include <array>
 #include <mutex>
 
 #include "runtime/errors.h"
@@ -63,18 +64,7 @@ Ref view(const char* name, const at::Tensor& tensor) {
           {tensor.strides().data(), tensor.strides().size()}};
 }
 
-}  // namespace
-
-ConstTensorRef input(const char* name, const at::Tensor& tensor) {
-  return view<ConstTensorRef>(name, tensor);
-}
-
-ConstTensorRef input(const char* name, const std::optional<at::Tensor>& tensor) {
-  return tensor ? input(name, *tensor) : ConstTensorRef();
-}
-
-TensorRef output(const at::Tensor& tensor) { return view<TensorRef>("out", tensor); }
-
+// As many threads as PyTorch uses.
 std::shared_ptr<SharedContext> torch_context() {
   static std::mutex mutex;
   static std::shared_ptr<SharedContext> made;  // guarded by mutex
@@ -88,6 +78,69 @@ std::shared_ptr<SharedContext> torch_context() {
   return made;
 }
 
+// The axis along which int4 lie two in a byte; -1: there is none.
+int packed_axis(const at::Tensor& weight) {
+  const auto axes = static_cast<int>(weight.dim());
+  for (int axis = axes - 1; axis >= 0 && axis >= axes - 2; --axis)
+    if (weight.stride(axis) == 1) return axis;
+  return -1;
+}
+
+}  // namespace
+
+ConstTensorRef input(const char* name, const at::Tensor& tensor) {
+  return view<ConstTensorRef>(name, tensor);
+}
+
+ConstTensorRef input(const char* name, const std::optional<at::Tensor>& tensor) {
+  return tensor ? input(name, *tensor) : ConstTensorRef();
+}
+
+ConstTensorRef weight(const char* name, const at::Tensor& tensor) {
+  const ConstTensorRef bytes = input(name, tensor);
+  if (bytes.dtype() != DType::kUInt8 || bytes.rank() < 2) return bytes;
+  const int axis = packed_axis(tensor);
+  if (axis < 0)
+    refuse(name,
+           "is uint8, two int4 in a byte, but neither of its last two axes has stride 1; make "
+           "it contiguous");
+  std::array<std::int64_t, kMaxDims> dims{}, strides{};
+  for (int i = 0; i < bytes.rank(); ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    dims[at] = bytes.dim(i) * (i == axis ? 2 : 1);
+    strides[at] = bytes.stride(i) * (i == axis ? 1 : 2);
+  }
+  const auto rank = static_cast<std::size_t>(bytes.rank());
+  return {bytes.data(), DType::kInt4, {dims.data(), rank}, {strides.data(), rank}};
+}
+
+std::int64_t columns(const at::Tensor& weight) {
+  if (weight.dim() == 0) return 0;
+  const bool in_bytes =
+      weight.scalar_type() == at::kByte && packed_axis(weight) == weight.dim() - 1;
+  return weight.size(-1) * (in_bytes ? 2 : 1);
+}
+
+at::ScalarType result_dtype(const at::Tensor& x, const std::optional<at::Tensor>& dequant_scale) {
+  if (x.scalar_type() != at::kChar) return x.scalar_type();
+  const bool bfloat16 = dequant_scale && dequant_scale->scalar_type() == at::kBFloat16;
+  return bfloat16 ? at::kBFloat16 : at::kHalf;
+}
+
+std::vector<std::int64_t> product_shape(const at::Tensor& x, std::int64_t columns) {
+  std::vector<std::int64_t> shape = x.sizes().vec();
+  if (!shape.empty()) shape.back() = columns;
+  return shape;
+}
+
+TensorRef output(const at::Tensor& tensor) { return view<TensorRef>("out", tensor); }
+
+void run(const std::function<Status(Context&)>& call) {
+  const std::shared_ptr<SharedContext> context = torch_context();
+  const std::lock_guard lock(context->turn);
+  raise_if_error(call(context->context));
+}
+
 std::shared_ptr<Communicator> communicator(std::string_view key) {
   std::shared_ptr<Communicator> found = Communicator::find(key);
   if (!found)
@@ -96,6 +149,10 @@ std::shared_ptr<Communicator> communicator(std::string_view key) {
                               "'. Pass the key of a weft.Group, or the name of a process group of "
                               "the backend weft."));
   return found;
+}
+
+void run(std::string_view group, const Communicator::Call& call) {
+  raise_if_error(communicator(group)->run(call));
 }
 
 void raise_if_error(const Status& status) {

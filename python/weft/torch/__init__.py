@@ -19,3 +19,20 @@ if ".".join(torch.__version__.split(".")[:2]) != _torch.torch_version:
                       f"Install torch=={_torch.torch_version}.*, or install weft again into this environment.")
 
 from weft.torch import fakes  # noqa: E402,F401  what the operators return, for torch.compile
+from weft.torch.groups import group_key  # noqa: E402
+from weft.torch.ops import (  # noqa: E402
+    add_rmsnorm,
+    matmul_allreduce,
+    matmul_allreduce_add_rmsnorm,
+    matmul_allreduce_add_rmsnorm_,
+    matmul_reduce_scatter,
+)
+
+__all__ = [
+    "add_rmsnorm",
+    "group_key",
+    "matmul_allreduce",
+    "matmul_allreduce_add_rmsnorm",
+    "matmul_allreduce_add_rmsnorm_",
+    "matmul_reduce_scatter",
+]
