@@ -15,7 +15,7 @@ def empty(shape: tuple[int, ...], like: Any, dtype: str | None = None) -> Any:
     """An array of that shape and dtype (a name; None: that of `like`), a tensor if `like` is one, else numpy's."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(like, torch.Tensor):
-        return torch.empty(shape, dtype=like.dtype if dtype is None else getattr(torch, dtype))
+        return like.new_empty(shape, dtype=None if dtype is None else getattr(torch, dtype))
     return np.empty(shape, dtype=like.dtype if dtype is None else dtype)
 
 

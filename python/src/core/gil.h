@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "runtime/gil.h"
 #include "weft/status.h"
 
 namespace weft::python {
@@ -21,7 +22,7 @@ template <typename Call>
 void without_gil(const Call& call) {
   Status status;
   {
-    nb::gil_scoped_release release;
+    const WithoutGil without;
     status = call();
   }
   raise_if_error(status);
@@ -31,7 +32,7 @@ void without_gil(const Call& call) {
 template <typename Make>
 auto made_without_gil(const Make& make) {
   auto result = [&] {
-    nb::gil_scoped_release release;
+    const WithoutGil without;
     return make();
   }();
   raise_if_error(result.status());

@@ -163,6 +163,11 @@ void bind_fractal_nz(nb::module_& module) {
       .def_ro("storage", &FractalNz::storage)
       .def_prop_ro("shape", &shape_of)
       .def_prop_ro("dtype", [](const FractalNz& self) { return self.storage.attr("dtype"); })
+      .def("__repr__",
+           [](const FractalNz& self) {
+             const nb::object dtype = self.storage.attr("dtype"), shape = shape_of(self);
+             return nb::str("<weft.FractalNz {} {}>").format(dtype, shape);
+           })
       .def_prop_ro("T", [](const FractalNz& self) {
         return FractalNz{self.storage, self.rows, self.columns, !self.transposed};
       });
@@ -179,6 +184,8 @@ void bind_packed_weight(nb::module_& module) {
             without_gil([&] { return self.save(path); });
           },
           arg("path"), kSaveDoc)
+      .def("__repr__",
+           [](const PackedWeight& self) { return "<weft.PackedWeight of " + self.source() + ">"; })
       .def_prop_ro("experts", &PackedWeight::experts, "0: one (k, n) weight.")
       .def_prop_ro("k", &PackedWeight::k)
       .def_prop_ro("n", &PackedWeight::n)

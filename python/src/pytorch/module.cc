@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The module weft._torch. Loading it registers the operators of this folder under torch.ops.weft.
-#include <torch/csrc/utils/pybind.h>
-
+#include "pytorch/bindings.h"
 #include "pytorch/tensors.h"
 
 PYBIND11_MODULE(_torch, module) {
@@ -9,4 +8,5 @@ PYBIND11_MODULE(_torch, module) {
   module.attr("torch_version") = WEFT_TORCH_VERSION;
   module.def("group_ranks",
              [](const std::string& key) { return weft::python::communicator(key)->ranks(); });
+  weft::python::bind_process_group(module);
 }

@@ -10,7 +10,6 @@
 #include "runtime/errors.h"
 
 namespace weft::python {
-namespace {
 
 std::optional<DType> dtype_of(at::ScalarType type) {
   switch (type) {
@@ -44,6 +43,8 @@ std::optional<DType> dtype_of(at::ScalarType type) {
       return std::nullopt;
   }
 }
+
+namespace {
 
 [[noreturn]] void refuse(const char* name, const std::string& what) {
   raise_if_error(Status(StatusCode::kInvalidArgument, std::string(name) + " " + what));

@@ -16,6 +16,9 @@
 
 namespace weft::python {
 
+/// nullopt for types that weft does not have.
+std::optional<DType> dtype_of(at::ScalarType type);
+
 /// The view of a CPU tensor, or one that stands for "not given". Raises ValueError naming the
 /// operand for other devices, sparse tensors and dtypes that no operator knows.
 ConstTensorRef input(const char* name, const at::Tensor& tensor);

@@ -18,6 +18,7 @@ if ".".join(torch.__version__.split(".")[:2]) != _torch.torch_version:
     raise ImportError(f"weft was built for PyTorch {_torch.torch_version}, but this is PyTorch {torch.__version__}. "
                       f"Install torch=={_torch.torch_version}.*, or install weft again into this environment.")
 
+import weft_autoload  # noqa: E402
 from weft.torch import fakes  # noqa: E402,F401  what the operators return, for torch.compile
 from weft.torch.groups import group_key  # noqa: E402
 from weft.torch.ops import (  # noqa: E402
@@ -27,6 +28,9 @@ from weft.torch.ops import (  # noqa: E402
     matmul_allreduce_add_rmsnorm_,
     matmul_reduce_scatter,
 )
+
+if "WEFT" not in torch.distributed.Backend._plugins:  # TORCH_DEVICE_BACKEND_AUTOLOAD=0
+    weft_autoload.register()
 
 __all__ = [
     "add_rmsnorm",
