@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -41,10 +42,10 @@ def test_nothing_of_operand_size_is_allocated():
         tracemalloc.stop()
         return most
 
-    for run in (plan.run, lambda *a, **k: weft.matmul_allreduce_add_rmsnorm(*a, group=group, **k)):
-        assert peak(lambda: run(x1, x2, residual, gamma, out=(y, norm_out))) < 4096
-        results = 2 * y.nbytes
-        assert results <= peak(lambda: run(x1, x2, residual, gamma)) < results + 4096
+    results = 2 * y.nbytes
+    for run in (plan.run, partial(weft.matmul_allreduce_add_rmsnorm, group=group)):
+        assert peak(partial(run, x1, x2, residual, gamma, out=(y, norm_out))) < 4096
+        assert results <= peak(partial(run, x1, x2, residual, gamma)) < results + 4096
     operands = residual.ctypes.data
     in_place = weft.matmul_allreduce_add_rmsnorm_(x1, x2, residual, gamma, group=group, out=norm_out)
     assert in_place is norm_out and residual.ctypes.data == operands
@@ -125,7 +126,7 @@ def test_a_signal_ends_the_wait():
         begin = time.monotonic()
         with pytest.raises(Stop):
             weft.allreduce(np.ones(1), group=groups[0])
-        assert time.monotonic() - begin < 0.2
+        assert time.monotonic() - begin < 0.6
     finally:
         signal.signal(signal.SIGALRM, before)
     with pytest.raises(weft.PeerLost, match="rank 0"):

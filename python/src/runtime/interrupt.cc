@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/interrupt.h"
 
-#include "runtime/gil.h"
+#include <Python.h>
+
+#include "runtime/take_gil.h"
 
 namespace weft::python {
 
