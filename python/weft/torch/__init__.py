@@ -46,3 +46,10 @@ __all__ = [
     "matmul_allreduce_add_rmsnorm_",
     "matmul_reduce_scatter",
 ]
+
+
+def __getattr__(name: str):
+    """The pass for torch.compile, loaded by those who use it: it needs much of torch's compiler."""
+    if name in ("compile_pass", "Report"):
+        return getattr(importlib.import_module("weft.torch.compile"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
