@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "runtime/interrupt.h"
+#include "runtime/stay_awake.h"
 #include "runtime/without_gil.h"
 
 namespace weft::python {
@@ -57,7 +58,7 @@ Result<std::shared_ptr<Communicator>> Communicator::create(Context context, Grou
   std::shared_ptr<Communicator> made(new Communicator(std::move(context), std::move(group)));
   const std::lock_guard lock(registry().mutex);
   std::weak_ptr<Communicator>& entry = registry().entries[made->key_];
-  if (!entry.expired())
+  if (const auto other = entry.lock(); other && !other->closed())
     return Status(StatusCode::kInvalidArgument,
                   "group: this process has one called '" + made->key_ +
                       "' already. Close it first, or choose another name.");
@@ -116,6 +117,7 @@ std::uint64_t Communicator::submit(Call call, Done done) {
     }
     number = drawn_++;
     tasks_.push_back({number, std::move(call), std::move(done)});
+    ++submitted_;
     if (!worker_.joinable()) worker_ = std::thread([this] { work(); });
   }
   turn_.notify_all();
@@ -141,6 +143,12 @@ void Communicator::help(std::uint64_t number) {
 void Communicator::work() {
   std::unique_lock lock(mutex_);
   while (true) {
+    if (tasks_.empty() && may_stay_awake(ranks_)) {
+      const std::uint64_t known = submitted_;
+      lock.unlock();
+      stay_awake([&] { return submitted_ != known; });
+      lock.lock();
+    }
     turn_.wait(lock, [&] { return tasks_.empty() ? closing_ : has_turn(); });
     if (tasks_.empty()) return;
     make_task(lock);

@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -28,7 +29,8 @@ class Communicator {
   using Call = std::function<Status(Context&, Group&)>;
   using Done = std::function<void(const Status&)>;
 
-  /// Registers it by its key. Error: kInvalidArgument if the process has one of that key.
+  /// Registers it by its key. Error: kInvalidArgument if the process has one of that key
+  /// that is not closed.
   static Result<std::shared_ptr<Communicator>> create(Context context, Group group);
   /// The one of that key, or null.
   static std::shared_ptr<Communicator> find(std::string_view key);
@@ -94,6 +96,7 @@ class Communicator {
   std::condition_variable turn_;
   std::uint64_t drawn_ = 0, served_ = 0;
   std::deque<Task> tasks_;
+  std::atomic<std::uint64_t> submitted_ = 0;  ///< tasks so far; for a look without the lock
   bool closing_ = false;
   std::thread worker_;  ///< serves tasks_; started with the first of them
 };
