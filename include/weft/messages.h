@@ -29,8 +29,9 @@ class WEFT_API MessageQueue {
   using Done = std::function<void(const Status& status, int peer)>;
 
   /// Takes `group`, which from then on is for these messages alone, and starts one thread. Local;
-  /// the other ranks of the group make queues, too. Errors: kOutOfMemory (no more threads),
-  /// kInvalidArgument (WEFT_ISA).
+  /// the other ranks of the group make queues, too. GroupOptions::interrupted is not asked, because
+  /// no call of the program waits here. Errors: kOutOfMemory (no more threads), kInvalidArgument
+  /// (WEFT_ISA), what has made the group unusable.
   static Result<MessageQueue> create(Group group);
   MessageQueue(MessageQueue&&) noexcept;
   MessageQueue& operator=(MessageQueue&&) noexcept;

@@ -15,7 +15,8 @@ def of(rank, *shape, dtype=np.int32):
     return Random(rank + 1).generator.integers(-9, 9, shape).astype(dtype)
 
 
-OPS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
+OPS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum,
+       "band": np.bitwise_and, "bor": np.bitwise_or, "bxor": np.bitwise_xor}
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -36,6 +37,13 @@ def test_reductions(op):
         np.testing.assert_array_equal(slices, np.split(want, [1, 4])[rank])
         np.testing.assert_array_equal(placed, [want[4:5], want[:0], want[1:3]][rank])
     np.testing.assert_array_equal(results[1][1], want)
+
+
+def test_average():
+    def body(group):
+        return weft.allreduce(np.full(3, group.rank + 0.5), group=group, op="avg")
+
+    np.testing.assert_array_equal(run_threads(RANKS, body), np.full((RANKS, 3), 4.5 * (1 / RANKS)))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", "uint8", "bool", "int64"])

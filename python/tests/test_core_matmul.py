@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The matmul + collective operators: every operand and option arrives where it should."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from numbers_of import Random, assert_close, product
@@ -204,13 +206,13 @@ def test_add_rmsnorm_quantised():
              "antiquant_group_size": 32} for _ in range(2)]
     for e in int8:
         e["dequant_scale"] = weft.trans_quant_param(random.positive(N, dtype=np.float32, scale=2.0**-8))
+
+    def fused(each, group):
+        return weft.matmul_allreduce_add_rmsnorm(**each[group.rank], residual=residual, gamma=gamma, group=group)
+
     for each in (int8, int4):
         sums = call(each)
-
-        def fused(group):
-            return weft.matmul_allreduce_add_rmsnorm(**each[group.rank], residual=residual, gamma=gamma, group=group)
-
-        for y, norm_out in run_threads(2, fused):
+        for y, norm_out in run_threads(2, partial(fused, each)):
             want = sums[0].astype(np.float64) + residual
             assert_close(y, want, U * (np.abs(want) + np.abs(sums[0])))
             assert_close(norm_out, norm_of(y, gamma, 1e-6), 3 * U * np.abs(norm_of(y, gamma, 1e-6)) + 1e-6)

@@ -47,3 +47,13 @@ def test_an_interrupt_ends_the_wait_and_the_peer():
         group.barrier()
     child.join()
     assert child.exitcode == 0
+
+
+def test_a_closed_group_frees_its_name():
+    (first,) = weft.Group.local(1, name="again")
+    with pytest.raises(ValueError, match="again"):
+        weft.Group.local(1, name="again")
+    first.close()
+    (second,) = weft.Group.local(1, name="again")
+    second.barrier()
+    assert first.closed and second.key == first.key

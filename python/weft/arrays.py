@@ -15,7 +15,9 @@ def empty(shape: tuple[int, ...], like: Any, dtype: str | None = None) -> Any:
     """An array of that shape and dtype (a name; None: that of `like`), a tensor if `like` is one, else numpy's."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(like, torch.Tensor):
-        return torch.empty(shape, dtype=like.dtype if dtype is None else getattr(torch, dtype))
+        if dtype is None and shape == like.shape and like.is_contiguous():
+            return torch.empty_like(like)  # takes half as long
+        return like.new_empty(shape, dtype=None if dtype is None else getattr(torch, dtype))
     return np.empty(shape, dtype=like.dtype if dtype is None else dtype)
 
 
@@ -27,9 +29,9 @@ def shape_of(name: str, array: Any) -> tuple[int, ...]:
         raise TypeError(f"{name} must be an array of numpy or of anything with DLPack, but is a {what}") from None
 
 
-def columns_of(weight: Any) -> int:
+def columns_of(name: str, weight: Any) -> int:
     """n of a (k, n) weight: an array, in which uint8 is two int4, a FractalNz or a PackedWeight."""
-    return _core.columns(weight)
+    return _core.columns(name, weight)
 
 
 def is_bfloat16(array: Any) -> bool:

@@ -3,9 +3,9 @@
 
 Arrays are dense and of any dtype; parts for or of the ranks lie along axis 0, and counts and offsets are along it: of rows.
 Elements are combined in the order of the ranks, so every rank gets the same bits, from run to run; float16 and bfloat16 in
-fp32, rounded once. All ranks make the same calls in the same order. op: "sum", "prod", "max", "min". out: what to write to;
-it may be `send` for allreduce, reduce and alltoall, a part of it for reduce_scatter and scatter, and have it as its part for
-allgather. Errors: ValueError (before anything is sent), Mismatch, Timeout, PeerLost.
+fp32, rounded once. All ranks make the same calls in the same order. op: "sum", "prod", "max", "min", "avg", "band", "bor",
+"bxor". out: what to write to; it may be `send` for allreduce, reduce and alltoall, a part of it for reduce_scatter and
+scatter, and have it as its part for allgather. Errors: ValueError (before anything is sent), Mismatch, Timeout, PeerLost.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def ffn(x: Any, weight1: Any, weight2: Any, *, expert_tokens: Any = None, tokens
     if isinstance(expert_tokens, (list, tuple)):
         expert_tokens = np.array(expert_tokens, np.int64)
     if out is None:
-        out = empty_product((*shape_of("x", x)[:-1], columns_of(weight2)), x, deq_scale1)
+        out = empty_product((*shape_of("x", x)[:-1], columns_of("weight2", weight2)), x, deq_scale1)
     _core.ffn(handle_of(context), x, weight1, weight2, expert_tokens, tokens_are_ends, bias1, bias2, scale, offset,
               deq_scale1, deq_scale2, antiquant_scale1, antiquant_scale2, antiquant_offset1, antiquant_offset2, activation,
               inner_precise, out, gate_is_left)

@@ -32,7 +32,7 @@ def matmul_allreduce(x1: Any, x2: Any, *, group: Group, bias: Any = None, x3: An
     Errors: ValueError, NotImplementedError, Mismatch, Timeout, PeerLost. Rounding: docs/ops/matmul_allreduce.md.
     """
     if out is None:
-        out = empty_product((*shape_of("x1", x1)[:-1], columns_of(x2)), x1, dequant_scale)
+        out = empty_product((*shape_of("x1", x1)[:-1], columns_of("x2", x2)), x1, dequant_scale)
     _core.matmul_allreduce(member(group), x1, x2, bias, x3, dequant_scale, pertoken_scale, antiquant_scale, antiquant_offset,
                            antiquant_group_size, comm_quant_scale_1, comm_quant_scale_2, out)
     return out
@@ -91,7 +91,7 @@ def matmul_reduce_scatter(x1: Any, x2: Any, *, group: Group, bias: Any = None, x
     handle = member(group)
     if out is None:
         rows = (*shape_of("x1", x1), 0)[0] // group.ranks
-        out = empty_product((rows, columns_of(x2)), x1, x2_scale)
+        out = empty_product((rows, columns_of("x2", x2)), x1, x2_scale)
     _core.matmul_reduce_scatter(handle, x1, x2, bias, x1_scale, x2_scale, out)
     return out
 

@@ -65,7 +65,7 @@ class Dispatched(NamedTuple):
 
 
 def _outputs(x: Any, tokens: int, k: int, experts: MoeExperts, group: Group, tp: int, max_rows: int | None,
-             int8_rows: bool) -> tuple[Any, ...]:
+             int8_rows: bool) -> tuple[Any, Any, Any, Any, Any, Any]:
     """Room for max_rows; None: for the most that can come if no rank has more tokens than this one."""
     local = experts.local(group.rank, group.ranks)
     if max_rows is None:
@@ -102,7 +102,7 @@ def moe_dispatch(x: Any, expert_ids: Any, *, group: Group, experts: MoeExperts |
         outputs = _outputs(x, tokens, k, experts, group, 1 if tp_group is None else 2, max_rows, int8_rows)
     else:
         outputs = out[:6]
-    counts = _core.moe_dispatch(handle, x, expert_ids, scales, x_active_mask, *experts, tokens_are_ends, *outputs,
+    counts: Any = _core.moe_dispatch(handle, x, expert_ids, scales, x_active_mask, *experts, tokens_are_ends, *outputs,
                                 member(tp_group, "tp_group"))
     return Dispatched(*outputs, expert_ids, x_active_mask, experts, tp_group, MoeDispatchCounts(*counts or ()))
 

@@ -29,6 +29,7 @@ class Planned:
 
     _function: ClassVar[Callable[..., Any]]
     _place_name: ClassVar[str]
+    __signature__: ClassVar[inspect.Signature]
 
     def __init_subclass__(cls, *, function: Callable[..., Any]) -> None:
         cls._function = staticmethod(function)
@@ -41,7 +42,7 @@ class Planned:
         self._place = keywords.pop(self._place_name, None)
         planning = _Planning(self._place)
         self._function(*operands, **keywords, **{self._place_name: planning})
-        self._handle = planning._handle.planned
+        self._handle: Any = planning._handle.planned
 
     def __getattr__(self, name: str) -> Any:  # rank and ranks, for the function
         if name in ("rank", "ranks"):

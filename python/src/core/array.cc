@@ -83,16 +83,20 @@ nb::object bits_of(nb::handle object) {
   return object.attr("view")(uint16);
 }
 
+std::string named(const char* op, const char* name) {
+  return (*op ? std::string(op) + ": " : "") + name;
+}
+
 std::string text(nb::handle object) { return nb::str(object).c_str(); }
 
 }  // namespace
 
 void refuse(const char* op, const char* name, const std::string& what) {
-  throw nb::value_error((std::string(op) + ": " + name + " " + what).c_str());
+  throw nb::value_error((named(op, name) + " " + what).c_str());
 }
 
 void refuse_type(const char* op, const char* name, const char* wanted, nb::handle object) {
-  throw nb::type_error((std::string(op) + ": " + name + " must be " + wanted + ", but is a " +
+  throw nb::type_error((named(op, name) + " must be " + wanted + ", but is a " +
                         nb::type_name(object.type()).c_str())
                            .c_str());
 }

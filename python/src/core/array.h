@@ -62,7 +62,7 @@ class ArrayReader {
   std::vector<nb::ndarray<nb::ro>> tensors_;
 };
 
-/// Raises ValueError "op: name what".
+/// Raises ValueError "op: name what", "name what" if op is empty.
 [[noreturn]] void refuse(const char* op, const char* name, const std::string& what);
 /// Raises TypeError "op: name must be <wanted>, but is a <type>".
 [[noreturn]] void refuse_type(const char* op, const char* name, const char* wanted,

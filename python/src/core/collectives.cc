@@ -43,7 +43,11 @@ ReduceOp take_op(Arguments& from) {
               {{"sum", ReduceOp::kSum},
                {"prod", ReduceOp::kProd},
                {"max", ReduceOp::kMax},
-               {"min", ReduceOp::kMin}});
+               {"min", ReduceOp::kMin},
+               {"avg", ReduceOp::kAvg},
+               {"band", ReduceOp::kBand},
+               {"bor", ReduceOp::kBor},
+               {"bxor", ReduceOp::kBxor}});
   return op;
 }
 

@@ -6,11 +6,26 @@
 
 #include <utility>
 
+#include "runtime/take_gil.h"
 #include "weft/status.h"
 
 namespace weft::python {
 
 namespace nb = nanobind;
+
+/// Does without the GIL for as long as it lives.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() {
+    take_gil([&] { PyEval_RestoreThread(state_); });
+  }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
 
 /// Raises the exception of a status that is not ok, or the one that a signal's handler has raised
 /// during the call. With the GIL.
@@ -21,7 +36,7 @@ template <typename Call>
 void without_gil(const Call& call) {
   Status status;
   {
-    nb::gil_scoped_release release;
+    const WithoutGil without;
     status = call();
   }
   raise_if_error(status);
@@ -31,7 +46,7 @@ void without_gil(const Call& call) {
 template <typename Make>
 auto made_without_gil(const Make& make) {
   auto result = [&] {
-    nb::gil_scoped_release release;
+    const WithoutGil without;
     return make();
   }();
   raise_if_error(result.status());

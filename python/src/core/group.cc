@@ -109,8 +109,8 @@ void bind_group(nb::module_& module) {
              return to_python(use);
            })
       .def("health", [](const Communicator& self) { raise_if_error(self.health()); })
-      .def("abort", &Communicator::abort, nb::call_guard<nb::gil_scoped_release>())
-      .def("close", &Communicator::close, nb::call_guard<nb::gil_scoped_release>())
+      .def("abort", &Communicator::abort, nb::call_guard<WithoutGil>())
+      .def("close", &Communicator::close, nb::call_guard<WithoutGil>())
       .def("barrier", [](Communicator& self, double timeout) {
         without_gil([&] {
           return self.run([&](Context&, Group& group) { return group.barrier(timeout); });

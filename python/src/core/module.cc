@@ -24,6 +24,8 @@ void bind_planner(nb::module_& module) {
 NB_MODULE(_core, module) {
   using namespace weft::python;
   module.doc() = "weft's compiled core; use the package weft, which says what its functions take.";
+  // Programs may end with threads inside a call, whose objects then outlive the module.
+  nb::set_leak_warnings(false);
   bind_planner(module);
   bind_group(module);
   bind_collectives(module);

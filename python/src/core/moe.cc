@@ -48,6 +48,7 @@ struct DispatchCall : BasicCall<MoeDispatch, MoeDispatchArgs> {
   nb::object result() const {
     return nb::make_tuple(counts.rows_sent, counts.out_of_range, counts.doubled);
   }
+  void take_result(const DispatchCall& other) { counts = other.counts; }
 };
 
 void take_combine(Arguments& from, MoeCombineArgs& args) {

@@ -29,8 +29,9 @@ struct BasicCall {
 
   /// What a plan fixes beside args.
   bool same_options(const BasicCall&) const { return true; }
-  /// What the Python function gets.
+  /// What the Python function gets: of this call, or of the planned one that ran in its place.
   nb::object result() const { return nb::none(); }
+  void take_result(const BasicCall&) {}
 };
 
 /// Of an operator without ranks.
@@ -81,15 +82,26 @@ class Planned {
     });
   }
 
-  nb::object run(const Call& call) {
+  nb::object run(Call& call) {
     if (call.pair != call_.pair || !call_.same_options(call))
       throw nb::value_error(
           (std::string(Call::kName) + ": options differ from the plan's. Plan again.").c_str());
-    in_turn(place_, call_, [&](Context&, Group*, Group*) { return plan_->run(call.args); });
-    return call_.result();
+    in_turn(place_, call_, [&](Context&, Group*, Group*) {
+      Status status = plan_->run(call.args);
+      call.take_result(call_);
+      return status;
+    });
+    return call.result();
   }
 
-  std::string describe() const { return plan_->describe(); }
+  std::string describe() const {
+    std::string text;
+    in_turn(place_, call_, [&](Context&, Group*, Group*) -> Status {
+      text = plan_->describe();  // which asks the group
+      return {};
+    });
+    return text;
+  }
 
  private:
   nb::object target_;

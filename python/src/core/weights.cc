@@ -139,13 +139,13 @@ std::int64_t weight_size(const std::vector<std::int64_t>& dims, const std::strin
 }
 
 // Columns of what an operator takes as a weight.
-std::int64_t columns(const nb::args& values) {
-  Arguments from("weight", values);
-  ConstTensorRef x2;
+std::int64_t columns(const char* name, nb::handle weight) {
+  Arguments from("", nb::make_tuple(weight));
+  ConstTensorRef matrix;
   const PackedWeight* packed = nullptr;
-  from.weight("x2", x2, packed);
+  from.weight(name, matrix, packed);
   if (packed) return packed->n();
-  return x2.rank() > 0 ? x2.dim(x2.rank() - 1) : 0;
+  return matrix.rank() > 0 ? matrix.dim(matrix.rank() - 1) : 0;
 }
 
 void bind_fractal_nz(nb::module_& module) {
@@ -163,6 +163,11 @@ void bind_fractal_nz(nb::module_& module) {
       .def_ro("storage", &FractalNz::storage)
       .def_prop_ro("shape", &shape_of)
       .def_prop_ro("dtype", [](const FractalNz& self) { return self.storage.attr("dtype"); })
+      .def("__repr__",
+           [](const FractalNz& self) {
+             const nb::object dtype = self.storage.attr("dtype"), shape = shape_of(self);
+             return nb::str("<weft.FractalNz {} {}>").format(dtype, shape);
+           })
       .def_prop_ro("T", [](const FractalNz& self) {
         return FractalNz{self.storage, self.rows, self.columns, !self.transposed};
       });
@@ -179,6 +184,8 @@ void bind_packed_weight(nb::module_& module) {
             without_gil([&] { return self.save(path); });
           },
           arg("path"), kSaveDoc)
+      .def("__repr__",
+           [](const PackedWeight& self) { return "<weft.PackedWeight of " + self.source() + ">"; })
       .def_prop_ro("experts", &PackedWeight::experts, "0: one (k, n) weight.")
       .def_prop_ro("k", &PackedWeight::k)
       .def_prop_ro("n", &PackedWeight::n)
@@ -201,7 +208,7 @@ void bind_weights(nb::module_& module) {
   module.def("unpack_fractal_nz", &fractal_nz<true>, nb::arg("target").none(), nb::arg("values"));
   module.def("trans_quant_param", &run_trans_quant_param);
   module.def("calculate_matmul_weight_size", &weight_size);
-  module.def("columns", &columns);
+  module.def("columns", &columns, nb::arg("name"), nb::arg("weight").none());
 }
 
 }  // namespace weft::python

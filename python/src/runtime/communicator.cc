@@ -56,9 +56,11 @@ Communicator::~Communicator() {
 
 Result<std::shared_ptr<Communicator>> Communicator::create(Context context, Group group) {
   std::shared_ptr<Communicator> made(new Communicator(std::move(context), std::move(group)));
+  std::shared_ptr<Communicator> other;  // may be the last owner; let go of without the mutex
   const std::lock_guard lock(registry().mutex);
   std::weak_ptr<Communicator>& entry = registry().entries[made->key_];
-  if (const auto other = entry.lock(); other && !other->closed())
+  other = entry.lock();
+  if (other && !other->closed())
     return Status(StatusCode::kInvalidArgument,
                   "group: this process has one called '" + made->key_ +
                       "' already. Close it first, or choose another name.");

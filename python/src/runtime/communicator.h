@@ -29,8 +29,7 @@ class Communicator {
   using Call = std::function<Status(Context&, Group&)>;
   using Done = std::function<void(const Status&)>;
 
-  /// Registers it by its key. Error: kInvalidArgument if the process has one of that key
-  /// that is not closed.
+  /// Registers it by its key. Error: kInvalidArgument if the process has an open one of that key.
   static Result<std::shared_ptr<Communicator>> create(Context context, Group group);
   /// The one of that key, or null.
   static std::shared_ptr<Communicator> find(std::string_view key);

@@ -3,6 +3,8 @@
 
 #include <Python.h>
 
+#include "runtime/take_gil.h"
+
 namespace weft::python {
 
 bool interrupted() {
@@ -10,7 +12,7 @@ bool interrupted() {
   // is ending for the GIL.
   if (!PyGILState_GetThisThreadState()) return false;
   // The state of this thread is the one that released the GIL, so what a handler raises stays set.
-  const PyGILState_STATE state = PyGILState_Ensure();
+  const PyGILState_STATE state = take_gil([] { return PyGILState_Ensure(); });
   const bool raised = PyErr_Occurred() != nullptr || PyErr_CheckSignals() != 0;
   PyGILState_Release(state);
   return raised;
