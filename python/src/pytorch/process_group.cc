@@ -5,17 +5,15 @@
 #include <numeric>
 
 #include "pytorch/process_group_errors.h"
-#include "pytorch/process_group_store.h"
-#include "runtime/without_gil.h"
 
 namespace weft::python {
 namespace {
 
-std::shared_ptr<Communicator> formed(const ProcessGroup::Store& store, int rank, int ranks,
-                                     const ProcessGroup::Options& options) {
-  auto communicator = join_by_store(store, rank, ranks, options.group_name, options.timeout);
-  throw_if_error(communicator.status());
-  return std::move(communicator).value();
+std::shared_ptr<Membership> formed(const ProcessGroup::Store& store, int rank, int ranks,
+                                   const ProcessGroup::Options& options) {
+  auto member = become_member(store, rank, ranks, options.group_name, options.timeout);
+  throw_if_error(member.status());
+  return std::move(member).value();
 }
 
 /// The ranks of the program at these places of a group; an empty group is the whole program.
@@ -34,17 +32,6 @@ bool are_places(const std::vector<std::uint64_t>& ranks) {
   return true;
 }
 
-/// The error, and which ranks of the program the group's are, where they differ.
-Status explained(const Status& status, const ProcessGroup::Options& options) {
-  const std::vector<std::uint64_t>& ranks = options.global_ranks_in_group;
-  if (status.ok() || are_places(ranks)) return status;
-  return Status(
-      status.code(),
-      status.message() + c10::str("\nRanks 0 to ", ranks.size() - 1, " of the process group '",
-                                  options.group_name, "' are ranks ", c10::Join(", ", ranks),
-                                  " of the program."));
-}
-
 }  // namespace
 
 ProcessGroup::ProcessGroup(const Store& store, int rank, int ranks,
@@ -52,15 +39,11 @@ ProcessGroup::ProcessGroup(const Store& store, int rank, int ranks,
     : c10d::Backend(rank, ranks),
       store_(store),
       options_(std::move(options)),
-      communicator_(formed(store, rank, ranks, *options_)) {
+      member_(formed(store, rank, ranks, *options_)) {
   init();
 }
 
-ProcessGroup::~ProcessGroup() {
-  const WithoutGil released;  // calls under way may need it to end
-  communicator_->close();
-  communicator_.reset();
-}
+ProcessGroup::~ProcessGroup() = default;
 
 ProcessGroup::WorkPtr ProcessGroup::start(const Kind& kind, Tensors outputs,
                                           Communicator::Call call) {
@@ -68,22 +51,31 @@ ProcessGroup::WorkPtr ProcessGroup::start(const Kind& kind, Tensors outputs,
       c10::make_intrusive<Work>(rank_, kind.type, kind.title, ++sequence_, std::move(outputs));
   const double limit =
       seconds(kind.timeout == c10d::kUnsetTimeout ? options_->timeout : kind.timeout);
-  const Communicator::Call limited = [limit, call = std::move(call)](Context& context,
-                                                                     Group& group) {
+  Communicator::Call limited = [limit, call = std::move(call)](Context& context, Group& group) {
     WEFT_RETURN_IF_ERROR(group.set_exec_timeout(limit));
     return call(context, group);
   };
   if (!kind.async) {
-    work->finish(explained(communicator_->run(limited), *options_));
+    work->finish(explained(member_->collectives().run(limited), *options_));
     work->wait();
     return work;
   }
-  const std::uint64_t number =
-      communicator_->submit(limited, [work, options = options_](const Status& status) {
+  const std::uint64_t number = member_->collectives().submit(
+      std::move(limited), [work, options = options_](const Status& status) {
         work->finish(explained(status, *options));
       });
-  work->set_communicator(communicator_, number);
+  work->set_member(member_, number);
   return work;
+}
+
+Status ProcessGroup::explained(const Status& status, const Options& options) {
+  const std::vector<std::uint64_t>& ranks = options.global_ranks_in_group;
+  if (status.ok() || are_places(ranks)) return status;
+  return Status(
+      status.code(),
+      status.message() + c10::str("\nRanks 0 to ", ranks.size() - 1, " of the process group '",
+                                  options.group_name, "' are ranks ", c10::Join(", ", ranks),
+                                  " of the program."));
 }
 
 ProcessGroup::WorkPtr ProcessGroup::barrier(const c10d::BarrierOptions& opts) {
@@ -109,7 +101,7 @@ void ProcessGroup::monitoredBarrier(const c10d::BarrierOptions& opts, bool wait_
 }
 
 c10d::ErrorType ProcessGroup::getError() {
-  switch (communicator_->health().code()) {
+  switch (member_->health().code()) {
     case StatusCode::kOk:
       return c10d::ErrorType::SUCCESS;
     case StatusCode::kTimeout:
@@ -121,9 +113,9 @@ c10d::ErrorType ProcessGroup::getError() {
   }
 }
 
-void ProcessGroup::abort() { communicator_->abort("the program aborted the process group"); }
+void ProcessGroup::abort() { member_->abort("the program aborted the process group"); }
 
-void ProcessGroup::shutdown() { communicator_->close(); }
+void ProcessGroup::shutdown() { member_->close(); }
 
 c10::intrusive_ptr<c10d::Backend> ProcessGroup::split(
     const Store& store, const std::vector<int>& ranks,

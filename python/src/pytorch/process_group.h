@@ -10,8 +10,8 @@
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <vector>
 
+#include "pytorch/membership.h"
 #include "pytorch/work.h"
-#include "runtime/communicator.h"
 
 namespace weft::python {
 
@@ -33,7 +33,10 @@ class ProcessGroup : public c10d::Backend {
 
   // process_group.cc
   const std::string getBackendName() const override { return "weft"; }
-  c10::intrusive_ptr<c10d::Backend::Options> getBackendOptions() override { return options_; }
+  /// A copy, which split_group fills in for the new group.
+  c10::intrusive_ptr<c10d::Backend::Options> getBackendOptions() override {
+    return c10::make_intrusive<Options>(*options_);
+  }
   bool supportsSplitting() const override { return true; }
   void setTimeout(Milliseconds timeout) override { options_->timeout = timeout; }
   void setSequenceNumberForGroup() override {}  // all ranks count their calls from 0
@@ -49,10 +52,10 @@ class ProcessGroup : public c10d::Backend {
                                           const int& rank, const int& size) override;
   WorkPtr barrier(const c10d::BarrierOptions& opts) override;
   void monitoredBarrier(const c10d::BarrierOptions& opts, bool wait_all_ranks) override;
-  /// For the end of the program, see Communicator::close_within.
-  void leave(Milliseconds grace) { communicator_->close_within(grace); }
+  /// For the end of the program, see Membership::close_within.
+  void leave(Milliseconds grace) { member_->close_within(grace); }
   /// What torch.ops.weft takes for this group.
-  const std::string& key() const { return communicator_->key(); }
+  const std::string& key() const { return member_->collectives().key(); }
 
   // process_group_reduce.cc
   WorkPtr allreduce(Tensors& tensors, const c10d::AllreduceOptions& opts) override;
@@ -86,6 +89,11 @@ class ProcessGroup : public c10d::Backend {
                         const c10d::AllToAllOptions& opts) override;
   WorkPtr alltoall(Tensors& outputs, Tensors& inputs, const c10d::AllToAllOptions& opts) override;
 
+  // process_group_messages.cc
+  WorkPtr send(Tensors& tensors, int peer, int tag) override;
+  WorkPtr recv(Tensors& tensors, int peer, int tag) override;
+  WorkPtr recvAnysource(Tensors& tensors, int tag) override;
+
  private:
   /// What a call is, whatever it does.
   struct Kind {
@@ -98,10 +106,13 @@ class ProcessGroup : public c10d::Backend {
   /// Makes the call now, or after those before it on the communicator's thread. Its work holds the
   /// outputs; what the call uses besides, it must own.
   WorkPtr start(const Kind& kind, Tensors outputs, Communicator::Call call);
+  WorkPtr post(c10d::OpType type, const char* call, Tensors& tensors, int peer, int tag);
+  /// The error, and which ranks of the program the group's are, where they differ.
+  static Status explained(const Status& status, const Options& options);
 
   const Store store_;
   const c10::intrusive_ptr<Options> options_;
-  std::shared_ptr<Communicator> communicator_;
+  const std::shared_ptr<Membership> member_;
   std::atomic<std::uint64_t> sequence_ = 0;  ///< calls so far
 };
 

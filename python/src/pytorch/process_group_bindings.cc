@@ -6,7 +6,6 @@
 #include "pytorch/bindings.h"
 #include "pytorch/process_group.h"
 #include "pytorch/process_group_errors.h"
-#include "pytorch/process_group_store.h"
 
 namespace weft::python {
 namespace {

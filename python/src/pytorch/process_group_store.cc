@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pytorch/process_group_store.h"
 
-#include <ATen/Parallel.h>
-
 #include <utility>
-
-#include "runtime/interrupt.h"
 
 namespace weft::python {
 namespace {
@@ -56,26 +52,6 @@ Result<std::vector<UniqueId>> Meeting::ids(int count) {
                                                   static_cast<std::size_t>(i) * digits, digits)));
   }
   return ids;
-}
-
-double seconds(std::chrono::milliseconds timeout) {
-  return timeout.count() > 0 ? 1e-3 * static_cast<double>(timeout.count()) : -1;
-}
-
-Result<std::shared_ptr<Communicator>> join_by_store(const c10::intrusive_ptr<c10d::Store>& store,
-                                                    int rank, int ranks, const std::string& name,
-                                                    std::chrono::milliseconds timeout) {
-  Meeting meeting(store, rank, ranks, timeout);
-  WEFT_ASSIGN_OR_RETURN(const std::vector<UniqueId> ids, meeting.ids(1));
-  WEFT_ASSIGN_OR_RETURN(Group group,
-                        Group::join(ids[0], rank, ranks,
-                                    {.name = name,
-                                     .connect_timeout_s = std::max(seconds(timeout), 0.0),
-                                     .exec_timeout_s = seconds(timeout),
-                                     .interrupted = &interrupted}));
-  meeting.succeeded();
-  WEFT_ASSIGN_OR_RETURN(Context context, Context::create({.threads = at::get_num_threads()}));
-  return Communicator::create(std::move(context), std::move(group));
 }
 
 }  // namespace weft::python

@@ -38,13 +38,4 @@ class Meeting {
   bool succeeded_ = false;
 };
 
-/// A group of the ranks of that store, with PyTorch's threads. Collective. Errors: those of the
-/// above, of Group::join, Context::create and Communicator::create.
-Result<std::shared_ptr<Communicator>> join_by_store(const c10::intrusive_ptr<c10d::Store>& store,
-                                                    int rank, int ranks, const std::string& name,
-                                                    std::chrono::milliseconds timeout);
-
-/// As GroupOptions has it; 0 or less, which c10d calls no timeout, is for ever.
-double seconds(std::chrono::milliseconds timeout);
-
 }  // namespace weft::python

@@ -49,7 +49,12 @@ void check_place(const char* call, const at::Tensor& tensor) {
                                " but must be strided on cpu"));
 }
 
+bool lies_dense(const at::Tensor& tensor) {
+  return tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg();
+}
+
 at::Tensor dense(const at::Tensor& tensor) {
+  if (lies_dense(tensor)) return tensor;
   const at::AutoDispatchBelowADInplaceOrView without_autograd;
   return tensor.resolve_conj().resolve_neg().contiguous();
 }
@@ -190,7 +195,7 @@ bool Parts::use_in_place(std::int64_t unit) {
   };
   std::byte* end = nullptr;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    if (!tensors_[i].is_contiguous() || tensors_[i].is_conj() || tensors_[i].is_neg()) return false;
+    if (!lies_dense(tensors_[i])) return false;
     if (counts_[i] == 0) continue;
     data_ = data_ ? std::min(data_, address(i)) : address(i);
     end = std::max(end, address(i) + counts_[i] * unit);

@@ -4,6 +4,7 @@
 #include <ATen/record_function.h>
 
 #include "pytorch/process_group_errors.h"
+#include "runtime/stay_awake.h"
 
 namespace weft::python {
 namespace {
@@ -15,6 +16,10 @@ constexpr milliseconds kSlice{50};  ///< how soon a wait notices a signal
 
 // Making a profiler's range costs more than a small call, so it is made only for a profiler.
 const char* title_if_profiled(const char* title) { return at::hasCallbacks() ? title : nullptr; }
+using Inputs = std::optional<std::vector<at::Tensor>>;
+Inputs inputs_if_profiled(const std::vector<at::Tensor>& tensors) {
+  return at::hasCallbacks() ? Inputs(tensors) : std::nullopt;
+}
 
 Status is_late(milliseconds timeout) {
   return Status(StatusCode::kTimeout,
@@ -26,12 +31,12 @@ Status is_late(milliseconds timeout) {
 
 Work::Work(int rank, c10d::OpType type, const char* title, std::uint64_t sequence,
            std::vector<at::Tensor> outputs)
-    : c10d::Work(rank, type, title_if_profiled(title), outputs),
+    : c10d::Work(rank, type, title_if_profiled(title), inputs_if_profiled(outputs)),
       sequence_(sequence),
       outputs_(std::move(outputs)) {}
 
-void Work::set_communicator(std::weak_ptr<Communicator> communicator, std::uint64_t number) {
-  communicator_ = std::move(communicator);
+void Work::set_member(std::weak_ptr<Membership> member, std::optional<std::uint64_t> number) {
+  member_ = std::move(member);
   number_ = number;
 }
 
@@ -73,11 +78,19 @@ std::vector<at::Tensor> Work::result() { return outputs_; }
 
 bool Work::wait(milliseconds timeout) {
   if (!isCompleted()) {
-    if (const auto communicator = communicator_.lock()) communicator->help(number_);
+    // Who makes the call cannot stop waiting for it.
+    if (number_ && timeout <= kNoTimeout) help();
     wait_slowly(timeout);
   }
   throw_if_error(status_);
   return true;
+}
+
+void Work::help() {
+  const auto member = member_.lock();
+  if (!member) return;
+  member->collectives().help(*number_);
+  if (may_stay_awake(member->collectives().ranks())) stay_awake([&] { return isCompleted(); });
 }
 
 void Work::wait_slowly(milliseconds timeout) {
@@ -95,8 +108,7 @@ void Work::wait_slowly(milliseconds timeout) {
 }
 
 void Work::abort() {
-  if (const auto communicator = communicator_.lock())
-    communicator->abort("the program gave up a call");
+  if (const auto member = member_.lock()) member->abort("the program gave up a call");
 }
 
 c10::intrusive_ptr<c10::ivalue::Future> Work::getFuture() {

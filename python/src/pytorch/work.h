@@ -4,9 +4,10 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <torch/csrc/distributed/c10d/Work.hpp>
 
-#include "runtime/communicator.h"
+#include "pytorch/membership.h"
 
 namespace weft::python {
 
@@ -18,9 +19,9 @@ class Work : public c10d::Work {
 
   /// Ends it, once: wakes who waits and completes the future.
   void finish(const Status& status, int source_rank = -1);
-  /// Whose call it is and its number there, so that wait() can make it by itself, and give it up.
-  /// Before anybody else has the work.
-  void set_communicator(std::weak_ptr<Communicator> communicator, std::uint64_t number);
+  /// Whose call it is, and its number among the collectives, so that wait() can make it by itself,
+  /// and give it up. Before anybody else has the work.
+  void set_member(std::weak_ptr<Membership> member, std::optional<std::uint64_t> number = {});
 
   bool isCompleted() override { return done_.load(std::memory_order_acquire); }
   bool isSuccess() const override;
@@ -34,13 +35,14 @@ class Work : public c10d::Work {
   std::uint64_t getSequencenumber() const override { return sequence_; }
 
  private:
+  void help();
   void wait_slowly(std::chrono::milliseconds timeout);
   void complete_future();
 
   const std::uint64_t sequence_;
   const std::vector<at::Tensor> outputs_;
-  std::weak_ptr<Communicator> communicator_;  // weak: its own thread may drop a work last
-  std::uint64_t number_ = 0;
+  std::weak_ptr<Membership> member_;  // weak: one of its own threads may drop the work last
+  std::optional<std::uint64_t> number_;
   std::atomic<bool> done_ = false;
   Status status_;  // written before done_
   int source_rank_ = -1;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "runtime/interrupt.h"
+#include "runtime/stay_awake.h"
 #include "runtime/without_gil.h"
 
 namespace weft::python {
@@ -118,6 +119,7 @@ std::uint64_t Communicator::submit(Call call, Done done) {
     }
     number = drawn_++;
     tasks_.push_back({number, std::move(call), std::move(done)});
+    ++submitted_;
     if (!worker_.joinable()) worker_ = std::thread([this] { work(); });
   }
   turn_.notify_all();
@@ -143,6 +145,12 @@ void Communicator::help(std::uint64_t number) {
 void Communicator::work() {
   std::unique_lock lock(mutex_);
   while (true) {
+    if (tasks_.empty() && may_stay_awake(ranks_)) {
+      const std::uint64_t known = submitted_;
+      lock.unlock();
+      stay_awake([&] { return submitted_ != known; });
+      lock.lock();
+    }
     turn_.wait(lock, [&] { return tasks_.empty() ? closing_ : has_turn(); });
     if (tasks_.empty()) return;
     make_task(lock);

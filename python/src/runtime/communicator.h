@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -94,6 +95,7 @@ class Communicator {
   std::condition_variable turn_;
   std::uint64_t drawn_ = 0, served_ = 0;
   std::deque<Task> tasks_;
+  std::atomic<std::uint64_t> submitted_ = 0;  ///< tasks so far; for a look without the lock
   bool closing_ = false;
   std::thread worker_;  ///< serves tasks_; started with the first of them
 };
