@@ -132,6 +132,30 @@ def over_weft(rank: int) -> None:
     check_numbers(rank, torch.float16, {"eager": True})
 
 
+def gradients(model, parameters) -> list:
+    model.zero_grad()
+    model(input_ids=tokens()).last_hidden_state.float().square().mean().backward()
+    return [parameter.grad.full_tensor() if hasattr(parameter.grad, "full_tensor") else parameter.grad.clone()
+            for parameter in parameters]
+
+
+def training(rank: int) -> None:
+    """Gradients of the compiled model, whose backward graph has sums of its own, against those of the model as it is."""
+    model = with_dtensor(llama())
+    parameters = list(model.parameters())
+    plain = gradients(model, parameters)
+    report = weft.torch.Report()
+    fused = gradients(torch.compile(model, backend="weft", options={"report": report, "eager": True}), parameters)
+    assert report.graphs == 2 and not report.left and len(report.sites) > 2 * LAYERS, str(report)
+    for got, want in zip(fused, plain):  # each passed through some ten roundings of 2**-8 more or less
+        assert (got.float() - want.float()).norm() < 10 * 2**-8 * want.float().norm()
+
+
+@pytest.mark.slow
+def test_training():
+    run_ranks(2, training, backend="weft", timeout=240)
+
+
 def test_over_gloo():
     run_ranks(2, over_gloo, backend="gloo", timeout=240)
 
