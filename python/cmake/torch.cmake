@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # WEFT_TORCH: whether the face for PyTorch is built, and weft_torch_headers to build it with. It belongs to one minor version
 # of PyTorch, the one in the environment that the package is installed into, which an isolated build finds by its place.
-set(WEFT_TORCH_DIR "" CACHE PATH "The folder of the installed package torch; empty: that of this Python's environment")
+set(WEFT_TORCH_DIR "" CACHE PATH "The folder of the installed package torch; empty: that of this Python's environment; none: do without")
 set(WEFT_TORCH_SUPPORTED 2.13 CACHE INTERNAL "The minor version of PyTorch that this release is made and tested for")
 if(NOT WEFT_TORCH_DIR)
   execute_process(COMMAND ${Python_EXECUTABLE} -c "import sysconfig; print(sysconfig.get_path('platlib'))"
@@ -18,7 +18,7 @@ file(STRINGS ${WEFT_TORCH_DIR}/version.py line REGEX "^__version__")
 string(REGEX MATCH "[0-9]+\\.[0-9]+" version "${line}")
 if(NOT version VERSION_EQUAL WEFT_TORCH_SUPPORTED)
   message(FATAL_ERROR "PyTorch in ${WEFT_TORCH_DIR} is ${version}; this weft is for ${WEFT_TORCH_SUPPORTED}. "
-    "Install torch==${WEFT_TORCH_SUPPORTED}.*, or point WEFT_TORCH_DIR nowhere to build without it.")
+    "Install torch==${WEFT_TORCH_SUPPORTED}.*, or build without weft.torch: pip install ./python --config-settings cmake.define.WEFT_TORCH_DIR=none")
 endif()
 message(STATUS "PyTorch ${version}: ${WEFT_TORCH_DIR}")
 set(WEFT_TORCH TRUE)

@@ -9,10 +9,8 @@
 namespace weft::python {
 namespace {
 
-std::tuple<at::Tensor&, at::Tensor&, at::Tensor&> write(const at::Tensor& x1, const at::Tensor& x2,
-                                                        const at::Tensor& gamma, double epsilon,
-                                                        at::Tensor& y, at::Tensor& rstd,
-                                                        at::Tensor& x) {
+void write(const at::Tensor& x1, const at::Tensor& x2, const at::Tensor& gamma, double epsilon,
+           at::Tensor& y, at::Tensor& rstd, at::Tensor& x) {
   run([&](Context& context) {
     return add_rmsnorm(context, {.x1 = input("x1", x1),
                                  .x2 = input("x2", x2),
@@ -22,7 +20,6 @@ std::tuple<at::Tensor&, at::Tensor&, at::Tensor&> write(const at::Tensor& x1, co
                                  .rstd = output(rstd),
                                  .x = output(x)});
   });
-  return {y, rstd, x};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> make(const at::Tensor& x1, const at::Tensor& x2,
@@ -33,7 +30,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> make(const at::Tensor& x1, const 
   at::Tensor y = at::empty(x1.sizes(), x1.options());
   at::Tensor rstd = at::empty(rstd_shape, x1.options().dtype(at::kFloat));
   at::Tensor x = at::empty(x1.sizes(), x1.options());
-  return write(x1, x2, gamma, epsilon, y, rstd, x);
+  write(x1, x2, gamma, epsilon, y, rstd, x);
+  return {y, rstd, x};
 }
 
 }  // namespace
@@ -45,8 +43,8 @@ TORCH_LIBRARY_FRAGMENT(weft, library) {
       kTags);
   library.def(
       "add_rmsnorm.out(Tensor x1, Tensor x2, Tensor gamma, float epsilon=1e-06, *, Tensor(a!) y, "
-      "Tensor(b!) rstd, Tensor(c!) x) -> (Tensor(a!), Tensor(b!), Tensor(c!))",
-      kOutTags);
+      "Tensor(b!) rstd, Tensor(c!) x) -> ()",
+      kTags);
 }
 
 TORCH_LIBRARY_IMPL(weft, CPU, library) {

@@ -46,11 +46,6 @@ std::optional<DType> dtype_of(at::ScalarType type) {
 
 namespace {
 
-[[noreturn]] void refuse(const char* name, const std::string& what) {
-  raise_if_error(Status(StatusCode::kInvalidArgument, std::string(name) + " " + what));
-  std::abort();  // not reached: it has raised
-}
-
 template <typename Ref>
 Ref view(const char* name, const at::Tensor& tensor) {
   if (!tensor.device().is_cpu() || tensor.layout() != at::kStrided)
@@ -75,6 +70,26 @@ std::shared_ptr<SharedContext> torch_context() {
     auto context = SharedContext::create({.threads = threads});
     raise_if_error(context.status());
     made = *context;
+  }
+  return made;
+}
+
+Result<std::shared_ptr<Communicator>> make_alone(int threads) {
+  WEFT_ASSIGN_OR_RETURN(std::vector<Group> groups, Group::local(1));
+  WEFT_ASSIGN_OR_RETURN(Context context, Context::create({.threads = threads}));
+  return Communicator::create(std::move(context), std::move(groups.front()));
+}
+
+// The communicator of kSelf, with as many threads as PyTorch uses.
+std::shared_ptr<Communicator> alone() {
+  static std::mutex mutex;
+  static std::shared_ptr<Communicator> made;  // guarded by mutex
+  const std::lock_guard lock(mutex);
+  const int threads = at::get_num_threads();
+  if (!made || made->threads() != threads) {
+    auto communicator = make_alone(threads);
+    raise_if_error(communicator.status());
+    made = *communicator;
   }
   return made;
 }
@@ -138,12 +153,16 @@ TensorRef output(const at::Tensor& tensor) { return view<TensorRef>("out", tenso
 
 void run(const std::function<Status(Context&)>& call) {
   const std::shared_ptr<SharedContext> context = torch_context();
-  const std::lock_guard lock(context->turn);
-  raise_if_error(call(context->context));
+  Status status;
+  {
+    const std::lock_guard lock(context->turn);
+    status = call(context->context);
+  }
+  raise_if_error(status);  // takes the GIL
 }
 
 std::shared_ptr<Communicator> communicator(std::string_view key) {
-  std::shared_ptr<Communicator> found = Communicator::find(key);
+  std::shared_ptr<Communicator> found = key == kSelf ? alone() : Communicator::find(key);
   if (!found)
     raise_if_error(Status(StatusCode::kInvalidArgument,
                           "group: this process has none called '" + std::string(key) +
@@ -154,6 +173,11 @@ std::shared_ptr<Communicator> communicator(std::string_view key) {
 
 void run(std::string_view group, const Communicator::Call& call) {
   raise_if_error(communicator(group)->run(call));
+}
+
+void refuse(const char* name, const std::string& what) {
+  raise_if_error(Status(StatusCode::kInvalidArgument, std::string(name) + " " + what));
+  std::abort();  // not reached: it has raised
 }
 
 void raise_if_error(const Status& status) {

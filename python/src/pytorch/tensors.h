@@ -47,6 +47,8 @@ Ref with_batch(const Ref& matrix) {
 /// Makes the call of an operator without ranks, with as many threads as PyTorch uses; raises its
 /// error.
 void run(const std::function<Status(Context&)>& call);
+/// The key of a group that every process has: of itself alone, for products without ranks.
+inline constexpr std::string_view kSelf = "weft.self";
 /// The communicator of that key; raises ValueError if there is none.
 std::shared_ptr<Communicator> communicator(std::string_view key);
 /// Makes the call on that communicator; raises its error.
@@ -55,12 +57,13 @@ void run(std::string_view group, const Communicator::Call& call);
 /// Raises the exception of a status that is not ok, or what a signal's handler has raised. Takes
 /// the GIL if there is something to raise.
 void raise_if_error(const Status& status);
+/// Raises ValueError: "<name> <what>".
+[[noreturn]] void refuse(const char* name, const std::string& what);
 
-// Tags of the operators: torch.compile passes operands on with the strides that they have.
+// Tags of the operators: torch.compile passes operands on with the strides that they have. Forms
+// that write to their operands return nothing and don't have the tag `out`: with it, inductor of
+// PyTorch 2.13 turns calls of the others into those, and gives keyword-only attributes twice.
 inline const std::vector<at::Tag> kTags = {at::Tag::pt2_compliant_tag,
                                            at::Tag::needs_exact_strides};
-/// Of the forms that write to operands which they don't read.
-inline const std::vector<at::Tag> kOutTags = {at::Tag::pt2_compliant_tag,
-                                              at::Tag::needs_exact_strides, at::Tag::out};
 
 }  // namespace weft::python

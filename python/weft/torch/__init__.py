@@ -25,26 +25,50 @@ except ImportError as error:
                       "into this environment.") from error
 
 import weft_autoload  # noqa: E402
-from weft.torch import fakes  # noqa: E402,F401  what the operators return, for torch.compile
+from weft.torch import autograd, fakes  # noqa: E402,F401  the operators' gradients, and what they return when traced
 from weft.torch.groups import group_key  # noqa: E402
+from weft.torch.moe import (  # noqa: E402
+    Dispatched,
+    moe_combine,
+    moe_combine_add_rmsnorm,
+    moe_dispatch,
+    moe_finalize_routing,
+    moe_gating_topk_softmax,
+    moe_init_routing,
+)
 from weft.torch.ops import (  # noqa: E402
     add_rmsnorm,
+    all_gather,
+    ffn,
     matmul_allreduce,
     matmul_allreduce_add_rmsnorm,
     matmul_allreduce_add_rmsnorm_,
     matmul_reduce_scatter,
+    reduce_scatter,
 )
+from weft.torch.packed import PackedWeight  # noqa: E402
 
 if "WEFT" not in torch.distributed.Backend._plugins:  # TORCH_DEVICE_BACKEND_AUTOLOAD=0
     weft_autoload.register()
 
 __all__ = [
+    "Dispatched",
+    "PackedWeight",
     "add_rmsnorm",
+    "all_gather",
+    "ffn",
     "group_key",
     "matmul_allreduce",
     "matmul_allreduce_add_rmsnorm",
     "matmul_allreduce_add_rmsnorm_",
     "matmul_reduce_scatter",
+    "moe_combine",
+    "moe_combine_add_rmsnorm",
+    "moe_dispatch",
+    "moe_finalize_routing",
+    "moe_gating_topk_softmax",
+    "moe_init_routing",
+    "reduce_scatter",
 ]
 
 
