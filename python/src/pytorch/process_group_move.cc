@@ -38,7 +38,7 @@ struct GatheredList {
 GatheredList gathered_list(const char* call, const Tensors& outputs, const at::Tensor& input,
                            int rank, int ranks) {
   if (outputs.size() != static_cast<std::size_t>(ranks))
-    refuse_call(call, c10::str("there are ", outputs.size(), " outputs but ", ranks, " ranks"));
+    refuse(call, c10::str("there are ", outputs.size(), " outputs but ", ranks, " ranks"));
   check_parts(call, input, outputs[static_cast<std::size_t>(rank)], 1);
   GatheredList made{Parts(call, outputs, Parts::Use::kWritten), Dense(call, input)};
   if (overlap(made.outputs.memory(), made.input.memory())) made.outputs.move_apart();
@@ -63,11 +63,11 @@ Counts count_of(int rank, std::int64_t count, int ranks) {
 
 void check_root(const char* call, std::int64_t root, int ranks) {
   if (root < 0 || root >= ranks)
-    refuse_call(call, c10::str("the root is ", root, " but must be 0 to ", ranks - 1));
+    refuse(call, c10::str("the root is ", root, " but must be 0 to ", ranks - 1));
 }
 
 void check_empty(const char* call, std::size_t lists) {
-  if (lists > 0) refuse_call(call, "only the root has a list of tensors; pass none elsewhere");
+  if (lists > 0) refuse(call, "only the root has a list of tensors; pass none elsewhere");
 }
 
 /// The splits of an axis, in elements.
@@ -76,8 +76,8 @@ Counts split_counts(const char* call, const char* which, const Counts& splits,
   const std::int64_t length = tensor.dim() > 0 ? tensor.size(0) : 0;
   const std::int64_t row = length > 0 ? tensor.numel() / length : 1;
   if (splits.empty() && length % ranks != 0)
-    refuse_call(call, c10::str("the ", which, " has ", length, " rows, which ", ranks,
-                               " ranks cannot share evenly; give its splits"));
+    refuse(call, c10::str("the ", which, " has ", length, " rows, which ", ranks,
+                          " ranks cannot share evenly; give its splits"));
   Counts counts = splits.empty() ? Counts(static_cast<std::size_t>(ranks), length / ranks) : splits;
   std::int64_t sum = 0;
   for (std::int64_t& count : counts) {
@@ -85,9 +85,8 @@ Counts split_counts(const char* call, const char* which, const Counts& splits,
     count *= row;
   }
   if (counts.size() != static_cast<std::size_t>(ranks) || sum != length)
-    refuse_call(call,
-                c10::str("the ", counts.size(), " splits of the ", which, " are ", sum,
-                         " rows together but must be ", length, " rows for ", ranks, " ranks"));
+    refuse(call, c10::str("the ", counts.size(), " splits of the ", which, " are ", sum,
+                          " rows together but must be ", length, " rows for ", ranks, " ranks"));
   return counts;
 }
 
