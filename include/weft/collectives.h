@@ -18,16 +18,18 @@ namespace weft {
 /// Elements are combined in the order of the ranks, so every rank gets the same bits, from run to
 /// run, for every thread count, window size and transport. float16 and bfloat16 are combined in
 /// fp32 and rounded once at the end; the other types in their own arithmetic: integers wrap. kMax
-/// and kMin of floats: a nan gives a nan.
-enum class ReduceOp : std::uint8_t { kSum, kProd, kMax, kMin };
+/// and kMin of floats: a nan gives a nan. kAvg, of floats alone, multiplies the sum with 1 / ranks
+/// before that one rounding, float32 and float64 in their own arithmetic. kBand, kBor and kBxor are
+/// bitwise, of integers alone.
+enum class ReduceOp : std::uint8_t { kSum, kProd, kMax, kMin, kAvg, kBand, kBor, kBxor };
 
-/// "sum", "prod", "max", "min".
+/// "sum", "prod", "max", "min", "avg", "band", "bor", "bxor".
 WEFT_API std::string_view to_string(ReduceOp op);
 
 // For all functions of this header:
 //
 // count, counts    elements, 0 or more; offsets: elements from the start of the buffer
-// dtype            any type of whole bytes; to reduce: any but bool
+// dtype            any type of whole bytes; to reduce: any but bool that has the operation
 // root, peer       0 to ranks - 1
 // buffers          dense. They overlap only where a function says so. When a call returns on a
 //                  rank, no other rank needs that rank's buffers, nor the rank itself, any more:

@@ -22,6 +22,12 @@ if(NOT version VERSION_EQUAL WEFT_TORCH_SUPPORTED)
 endif()
 message(STATUS "PyTorch ${version}: ${WEFT_TORCH_DIR}")
 set(WEFT_TORCH TRUE)
+file(CONFIGURE OUTPUT built_for.py @ONLY CONTENT [[# SPDX-License-Identifier: Apache-2.0
+"""What weft._torch was built for; read before it is loaded, because a wrong PyTorch may not survive that."""
+
+TORCH_VERSION = "@version@"
+]])
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/built_for.py DESTINATION weft/torch)
 
 add_library(weft_torch_headers INTERFACE)
 target_include_directories(weft_torch_headers SYSTEM INTERFACE

@@ -3,9 +3,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from weft import _core
+
+
+class MemoryUse(NamedTuple):
+    """What the operating system has given for a window or a packed weight, in whole pages. docs/binding.md says what to do
+    where huge pages are missing."""
+
+    bytes: int  #: of addresses
+    resident_bytes: int  #: of those, in memory
+    huge_page_bytes: int  #: of those, reached through huge pages
 
 
 class Context:
@@ -34,9 +43,24 @@ def set_default_context(context: Context | None) -> None:
     _core.set_default_context(handle_of(context))
 
 
-def handle_of(context: Context | None) -> Any:
-    """The compiled core's object."""
-    return None if context is None else context._handle
+def handle_of(context: Any) -> Any:
+    """The compiled core's object of a Context, Group or Planned; None of None."""
+    if context is None:
+        return None
+    try:
+        return context._handle
+    except AttributeError:
+        raise TypeError(f"context must be a weft.Context or weft.Group, but is a {type(context).__name__}") from None
+
+
+def member(group: Any, name: str = "group") -> Any:
+    """The compiled core's object of a Group or Planned. tp_group may be None."""
+    if group is None and name == "tp_group":
+        return None
+    try:
+        return group._handle
+    except AttributeError:
+        raise TypeError(f"{name} must be a weft.Group, but is a {type(group).__name__}") from None
 
 
 def unique_id() -> str:
@@ -50,9 +74,9 @@ class Group:
     Calls on one Group take turns, so it may be used from several threads, but which thread comes first decides the order. A
     group that is left or fails ends the others' calls with PeerLost. Use it with `with`, or close() it.
 
-    Options of the three ways to form one: threads and isa as for Context (0 threads: usable cores / ranks); name, at most 127
-    characters; window_bytes per rank (0: 2 x HCCL_BUFFSIZE MB); connect_timeout and timeout in seconds (0: HCCL_CONNECT_TIMEOUT
-    and HCCL_EXEC_TIMEOUT; negative: for ever).
+    Options of the three ways to form one: threads and isa as for Context (0 threads: usable cores / ranks); name, at most
+    127 characters; window_bytes per rank (0: 2 x HCCL_BUFFSIZE MB); connect_timeout and timeout in seconds (0:
+    HCCL_CONNECT_TIMEOUT and HCCL_EXEC_TIMEOUT; negative: for ever).
     """
 
     def __init__(self, handle: Any):
@@ -82,6 +106,18 @@ class Group:
         ValueError says what was looked for."""
         options = _core.group_options(name, window_bytes, connect_timeout, timeout)
         return Group(_core.from_environment(threads, isa, options))
+
+    @staticmethod
+    def from_torch(process_group: Any = None) -> Group:
+        """The group of a torch.distributed.ProcessGroup's ranks; None: of the whole program's.
+
+        Of the backend weft, it is that group itself: calls on both take turns, and closing one closes the other. Beside another
+        backend (gloo) a group is formed once, through the process group's store: the first call is collective. Errors:
+        ValueError, and those of join.
+        """
+        from weft.torch import groups
+
+        return groups.from_torch(process_group)
 
     @property
     def name(self) -> str:
@@ -120,6 +156,10 @@ class Group:
     def health(self) -> None:
         """Returns, or raises the error that made the group unusable."""
         self._handle.health()
+
+    def memory_use(self) -> MemoryUse:
+        """Of this rank's window, as far as calls have used it. Local; takes milliseconds. Errors: NotImplementedError."""
+        return self._handle.memory_use()
 
     def barrier(self, timeout: float = 0) -> None:
         """Collective. Returns when every rank has called it. timeout in seconds; 0: the group's."""

@@ -5,12 +5,11 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <limits>
 #include <utility>
 
-#include "base/clock.h"
 #include "base/memory_use.h"
 #include "comm/control_block.h"
+#include "comm/deadline.h"
 #include "comm/group_state.h"
 #include "comm/launcher.h"
 #include "comm/options.h"
@@ -27,12 +26,6 @@ using internal::GroupState;
 Group make_group(std::unique_ptr<internal::Transport> transport, int rank, int ranks,
                  const GroupOptions& options) {
   return GroupState::wrap(std::make_unique<GroupState>(std::move(transport), rank, ranks, options));
-}
-
-std::int64_t deadline_after(double seconds) {
-  constexpr double kCentury = 3e9;
-  return seconds > kCentury ? std::numeric_limits<std::int64_t>::max() / 2
-                            : now_ns() + static_cast<std::int64_t>(seconds * 1e9);
 }
 
 /// A group of one meets nobody: no rendezvous.
@@ -75,7 +68,7 @@ Result<Group> Group::join(const UniqueId& id, int rank, int ranks, const GroupOp
   forming.rank = rank;
   forming.ranks = ranks;
   internal::Interruption interruption(forming.options.interrupted);
-  forming.until = {deadline_after(forming.options.connect_timeout_s), &interruption};
+  forming.until = {internal::deadline_after(forming.options.connect_timeout_s), &interruption};
   WEFT_ASSIGN_OR_RETURN(auto peers, ranks == 1  ? alone(forming)
                                     : rank == 0 ? internal::host_group(forming)
                                                 : internal::join_group(forming));

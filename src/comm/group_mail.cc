@@ -44,9 +44,9 @@ MailHeader& GroupState::mail_header(int from, int to, std::uint64_t piece) const
   return pair(from, to).headers[piece % PairBlock::kSlots];
 }
 
-// Sequentially consistent, all four, and the count of sleepers in ring() and sleep_for_mail():
-// either the sleeper sees what was published, or the publisher sees the sleeper. As acquire and
-// release they also carry the contents of the slots.
+// Sequentially consistent, all four, and the count of sleepers in ring() and listen(): either the
+// sleeper sees what was published, or the publisher sees the sleeper. As acquire and release they
+// also carry the contents of the slots.
 std::uint64_t GroupState::mail_sent(int from, int to) const {
   return pair(from, to).sent.load(std::memory_order_seq_cst);
 }
@@ -65,11 +65,41 @@ void GroupState::publish_taken(int from, std::uint64_t pieces) {
   ring(from);
 }
 
-void GroupState::ring(int peer) const {
-  Counter& bell = control(peer).bell;
+void GroupState::ring(int rank) const {
+  Counter& bell = control(rank).bell;
   if (bell.waiters.load(std::memory_order_seq_cst) == 0) return;
   bell.value.fetch_add(1, std::memory_order_seq_cst);
   futex_wake_all(bell.futex_word(), private_futex_);
+}
+
+std::uint64_t GroupState::listen() {
+  Counter& bell = control(rank_).bell;
+  bell.waiters.fetch_add(1, std::memory_order_seq_cst);  // then what peers publish: see ring()
+  return bell.value.load(std::memory_order_seq_cst);
+}
+
+void GroupState::sleep_until_rung(std::uint64_t rung, std::int64_t most_ns) {
+  futex_wait(control(rank_).bell.futex_word(), static_cast<std::uint32_t>(rung), most_ns,
+             private_futex_);
+}
+
+void GroupState::stop_listening() {
+  control(rank_).bell.waiters.fetch_sub(1, std::memory_order_relaxed);
+}
+
+GroupState::Fate GroupState::fate(int peer) const {
+  if (control(peer).left.load(std::memory_order_acquire) != 0) return Fate::kLeft;  // ~GroupState
+  return transport_->alive(peer) ? Fate::kThere : Fate::kEnded;
+}
+
+Status GroupState::lose(std::string_view op, int peer, std::string_view awaited) {
+  return poison(Status(
+      StatusCode::kPeerLost,
+      fmt::format("{}: rank {} {} while rank {} waited for {}. Form a new group without it or "
+                  "start it again.",
+                  op, peer,
+                  fate(peer) == Fate::kLeft ? "left the group" : "is gone (its process ended)",
+                  rank_, awaited)));
 }
 
 Status GroupState::run_mail(std::string_view op, MailWork& work) {
@@ -91,19 +121,17 @@ Status GroupState::run_mail(std::string_view op, MailWork& work) {
 
 // Returns when something has moved, with an error when it never will.
 Status GroupState::sleep_for_mail(std::string_view op, MailWork& work, std::int64_t begin_ns) {
-  Counter& bell = control(rank_).bell;
   std::int64_t looked_ns = now_ns();
   while (true) {
     WEFT_RETURN_IF_ERROR(check_interrupted(op));
     const std::int64_t slice = std::min(kSliceNs, deadline_ns_ - now_ns());
-    bell.waiters.fetch_add(1, std::memory_order_seq_cst);  // then what peers publish: see ring()
-    const std::uint64_t rung = bell.value.load(std::memory_order_seq_cst);
+    const std::uint64_t rung = listen();
     Step step = work.advance();
     if (step == Step::kBlocked && !poisoned() && slice > 0) {
-      futex_wait(bell.futex_word(), static_cast<std::uint32_t>(rung), slice, private_futex_);
+      sleep_until_rung(rung, slice);
       step = work.advance();
     }
-    bell.waiters.fetch_sub(1, std::memory_order_relaxed);
+    stop_listening();
 
     if (poisoned()) return health();
     if (step == Step::kFailed) return poison(work.failure());
@@ -130,17 +158,10 @@ Status GroupState::sleep_for_mail(std::string_view op, MailWork& work, std::int6
 Status GroupState::check_lost_partners(std::string_view op, MailWork& work) {
   transport_->look_for_ended_processes();
   for (int peer = 0; peer < ranks_; ++peer) {
-    if (peer == rank_ || !work.waits_for(peer)) continue;
-    const bool left = control(peer).left.load(std::memory_order_acquire) != 0;  // ~GroupState
-    if (!left && transport_->alive(peer)) continue;
+    if (peer == rank_ || !work.waits_for(peer) || fate(peer) == Fate::kThere) continue;
     // Gone; all it ever published is visible by now. What it still did may be enough.
     if (work.advance() != Step::kBlocked) return {};
-    return poison(Status(
-        StatusCode::kPeerLost,
-        fmt::format("{}: rank {} {} while rank {} waited for {}. Form a new group without it or "
-                    "start it again.",
-                    op, peer, left ? "left the group" : "is gone (its process ended)", rank_,
-                    work.awaited(peer))));
+    return lose(op, peer, work.awaited(peer));
   }
   return {};
 }

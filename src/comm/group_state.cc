@@ -5,27 +5,16 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 
-#include "base/clock.h"
 #include "base/process.h"
 #include "base/topology.h"
 #include "comm/control_block.h"
+#include "comm/deadline.h"
 #include "comm/futex.h"
 
 namespace weft::internal {
 namespace {
-
-constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();
-
-std::int64_t deadline_after(double seconds) {
-  // Beyond a century nothing is added to the clock, which could overflow.
-  return seconds < 0 || seconds > 3e9
-             ? kForever
-             : now_ns() + static_cast<std::int64_t>(std::ceil(seconds * 1e9));
-}
 
 // Launchers bind each process to cpus of its own, so this process's mask says nothing about others.
 int cpus_of_ranks(bool in_this_process) {

@@ -66,7 +66,7 @@ static_assert(std::is_trivially_copyable_v<CallHeader>, "lives in memory shared 
 
 /// What the sender of a message says of it, in its first piece. The layer above knows the meaning.
 struct MailHeader {
-  std::int64_t count;
+  std::int64_t count, tag;
   std::int32_t type;
 };
 
@@ -160,6 +160,24 @@ class GroupState {
   /// Advances the work until it is done. Errors as wait(), and its failure(): poison the group.
   Status run_mail(std::string_view op, MailWork& work);
 
+  // For who does without run_mail. Whatever a peer does for this rank between listen() and
+  // stop_listening() rings its bell.
+  std::uint64_t listen();  ///< returns what sleep_until_rung() needs
+  void sleep_until_rung(std::uint64_t rung, std::int64_t most_ns);
+  void stop_listening();
+  /// If the rank listens. From any thread.
+  void ring(int rank) const;
+  /// More ranks than CPUs: spinning would keep the awaited rank off.
+  bool oversubscribed() const { return oversubscribed_; }
+  /// How a peer has gone, if it has; ended processes by the last look_for_ended_processes().
+  enum class Fate { kThere, kLeft, kEnded };
+  Fate fate(int peer) const;
+  void look_for_ended_processes() { transport_->look_for_ended_processes(); }
+  /// Poisons the group because the peer, which has gone, owed something.
+  Status lose(std::string_view op, int peer, std::string_view awaited);
+
+  double exec_timeout_s() const { return exec_timeout_s_; }
+
   /// Of the next calls, resolved.
   void set_exec_timeout(double seconds) { exec_timeout_s_ = seconds; }
 
@@ -172,6 +190,8 @@ class GroupState {
   Status poison(const Status& status);
   /// Poisons the group because the program, not a peer, wants it to end. `op`: what it was in.
   Status give_up(std::string_view op, std::string_view reason);
+  /// This process is not the rank's, but a child with a copy of this object.
+  bool forked() const;
   /// Ok or the poison in force (own or a peer's), or that this process is not the rank's.
   Status health() const;
 
@@ -193,13 +213,11 @@ class GroupState {
   void start_deadline(double timeout_s = 0);
 
   PairBlock& pair(int owner, int peer) const;
-  void ring(int peer) const;
   Status sleep_for_mail(std::string_view op, MailWork& work, std::int64_t begin_ns);
   Status check_lost_partners(std::string_view op, MailWork& work);
 
   Counter& counter(int rank, CounterId id) const;
   bool reached(const Wait& wait) const;
-  bool forked() const;
   bool poisoned() const;
   void wake_everybody() const;
 
@@ -225,8 +243,8 @@ class GroupState {
   double limit_s_ = 0;          // of the current call
   bool limit_of_call_ = false;  // it is the call's own
   const bool private_futex_;
-  const bool oversubscribed_;   ///< more ranks than CPUs: spinning would keep the awaited rank off
-  const std::int32_t process_;  ///< a forked child has a copy of this object but is not the rank
+  const bool oversubscribed_;
+  const std::int32_t process_;
   std::vector<Segment> segments_;
   std::uint64_t call_ = 0;
   std::int64_t deadline_ns_ = 0;

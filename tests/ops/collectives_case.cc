@@ -29,8 +29,11 @@ T combine(ReduceOp op, T a, T b) {
     using U = std::uint64_t;  // wraps
     if (op == ReduceOp::kSum) return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
     if (op == ReduceOp::kProd) return static_cast<T>(static_cast<U>(a) * static_cast<U>(b));
+    if (op == ReduceOp::kBand) return static_cast<T>(a & b);
+    if (op == ReduceOp::kBor) return static_cast<T>(a | b);
+    if (op == ReduceOp::kBxor) return static_cast<T>(a ^ b);
   } else {
-    if (op == ReduceOp::kSum) return a + b;
+    if (op == ReduceOp::kSum || op == ReduceOp::kAvg) return a + b;
     if (op == ReduceOp::kProd) return a * b;
     if (std::isnan(a) || std::isnan(b)) return std::numeric_limits<T>::quiet_NaN();
   }
@@ -55,6 +58,8 @@ void reduce_as(
     Sum sum = widen(element<T>(inputs[0], begin[0] + i));
     for (std::size_t r = 1; r < inputs.size(); ++r)
       sum = combine(op, sum, widen(element<T>(inputs[r], begin[r] + i)));
+    if (op == ReduceOp::kAvg)
+      sum = static_cast<Sum>(sum * (Sum{1} / static_cast<Sum>(inputs.size())));
     const T result = narrow(sum);
     std::memcpy(to + i * static_cast<std::int64_t>(sizeof(T)), &result, sizeof result);
   }
@@ -197,6 +202,13 @@ void fill(DType dtype, std::vector<std::byte>& elements, std::mt19937_64& random
 }  // namespace
 
 bool reduces(Function function) { return function <= Function::kReduceScatterV; }
+
+bool reducible(DType dtype, ReduceOp op) {
+  const bool floats = dtype == DType::kFloat16 || dtype == DType::kBFloat16 ||
+                      dtype == DType::kFloat32 || dtype == DType::kFloat64;
+  if (op == ReduceOp::kAvg) return floats;
+  return dtype != DType::kBool && (op < ReduceOp::kBand || !floats);
+}
 
 std::string CollectiveCase::text() const {
   return fmt::format("{} {} {} ranks {} count {} root {}{} misaligned {} seed {}",

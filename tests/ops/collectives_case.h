@@ -27,6 +27,8 @@ enum class Function {
 };
 inline constexpr int kFunctions = 11;
 bool reduces(Function function);
+/// The type has the operation.
+bool reducible(DType dtype, ReduceOp op);
 
 struct CollectiveCase {
   Function function = Function::kAllReduce;

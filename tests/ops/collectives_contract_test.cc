@@ -153,7 +153,16 @@ std::vector<Refusal> wrong_ranks_and_types() {
   add(no_sum, [](C& c, G& g, M& m) {
     return reduce_scatterv(c, g, m.send, Counts{4, 4}, Counts{0, 4}, m.recv, kBool);
   });
-  add("op is 9 but must be kSum to kMin", [](C& c, G& g, M& m) {
+  add("dtype is int32, which has no avg; convert it to another type", [](C& c, G& g, M& m) {
+    return allreduce(c, g, m.send, m.recv, 4, DType::kInt32, ReduceOp::kAvg);
+  });
+  add("dtype is float32, which has no bor; convert it to another type", [](C& c, G& g, M& m) {
+    return reduce_scatter(c, g, m.send, m.recv, 4, kFp32, ReduceOp::kBor);
+  });
+  add("dtype is float16, which has no bxor; convert it to another type", [](C& c, G& g, M& m) {
+    return weft::reduce(c, g, m.send, m.recv, 4, DType::kFloat16, ReduceOp::kBxor, 0);
+  });
+  add("op is 9 but must be kSum to kBxor", [](C& c, G& g, M& m) {
     return allreduce(c, g, m.send, m.recv, 4, kFp32, static_cast<ReduceOp>(9));
   });
   constexpr DType kInt4 = DType::kInt4;
@@ -318,6 +327,10 @@ TEST(CollectivesContract, OperationsHaveNames) {
   EXPECT_EQ(to_string(ReduceOp::kProd), "prod");
   EXPECT_EQ(to_string(ReduceOp::kMax), "max");
   EXPECT_EQ(to_string(ReduceOp::kMin), "min");
+  EXPECT_EQ(to_string(ReduceOp::kAvg), "avg");
+  EXPECT_EQ(to_string(ReduceOp::kBand), "band");
+  EXPECT_EQ(to_string(ReduceOp::kBor), "bor");
+  EXPECT_EQ(to_string(ReduceOp::kBxor), "bxor");
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ constexpr DType kMovable[] = {DType::kFloat32, DType::kFloat16, DType::kBFloat16
                               DType::kInt32,   DType::kInt64,   DType::kUInt64,   DType::kBool,
                               DType::kInt16,   DType::kUInt8,   DType::kUInt16,   DType::kUInt32,
                               DType::kFloat64};
-constexpr ReduceOp kOps[] = {ReduceOp::kSum, ReduceOp::kProd, ReduceOp::kMax, ReduceOp::kMin};
+constexpr ReduceOp kOps[] = {ReduceOp::kSum, ReduceOp::kProd, ReduceOp::kMax, ReduceOp::kMin,
+                             ReduceOp::kAvg, ReduceOp::kBand, ReduceOp::kBor, ReduceOp::kBxor};
 
 constexpr std::int64_t kLargeWindow = 64 << 20;  // calls of one shot have their place in it
 constexpr std::int64_t kSmallWindow = 48 << 10;  // everything goes around the ring, in many blocks
@@ -48,10 +49,17 @@ void for_each_kind(const std::function<void(Function, DType, ReduceOp)>& body) {
     const auto function = static_cast<Function>(i);
     for (const DType dtype : kMovable) {
       if (!reduces(function)) body(function, dtype, ReduceOp::kSum);
-      if (!reduces(function) || dtype == DType::kBool) continue;
-      for (const ReduceOp op : kOps) body(function, dtype, op);
+      for (const ReduceOp op : kOps)
+        if (reduces(function) && reducible(dtype, op)) body(function, dtype, op);
     }
   }
+}
+
+/// The operations of a type in turn.
+ReduceOp any_op(DType dtype, int number) {
+  constexpr int kCount = std::size(kOps);
+  while (!reducible(dtype, kOps[number % kCount])) ++number;
+  return kOps[number % kCount];
 }
 
 /// Everything at small counts.
@@ -60,7 +68,8 @@ std::vector<CollectiveCase> all_kinds(int ranks) {
   int number = 0;
   for_each_kind([&](Function function, DType dtype, ReduceOp op) {
     for (const std::int64_t count : {0, 1, 67, 1237})
-      cases.push_back(vary({function, dtype, op, ranks, count}, number++));
+      if (count > 1 || op < ReduceOp::kAvg)  // at the edges all operations go one way
+        cases.push_back(vary({function, dtype, op, ranks, count}, number++));
   });
   return cases;
 }
@@ -75,7 +84,7 @@ std::vector<CollectiveCase> all_sizes(int ranks) {
   for (int i = 0; i < kFunctions; ++i)
     for (const DType dtype : dtypes)
       for (const std::int64_t bytes : {32 << 10, 128 << 10, (256 << 10) + 72, 1 << 20})
-        cases.push_back(vary({static_cast<Function>(i), dtype, kOps[number % 4], ranks,
+        cases.push_back(vary({static_cast<Function>(i), dtype, any_op(dtype, number), ranks,
                               bytes / bytes_of(dtype, 1) / (i == 0 ? 1 : ranks)},
                              number++));
   return cases;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What a machine can check about the tree. No argument: everything (needs a built build/release);
-# else only the named ones: format layers headers tests docs symbols files.
+# else only the named ones: format layers headers tests docs symbols files python.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -13,8 +13,9 @@ check_tests() { python3 tools/checks/tests.py build/release; }
 check_docs() { python3 tools/checks/docs.py; }
 check_symbols() { python3 tools/checks/symbols.py build/release; }
 check_files() { python3 tools/checks/files.py; }
+check_python() { .venv/bin/ruff check --quiet --no-cache python; }  # its rules: python/pyproject.toml
 
-[ $# -gt 0 ] || set -- format layers headers tests docs symbols files
+[ $# -gt 0 ] || set -- format layers headers tests docs symbols files python
 failed=()
 for name in "$@"; do
   declare -F "check_$name" >/dev/null || { echo "no check is called '$name'" >&2; exit 2; }

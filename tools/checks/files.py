@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 SPDX = "SPDX-License-Identifier: Apache-2.0"
-SOURCE = re.compile(r"(\.(h|cc|inc|py|sh|cmake)|/?CMakeLists\.txt|\.cmake\.in|^dev|^\.ci/run)$")
+SOURCE = re.compile(r"(\.(h|cc|inc|py|pyi|toml|sh|cmake)|/?CMakeLists\.txt|\.cmake\.in|^dev|^\.ci/run)$")
 # In two pieces, so that this file passes its own check.
 FORBIDDEN = [
     ("TO" + r"DO\b", "unfinished work is finished or left out"),

@@ -4,7 +4,7 @@
 
 A file of ours takes as long to compile as what it includes is large: 2 MB are about a second on a slow core. The limits
 leave a little room above the largest header of a folder, as GCC 12 preprocesses it. CLI11 has 2.9 MB, nlohmann's JSON 3.5,
-GoogleTest 2.4, <regex> 1.8, fmt/format.h 1.7, fmt/core.h 0.9, <string> 0.65. A header that needs more can name a type
+GoogleTest 2.4, <regex> 1.8, <functional> (weft/group.h has it) 1.0, fmt/format.h 1.7, fmt/core.h 0.9, <string> 0.65. A header that needs more can name a type
 without its definition and leave the include to its .cc file, as terminal/command_line.h and files/json.h do.
 """
 
@@ -17,15 +17,19 @@ import sys
 # The first that fits counts. Kilobytes.
 LIMITS = [
     (re.compile(r"^tests/|/test_\w+\.h$"), 3400, "test support (GoogleTest is in it)"),
-    (re.compile(r"^include/"), 1500, "the public headers"),
+    (re.compile(r"^include/"), 1750, "the public headers"),
     (re.compile(r"^cann/include/"), 1400, "CANN's headers"),
     (re.compile(r"^src/kernels/"), 2300, "kernels (1.3 MB of intrinsics)"),
-    (re.compile(r"^src/"), 2100, "internal headers"),
+    (re.compile(r"^src/"), 2250, "internal headers"),
     (re.compile(r"^(cann/src|bench)/"), 2500, "headers of front ends and benchmarks"),
-    (re.compile(r"^tools/"), 2100, "headers of the tool"),
+    (re.compile(r"^tools/"), 2350, "headers of the tool"),
     (re.compile(r"^examples/"), 2300, "examples"),
+    (re.compile(r"^python/src/runtime/"), 2100, "the runtime of the Python package"),
 ]
-FOLDERS = ["include", "src", "cann/include", "cann/src", "tools/weft", "bench", "tests/comm", "tests/ops", "tests/cann"]
+# The faces of the Python package include nanobind and PyTorch, which are large and in no system folder.
+NOT_LIMITED = re.compile(r"^python/src/(core|pytorch)/")
+FOLDERS = ["include", "src", "cann/include", "cann/src", "tools/weft", "bench", "tests/comm", "tests/ops", "tests/cann",
+           "python/src"]
 
 
 def preprocess(path):
@@ -61,7 +65,7 @@ def check(names):
 
 def main():
     names = subprocess.run(["git", "ls-files", "*.h"], capture_output=True, text=True, check=True).stdout.splitlines()
-    errors = list(check(names))
+    errors = list(check([name for name in names if not NOT_LIMITED.search(name)]))
     print("\n".join(errors), end="\n" if errors else "")
     return bool(errors)
 

@@ -28,6 +28,11 @@ TOOL = {"terminal": [], "files": []}
 TOOL["operators"] = ["files"]
 TOOL["jobs"] = ["operators", "files", "terminal"]
 TOOL["commands"] = ["jobs", "operators", "files", "terminal"]
+# The folders of python/src, with the libraries that belong to each: two faces of one runtime, which
+# know nothing of each other.
+PYTHON = {"runtime": ["runtime"]}
+PYTHON["core"] = ["core", "runtime", "nanobind"]
+PYTHON["pytorch"] = ["pytorch", "runtime", "torch", "ATen", "c10", "pybind11"]
 # The folders of cann/include, which programs for CANN include by these names.
 CANN = ("acl", "aclnn", "aclnnop", "hccl")
 
@@ -58,6 +63,10 @@ def allowed(path, quote, header):
     elif top[:2] == ["cann", "include"]:
         if "/" in header and layer not in CANN:
             return f"CANN's headers include only {', '.join(CANN)} and the standard library"
+    elif top[:2] == ["python", "src"]:
+        known = PYTHON.get(top[2], [])
+        if layer not in known and (layer in BELOW or any(layer in other for other in PYTHON.values())):
+            return f"in the Python package {top[2]} may include only weft/ and {', '.join(known)}"
     elif top[0] == "src" and layer in ("tools", "tests", "bench", *FRONT_ENDS, *CANN):
         return "the library does not know its front ends"
     elif top[0] in FRONT_ENDS and layer in BELOW and layer not in FRONT_END_BELOW.get(top[0], []):

@@ -7,10 +7,11 @@
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
-#include "core/arrays.h"
 #include "core/bindings.h"
-#include "core/contexts.h"
+#include "core/gil.h"
+#include "core/memory_use.h"
 #include "runtime/communicator.h"
+#include "runtime/context.h"
 #include "runtime/interrupt.h"
 
 namespace weft::python {
@@ -86,6 +87,7 @@ void bind_group(nb::module_& module) {
   module.def("local", &local);
   module.def("join", &join);
   module.def("from_environment", &from_environment);
+  module.def("find", [](const std::string& key) { return Communicator::find(key); });
   nb::class_<Communicator>(module, "Communicator")
       .def_prop_ro("name", &Communicator::name)
       .def_prop_ro("key", &Communicator::key)
@@ -95,9 +97,20 @@ void bind_group(nb::module_& module) {
       .def_prop_ro("isa", &Communicator::isa)
       .def_prop_ro("transport", &Communicator::transport)
       .def_prop_ro("closed", &Communicator::closed)
+      .def("memory_use",
+           [](Communicator& self) {
+             MemoryUse use;
+             without_gil([&] {
+               return self.run([&](Context&, Group& group) -> Status {
+                 WEFT_ASSIGN_OR_RETURN(use, group.memory_use());
+                 return {};
+               });
+             });
+             return to_python(use);
+           })
       .def("health", [](const Communicator& self) { raise_if_error(self.health()); })
-      .def("abort", &Communicator::abort, nb::call_guard<nb::gil_scoped_release>())
-      .def("close", &Communicator::close, nb::call_guard<nb::gil_scoped_release>())
+      .def("abort", &Communicator::abort, nb::call_guard<WithoutGil>())
+      .def("close", &Communicator::close, nb::call_guard<WithoutGil>())
       .def("barrier", [](Communicator& self, double timeout) {
         without_gil([&] {
           return self.run([&](Context&, Group& group) { return group.barrier(timeout); });

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The module weft._torch. Loading it registers the operators of this folder under torch.ops.weft.
-#include <torch/csrc/utils/pybind.h>
-
+#include "pytorch/bindings.h"
 #include "pytorch/moe_experts.h"
 #include "pytorch/packed_weight.h"
 #include "pytorch/tensors.h"
@@ -37,4 +36,5 @@ PYBIND11_MODULE(_torch, module) {
              pybind11::call_guard<pybind11::gil_scoped_release>());
   module.def("packed_columns", &packed_columns);
   module.def("release_weight", &weft::python::release_weight);
+  weft::python::bind_process_group(module);
 }

@@ -16,6 +16,9 @@
 
 namespace weft::python {
 
+/// nullopt for types that weft does not have.
+std::optional<DType> dtype_of(at::ScalarType type);
+
 /// The view of a CPU tensor, or one that stands for "not given". Raises ValueError naming the
 /// operand for other devices, sparse tensors and dtypes that no operator knows.
 ConstTensorRef input(const char* name, const at::Tensor& tensor);
@@ -55,7 +58,7 @@ void run(std::string_view group, const Communicator::Call& call);
 /// the GIL if there is something to raise.
 void raise_if_error(const Status& status);
 /// Raises ValueError: "<name> <what>".
-[[noreturn]] void refuse(const char* name, const std::string& what);
+[[noreturn]] void refuse_operand(const char* name, const std::string& what);
 
 // Tags of the operators: torch.compile passes operands on with the strides that they have. Forms
 // that write to their operands return nothing and don't have the tag `out`: with it, inductor of

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/communicator.h"
 
+#include <unistd.h>
+
 #include <chrono>
 #include <map>
 #include <utility>
 
 #include "runtime/interrupt.h"
+#include "runtime/without_gil.h"
 
 namespace weft::python {
 namespace {
@@ -36,10 +39,16 @@ Communicator::Communicator(Context context, Group group)
       rank_(group.rank()),
       ranks_(group.ranks()),
       threads_(context.threads()),
+      process_(getpid()),
       context_(std::move(context)),
       group_(std::move(group)) {}
 
 Communicator::~Communicator() {
+  if (process_ != getpid()) {
+    if (worker_.joinable()) worker_.detach();
+    return;
+  }
+  const WithoutGil released;  // calls under way may need it to end
   close();
   if (worker_.joinable()) worker_.join();
 }
@@ -96,49 +105,73 @@ Status Communicator::run(const Call& call) {
   return status;
 }
 
-void Communicator::submit(Call call, Done done) {
+std::uint64_t Communicator::submit(Call call, Done done) {
+  std::uint64_t number = 0;
   {
     std::unique_lock lock(mutex_);
     if (closing_) {
       lock.unlock();
-      return done(is_closed(name_));
+      done(is_closed(name_));
+      return number;
     }
-    tasks_.push_back({drawn_++, std::move(call), std::move(done)});
+    number = drawn_++;
+    tasks_.push_back({number, std::move(call), std::move(done)});
     if (!worker_.joinable()) worker_ = std::thread([this] { work(); });
   }
   turn_.notify_all();
+  return number;
+}
+
+void Communicator::make_task(std::unique_lock<std::mutex>& lock) {
+  Task task = std::move(tasks_.front());
+  tasks_.pop_front();
+  lock.unlock();
+  const Status status = make(task.call);
+  end_turn();
+  task.done(status);
+  task = {};  // what it holds may need the lock
+  lock.lock();
+}
+
+void Communicator::help(std::uint64_t number) {
+  std::unique_lock lock(mutex_);
+  while (has_turn() && tasks_.front().ticket <= number) make_task(lock);
 }
 
 void Communicator::work() {
   std::unique_lock lock(mutex_);
   while (true) {
-    turn_.wait(lock, [&] { return tasks_.empty() ? closing_ : tasks_.front().ticket == served_; });
+    turn_.wait(lock, [&] { return tasks_.empty() ? closing_ : has_turn(); });
     if (tasks_.empty()) return;
-    Task task = std::move(tasks_.front());
-    tasks_.pop_front();
-    lock.unlock();
-    const Status status = make(task.call);
-    end_turn();
-    task.done(status);
-    lock.lock();
+    make_task(lock);
   }
 }
 
 void Communicator::abort(std::string_view reason) {
   const std::lock_guard lock(mutex_);
-  const bool closed = closing_ && served_ + 1 >= drawn_;  // or it is closing's turn
-  if (!closed) group_->abort(reason);
+  if (group_) group_->abort(reason);
 }
 
 void Communicator::close() {
+  std::optional<Group> left;
   {
     std::unique_lock lock(mutex_);
     if (closing_) return;
     closing_ = true;
     await_turn(lock, drawn_++, Wait::kPatient);
+    left.swap(group_);
   }
-  group_.reset();
+  left.reset();
   end_turn();
+}
+
+void Communicator::close_within(std::chrono::milliseconds grace) {
+  {
+    std::unique_lock lock(mutex_);
+    if (!turn_.wait_for(lock, grace, [&] { return served_ == drawn_; }) && group_)
+      group_->abort("the program ended");
+  }
+  close();
 }
 
 bool Communicator::closed() const {

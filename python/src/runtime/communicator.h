@@ -4,6 +4,9 @@
 // calls in the same order, and a Group serves one at a time.
 #pragma once
 
+#include <sys/types.h>
+
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -36,13 +39,20 @@ class Communicator {
   /// signal whose handler raises aborts the group while this thread waits for its turn; within the
   /// call that is up to GroupOptions::interrupted (interrupt.h).
   Status run(const Call& call);
-  /// Makes the call later, on the communicator's own thread, then done() with its status.
-  void submit(Call call, Done done);
+  /// Makes the call later, on the communicator's own thread, then done() with its status. Returns
+  /// its number, for help().
+  std::uint64_t submit(Call call, Done done);
+  /// Makes submitted calls on this thread as long as their turn is now, up to that one: a thread
+  /// that waits for them is awake already, which the communicator's own may not be.
+  void help(std::uint64_t number);
   /// Group::abort: on every rank the calls end in PeerLost, this one's and later ones too. Any
   /// thread, at any time.
   void abort(std::string_view reason);
   /// Leaves the group after the calls made so far; later ones return kInvalidArgument. Local.
   void close();
+  /// close(), but calls that are not over after `grace` end in an error everywhere. For the end of
+  /// a program, which cannot wait for ranks that may never come.
+  void close_within(std::chrono::milliseconds grace);
   bool closed() const;
 
   // Of the group; they stay valid when it is closed.
@@ -70,10 +80,14 @@ class Communicator {
   void await_turn(std::unique_lock<std::mutex>& lock, std::uint64_t ticket, Wait wait);
   Status make(const Call& call);
   void end_turn();
+  bool has_turn() const { return !tasks_.empty() && tasks_.front().ticket == served_; }
+  /// Makes the first of the submitted calls, which has_turn(). The lock is held before and after.
+  void make_task(std::unique_lock<std::mutex>& lock);
   void work();
 
   const std::string name_, key_, isa_, transport_;
   const int rank_, ranks_, threads_;
+  const pid_t process_;         ///< a forked child has a copy of this object, but not its thread
   Context context_;             // belongs to the call whose turn it is
   std::optional<Group> group_;  // the same; empty: closed
   mutable std::mutex mutex_;    // guards what follows

@@ -42,7 +42,7 @@ Result<std::vector<ShmPeer>> join_group(const Forming& forming);
 
 /// Changes with everything that processes of a group must understand alike.
 constexpr std::uint64_t shared_layout() {
-  constexpr std::uint64_t kVersion = 2;
+  constexpr std::uint64_t kVersion = 3;
   return kVersion << 48 | std::uint64_t{sizeof(ControlBlock)} << 16 |
          (sizeof(Hello) + sizeof(Message));
 }

@@ -39,11 +39,14 @@ struct Wrapping<T, false> {
 // passed by value depends on the instruction set.
 template <Op kOp, class V>
 inline void combine(V& a, const V& b) {
-  if constexpr (kOp == Op::kSum) a = static_cast<V>(a + b);
+  if constexpr (kOp == Op::kSum || kOp == Op::kAvg) a = static_cast<V>(a + b);
   if constexpr (kOp == Op::kProd) a = static_cast<V>(a * b);
   // A nan in a is not equal to itself; a nan in b makes the first comparison false.
   if constexpr (kOp == Op::kMax) a = ((a > b) | (a != a)) ? a : b;
   if constexpr (kOp == Op::kMin) a = ((a < b) | (a != a)) ? a : b;
+  if constexpr (kOp == Op::kBand) a = static_cast<V>(a & b);
+  if constexpr (kOp == Op::kBor) a = static_cast<V>(a | b);
+  if constexpr (kOp == Op::kBxor) a = static_cast<V>(a ^ b);
 }
 
 // Of unsigned 16-bit numbers, which C++ multiplies as ints, whose product may not fit.
@@ -56,6 +59,12 @@ inline void combine(std::uint16_t& a, const std::uint16_t& b) {
   }
 }
 
+// What is left to do when all elements of a place are combined. V: a line of T, or a T.
+template <Op kOp, class T, class V>
+inline void conclude(V& sum, const Reduce& a) {
+  if constexpr (kOp == Op::kAvg) sum = sum * (T{1} / static_cast<T>(a.count));
+}
+
 template <Op kOp, class T>
 inline void reduce_elements(const Reduce& a, std::int64_t begin, std::int64_t end) {
   for (std::int64_t j = begin; j < end; ++j) {
@@ -65,6 +74,7 @@ inline void reduce_elements(const Reduce& a, std::int64_t begin, std::int64_t en
       std::memcpy(&next, static_cast<const char*>(a.src[r]) + j * sizeof(T), sizeof next);
       combine<kOp>(sum, next);
     }
+    conclude<kOp, T>(sum, a);
     std::memcpy(static_cast<char*>(a.dst) + j * sizeof(T), &sum, sizeof sum);
   }
 }
@@ -81,6 +91,7 @@ inline std::int64_t reduce_lines(const Reduce& a, std::int64_t begin) {
       std::memcpy(&next, static_cast<const char*>(a.src[r]) + j * sizeof(T), sizeof next);
       combine<kOp>(sum, next);
     }
+    conclude<kOp, T>(sum, a);
     char* const to = static_cast<char*>(a.dst) + j * sizeof(T);
     if constexpr (kStream)
       stream_line(to, &sum);
@@ -120,17 +131,23 @@ void copy(const void* src, void* dst, std::int64_t bytes, bool stream) {
   reduce<Op::kSum, std::uint8_t>({&src, 1, bytes, dst, true});
 }
 
+template <Op kOp, class T>
+constexpr ReduceFn function() {
+  constexpr bool kOfFloats = kOp == Op::kAvg;
+  constexpr bool kOfIntegers = kOp == Op::kBand || kOp == Op::kBor || kOp == Op::kBxor;
+  if constexpr (std::is_integral_v<T> ? kOfFloats : kOfIntegers)
+    return nullptr;
+  else
+    return reduce<kOp, T>;
+}
+
 }  // namespace
 }  // namespace weft::reduction
 
-#define WEFT_REDUCE_DEFINE_OP(op, suffix, type) \
-  void op##_##suffix(const Reduce& a) { reduce<Op::WEFT_REDUCE_OP_##op, type>(a); }
-#define WEFT_REDUCE_OP_sum kSum
-#define WEFT_REDUCE_OP_prod kProd
-#define WEFT_REDUCE_OP_max kMax
-#define WEFT_REDUCE_OP_min kMin
-#define WEFT_REDUCE_DEFINE(suffix, type)    \
-  WEFT_REDUCE_DEFINE_OP(sum, suffix, type)  \
-  WEFT_REDUCE_DEFINE_OP(prod, suffix, type) \
-  WEFT_REDUCE_DEFINE_OP(max, suffix, type)  \
-  WEFT_REDUCE_DEFINE_OP(min, suffix, type)
+// The functions of one line of kernels.inc.
+#define WEFT_REDUCE_DEFINE(suffix, type)                                                    \
+  extern const ReduceFn reduce_##suffix[kOps];                                              \
+  constexpr ReduceFn reduce_##suffix[kOps] = {                                              \
+      function<Op::kSum, type>(), function<Op::kProd, type>(), function<Op::kMax, type>(),  \
+      function<Op::kMin, type>(), function<Op::kAvg, type>(),  function<Op::kBand, type>(), \
+      function<Op::kBor, type>(), function<Op::kBxor, type>()};

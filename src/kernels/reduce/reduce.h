@@ -13,11 +13,12 @@
 
 namespace weft::reduction {
 
-/// Order of the functions in Kernels.
-enum class Op { kSum, kProd, kMax, kMin };
-inline constexpr int kOps = 4;
+/// Order of the functions in Kernels. kAvg is for floats, the bitwise ones are for integers.
+enum class Op { kSum, kProd, kMax, kMin, kAvg, kBand, kBor, kBxor };
+inline constexpr int kOps = 8;
 
 /// dst[j] = ((src[0][j] op src[1][j]) op src[2][j]) …
+/// kAvg:    the sum of them · (1 / count), which is rounded to the type before it multiplies
 ///
 /// Integers wrap. max and min of floats: a nan among the elements gives a nan; of +0 and -0 they
 /// give the later one. All ISAs give the same bits (of a nan: only that it is one).
@@ -38,7 +39,7 @@ struct Kernels {
   std::string_view name;  ///< reduce_<type>_<isa>
   isa::Set isa;
   DType type;
-  ReduceFn reduce[kOps];  ///< by Op
+  const ReduceFn* reduce;  ///< by Op; null: the type has no such operation
 };
 struct Copy {
   std::string_view name;  ///< copy_<isa>

@@ -5,11 +5,7 @@
 
 namespace weft::reduction {
 
-#define WEFT_REDUCE(bit, dtype, suffix) \
-  void sum_##suffix(const Reduce&);     \
-  void prod_##suffix(const Reduce&);    \
-  void max_##suffix(const Reduce&);     \
-  void min_##suffix(const Reduce&);
+#define WEFT_REDUCE(bit, dtype, suffix) extern const ReduceFn reduce_##suffix[kOps];
 #define WEFT_REDUCE_COPY(bit, suffix) void copy_##suffix(const void*, void*, std::int64_t, bool);
 #include "kernels/reduce/kernels.inc"
 #undef WEFT_REDUCE
@@ -19,10 +15,7 @@ namespace {
 
 constexpr Kernels kTable[] = {
 #define WEFT_REDUCE(bit, dtype, suffix) \
-  {"reduce_" #suffix,                   \
-   isa::bit,                            \
-   DType::dtype,                        \
-   {sum_##suffix, prod_##suffix, max_##suffix, min_##suffix}},
+  {"reduce_" #suffix, isa::bit, DType::dtype, reduce_##suffix},
 #define WEFT_REDUCE_COPY(bit, suffix)
 #include "kernels/reduce/kernels.inc"
 #undef WEFT_REDUCE

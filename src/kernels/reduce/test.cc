@@ -22,8 +22,11 @@ T expected(Op op, T a, T b) {
     using U = std::uint64_t;  // wider than any product's kept bits
     if (op == Op::kSum) return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
     if (op == Op::kProd) return static_cast<T>(static_cast<U>(a) * static_cast<U>(b));
+    if (op == Op::kBand) return static_cast<T>(static_cast<U>(a) & static_cast<U>(b));
+    if (op == Op::kBor) return static_cast<T>(static_cast<U>(a) | static_cast<U>(b));
+    if (op == Op::kBxor) return static_cast<T>(static_cast<U>(a) ^ static_cast<U>(b));
   } else {
-    if (op == Op::kSum) return a + b;
+    if (op == Op::kSum || op == Op::kAvg) return a + b;
     if (op == Op::kProd) return a * b;
     if (std::isnan(a) || std::isnan(b)) return std::numeric_limits<T>::quiet_NaN();
   }
@@ -61,6 +64,7 @@ void check(const Kernels& kernel) {
   for (std::int64_t n : {std::int64_t{0}, std::int64_t{1}, kLine - 1, kLine, kLine + 1,
                          3 * kLine + kLine / 2 + 1, std::int64_t{1000}}) {
     for (int op = 0; op < kOps; ++op) {
+      if (!kernel.reduce[op]) continue;
       for (int turn = 0; turn < 6; ++turn) {
         const int count = 1 + static_cast<int>(random() % 5);
         const bool stream = turn % 2;
@@ -81,6 +85,8 @@ void check(const Kernels& kernel) {
             std::memcpy(at + j * static_cast<std::int64_t>(sizeof(T)), &value, sizeof value);
             T& sum = want[static_cast<std::size_t>(j)];
             sum = r == 0 ? value : expected(static_cast<Op>(op), sum, value);
+            if (static_cast<Op>(op) == Op::kAvg && r == count - 1)
+              sum = static_cast<T>(sum * (T{1} / static_cast<T>(count)));
           }
           src.push_back(at);
         }
@@ -169,6 +175,12 @@ TEST(Reduce, EveryTypeHasAScalarRowAndBetterOnesComeFirst) {
     const Kernels* scalar = select(row.type, 0);
     ASSERT_NE(scalar, nullptr) << row.name;
     EXPECT_EQ(scalar->isa, isa::kScalar) << row.name;
+    const bool floats = row.type == DType::kFloat32 || row.type == DType::kFloat64;
+    for (const Op op : {Op::kSum, Op::kProd, Op::kMax, Op::kMin})
+      EXPECT_NE(row.reduce[static_cast<int>(op)], nullptr) << row.name;
+    EXPECT_EQ(row.reduce[static_cast<int>(Op::kAvg)] != nullptr, floats) << row.name;
+    for (const Op op : {Op::kBand, Op::kBor, Op::kBxor})
+      EXPECT_EQ(row.reduce[static_cast<int>(op)] == nullptr, floats) << row.name;
     EXPECT_EQ(select(row.type, isa::kScalar | isa::kAvx2 | isa::kAvx512)->isa, isa::kAvx512);
   }
   EXPECT_EQ(select(DType::kFloat16, isa::available()), nullptr);

@@ -230,14 +230,16 @@ template <class V>
 void sum_rows(const SumRows& a) {
   auto* const dst = static_cast<U16*>(a.dst);
   auto* const copy = static_cast<U16*>(a.copy);
-  if (!copy)
-    return each_line<V>(dst, a.n, a.store, [&](std::int64_t j, auto count) {
-      return V::pack(sum_line<V>(a.src, a.count, j, count));
-    });
+  // Beside the loads a product, by 1 most of the time, costs nothing.
+  const auto factor = V::broadcast(a.factor);
+  const auto packed = [&](std::int64_t j, auto count) {
+    return V::pack(mul<V>(sum_line<V>(a.src, a.count, j, count), factor));
+  };
+  if (!copy) return each_line<V>(dst, a.n, a.store, packed);
   // Lines are those of the copy; where dst has others, it is not worth going past the cache.
   const bool streams = a.store == Store::kStream && line_aligned(dst);
   lines_from_0(a.n, [&](std::int64_t j, auto count) {
-    const auto sum = V::pack(sum_line<V>(a.src, a.count, j, count));
+    const auto sum = packed(j, count);
     stream_line<V>(copy + j, sum, count);
     if (streams)
       stream_line<V>(dst + j, sum, count);

@@ -108,6 +108,7 @@ void sum_rows(DType type, const SumRows& a) {
   for (std::int64_t j = 0; j < a.n; ++j) {
     float sum = load32(type, a.src[0], j);
     for (int r = 1; r < a.count; ++r) sum += load32(type, a.src[r], j);
+    sum *= a.factor;
     store(type, a.dst, j, sum);
     if (a.copy) store(type, a.copy, j, sum);
   }

@@ -47,8 +47,8 @@ struct StoreTile {
 };
 using StoreTileFn = void (*)(const StoreTile&);
 
-/// dst[j] = T( sum over r = 0 .. count-1, in this order, in fp32, of float(src[r][j]) ), j < n. One
-/// rounding.
+/// dst[j] = T( factor · sum over r = 0 .. count-1, in this order, of float(src[r][j]) ), j < n, in
+/// fp32; one rounding to T.
 struct SumRows {
   const void* const* src;  // count pointers to rows of T
   int count;               // at least 1
@@ -56,6 +56,7 @@ struct SumRows {
   void* dst;  // T, may be one of src
   Store store;
   void* copy = nullptr;  // T, on a cache line: where dst goes as well, past the cache; or null
+  float factor = 1;
 };
 using SumRowsFn = void (*)(const SumRows&);
 

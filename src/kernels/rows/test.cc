@@ -45,6 +45,31 @@ TEST_P(Rows, SumRows) {
   }
 }
 
+TEST_P(Rows, SumRowsMultipliesBeforeItRounds) {
+  for (std::int64_t n : lengths()) {
+    const std::vector<U16> rows[] = {random_row(n, Data::kNormal), random_row(n, Data::kWide),
+                                     random_row(n, Data::kAnyBits)};
+    const void* src[] = {rows[0].data(), rows[1].data(), rows[2].data()};
+    std::vector<U16> want(n), copy(n);
+    SumRows sum = {src, 3, n, want.data(), Store::kPlain, nullptr, 1.0f / 3};
+    reference::sum_rows(type(), sum);
+    expect_row(want, [&](U16* dst, Store store) {
+      kernel().sum_rows({src, 3, n, dst, store, nullptr, 1.0f / 3});
+    });
+    if (HasFatalFailure()) return;
+  }
+  // The largest T: no sum of it fits, their average does.
+  const double most = type() == DType::kFloat16 ? 65504 : 0x1.fep127;
+  const U16 large = narrow_one(most);
+  const void* src[] = {&large, &large};
+  U16 dst;
+  kernel().sum_rows({src, 2, 1, &dst, Store::kPlain, nullptr, 0.5f});
+  if (type() == DType::kFloat16)
+    EXPECT_EQ(widen_one(dst), most);
+  else
+    EXPECT_TRUE(std::isinf(widen_one(dst)));  // nor does it fit fp32
+}
+
 TEST_P(Rows, SumRowsAddsInRankOrderAndRoundsOnce) {
   const auto sum = [&](const std::vector<double>& values) {
     std::vector<U16> src;

@@ -83,9 +83,9 @@ class CollectiveContract {
   /// The type can be reduced.
   void reduces(ReduceOp op) {
     const bool known = static_cast<unsigned>(op) < reduction::kOps;
-    contract_.rule(Rule::kOperation, known, "op is {} but must be kSum to kMin",
+    contract_.rule(Rule::kOperation, known, "op is {} but must be kSum to kBxor",
                    static_cast<unsigned>(op));
-    contract_.rule(Rule::kReduced, Reducer::reducible(dtype_),
+    contract_.rule(Rule::kReduced, !known || Reducer::reducible(dtype_, op),
                    "dtype is {}, which has no {}; convert it to another type", to_string(dtype_),
                    known ? to_string(op) : "operation");
   }

@@ -2,11 +2,13 @@
 #include "ops/collectives/reducer.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace weft {
 
 std::string_view to_string(ReduceOp op) {
-  constexpr std::string_view kNames[] = {"sum", "prod", "max", "min"};
+  constexpr std::string_view kNames[] = {"sum", "prod", "max", "min", "avg", "band", "bor", "bxor"};
+  static_assert(std::size(kNames) == reduction::kOps);
   return kNames[static_cast<int>(op)];
 }
 
@@ -15,33 +17,46 @@ std::string_view to_string(ReduceOp op) {
 namespace weft::ops {
 namespace {
 
-static_assert(static_cast<int>(ReduceOp::kSum) == static_cast<int>(reduction::Op::kSum) &&
-              static_cast<int>(ReduceOp::kProd) == static_cast<int>(reduction::Op::kProd) &&
-              static_cast<int>(ReduceOp::kMax) == static_cast<int>(reduction::Op::kMax) &&
-              static_cast<int>(ReduceOp::kMin) == static_cast<int>(reduction::Op::kMin));
+constexpr bool equal(ReduceOp a, reduction::Op b) {
+  return static_cast<int>(a) == static_cast<int>(b);
+}
+static_assert(
+    equal(ReduceOp::kSum, reduction::Op::kSum) && equal(ReduceOp::kProd, reduction::Op::kProd) &&
+    equal(ReduceOp::kMax, reduction::Op::kMax) && equal(ReduceOp::kMin, reduction::Op::kMin) &&
+    equal(ReduceOp::kAvg, reduction::Op::kAvg) && equal(ReduceOp::kBand, reduction::Op::kBand) &&
+    equal(ReduceOp::kBor, reduction::Op::kBor) && equal(ReduceOp::kBxor, reduction::Op::kBxor));
 
 bool is_half(DType type) { return type == DType::kFloat16 || type == DType::kBFloat16; }
 
+// Whose arithmetic it is.
+const reduction::Kernels* kernels_of(DType type, isa::Set isa) {
+  return reduction::select(is_half(type) ? DType::kFloat32 : type, isa);
+}
+
 }  // namespace
 
-bool Reducer::reducible(DType type) {
-  return is_half(type) || reduction::select(type, isa::kScalar) != nullptr;
+bool Reducer::reducible(DType type, ReduceOp op) {
+  const reduction::Kernels* kernels = kernels_of(type, isa::kScalar);
+  return kernels && kernels->reduce[static_cast<int>(op)];
 }
 
 Reducer::Reducer(DType type, ReduceOp op, isa::Set isa)
     : element_bytes_(info(type).bits / 8), op_(op) {
   if (is_half(type)) rows_ = &rows::select(type, isa);
-  const reduction::Kernels* kernels =
-      reduction::select(is_half(type) ? DType::kFloat32 : type, isa);
-  reduce_ = kernels->reduce[static_cast<int>(op)];
+  reduce_ = kernels_of(type, isa)->reduce[static_cast<int>(op)];
 }
 
 void Reducer::operator()(const void* const* src, int count, std::int64_t bytes, void* dst,
                          bool stream) const {
   const std::int64_t n = bytes / element_bytes_;
   if (!rows_) return reduce_({src, count, n, dst, stream});
-  if (op_ != ReduceOp::kSum) return reduce_widened(src, count, n, dst);
-  rows_->sum_rows({src, count, n, dst, stream ? rows::Store::kStream : rows::Store::kPlain});
+  if (op_ != ReduceOp::kSum && op_ != ReduceOp::kAvg) return reduce_widened(src, count, n, dst);
+  rows_->sum_rows({.src = src,
+                   .count = count,
+                   .n = n,
+                   .dst = dst,
+                   .store = stream ? rows::Store::kStream : rows::Store::kPlain,
+                   .factor = op_ == ReduceOp::kAvg ? 1.0f / static_cast<float>(count) : 1.0f});
 }
 
 // Stays in the first-level cache: two blocks of floats, and as many elements of every rank.

@@ -13,9 +13,10 @@ namespace weft::ops {
 
 class Reducer {
  public:
-  /// For a type that can be reduced, see reducible().
+  /// For what is reducible().
   Reducer(DType type, ReduceOp op, isa::Set isa);
-  static bool reducible(DType type);
+  /// The type has the operation.
+  static bool reducible(DType type, ReduceOp op);
 
   /// dst = op over `src`, `count` arrays of `bytes` bytes, in their order. dst may be one of them.
   /// `stream` as in reduction::Reduce; a hint.

@@ -1,29 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arrays of Python programs as views: numpy's, and those of anything with DLPack.
+// Calls of the library without the GIL, and their errors as exceptions.
 #pragma once
 
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
-#include <nanobind/stl/shared_ptr.h>
 
-#include <optional>
+#include <utility>
 
+#include "runtime/gil.h"
 #include "weft/status.h"
-#include "weft/tensor.h"
 
 namespace weft::python {
 
 namespace nb = nanobind;
-
-/// An operand, or None. Read-only arrays may be inputs.
-using Input = std::optional<nb::ndarray<nb::ro, nb::device::cpu>>;
-using Output = std::optional<nb::ndarray<nb::device::cpu>>;
-
-/// The view of an array, or one that stands for "not given". Raises ValueError for a dtype that no
-/// operator knows and for more than kMaxDims axes.
-ConstTensorRef input(const char* name, const Input& array);
-TensorRef output(const char* name, const Output& array);
 
 /// Raises the exception of a status that is not ok, or the one that a signal's handler has raised
 /// during the call. With the GIL.
@@ -34,7 +22,7 @@ template <typename Call>
 void without_gil(const Call& call) {
   Status status;
   {
-    nb::gil_scoped_release release;
+    const WithoutGil without;
     status = call();
   }
   raise_if_error(status);
@@ -44,7 +32,7 @@ void without_gil(const Call& call) {
 template <typename Make>
 auto made_without_gil(const Make& make) {
   auto result = [&] {
-    nb::gil_scoped_release release;
+    const WithoutGil without;
     return make();
   }();
   raise_if_error(result.status());
