@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 import weft  # noqa: E402
 import weft.torch  # noqa: E402
-from torch_ranks import on_ranks  # noqa: E402
+from threads import run_threads  # noqa: E402
 
 ops = torch.ops.weft
 SELF = "weft.self"
@@ -47,13 +47,14 @@ def test_matmul_allreduce(ranks, dtype):
     dy = random(2, 3, n)
     given = [(random(2, 3, k), random(k, n), random(n), random(2, 3, n)) for _ in range(ranks)]
 
-    def rank_main(rank, group):
+    def rank_main(group):
+        rank = group.rank
         x1, x2, bias, x3 = wanting(*given[rank])
         weft.torch.matmul_allreduce(x1, x2, group=group, bias=bias, x3=x3).backward(dy)
         return x1.grad, x2.grad, bias.grad, x3.grad
 
     rows = dy.double().flatten(0, 1)
-    for (x1, x2, *_), (dx1, dx2, dbias, dx3) in zip(given, on_ranks(ranks, rank_main)):
+    for (x1, x2, *_), (dx1, dx2, dbias, dx3) in zip(given, run_threads(ranks, rank_main)):
         near_product("x1", dx1.flatten(0, 1), rows, x2.double().t(), dtype)
         near_product("x2", dx2, x1.double().flatten(0, 1).t(), rows, dtype)
         near("bias", dbias, rows.sum(0), 12 * U32 * rows.abs().sum(0), dtype)
@@ -67,14 +68,15 @@ def test_matmul_reduce_scatter(ranks):
     dy = random(m, n)
     given = [(random(m, k), random(n, k).t(), random(n)) for _ in range(ranks)]
 
-    def rank_main(rank, group):
+    def rank_main(group):
+        rank = group.rank
         x1, x2, bias = wanting(*given[rank])
         y = weft.torch.matmul_reduce_scatter(x1, x2, group=group, bias=bias)
         y.backward(dy.chunk(ranks)[rank])
         return x1.grad, x2.grad, bias.grad
 
     rows = dy.double()
-    for (x1, x2, _), (dx1, dx2, dbias) in zip(given, on_ranks(ranks, rank_main)):
+    for (x1, x2, _), (dx1, dx2, dbias) in zip(given, run_threads(ranks, rank_main)):
         near_product("x1", dx1, rows, x2.double().t(), dtype)
         near_product("x2", dx2, x1.double().t(), rows, dtype)
         near("bias", dbias, rows.sum(0), 12 * U32 * rows.abs().sum(0), dtype)
@@ -83,13 +85,14 @@ def test_matmul_reduce_scatter(ranks):
 def test_gather_and_scatter_are_each_others_gradient():
     given = [torch.randn(4, 3) for _ in range(2)]
 
-    def rank_main(rank, group):
+    def rank_main(group):
+        rank = group.rank
         whole, part = wanting(given[rank], given[rank])
         ops.reduce_scatter(whole, group.key).backward(given[rank][:2])
         ops.all_gather(part, group.key).backward(torch.cat(given))
         return whole.grad, part.grad
 
-    for rank, (whole, part) in enumerate(on_ranks(2, rank_main)):
+    for rank, (whole, part) in enumerate(run_threads(2, rank_main)):
         assert torch.equal(whole, torch.cat([given[0][:2], given[1][:2]]))
         assert torch.equal(part, 2 * given[rank])  # both ranks computed with the whole
 
@@ -147,13 +150,14 @@ def test_matmul_allreduce_add_rmsnorm(ranks):
     residual, gamma, dy, dnorm = random(m, n), random(n), random(m, n), random(m, n)
     given = [(random(m, k), random(k, n)) for _ in range(ranks)]
 
-    def rank_main(rank, group):
+    def rank_main(group):
+        rank = group.rank
         operands = wanting(*given[rank], residual, gamma)
         y, norm = weft.torch.matmul_allreduce_add_rmsnorm(*operands, group=group, epsilon=1e-5)
         torch.autograd.backward((y, norm), (dy, dnorm))
         return y.detach(), [operand.grad for operand in operands]
 
-    for (x1, x2), (y, (dx1, dx2, dresidual, dgamma)) in zip(given, on_ranks(ranks, rank_main)):
+    for (x1, x2), (y, (dx1, dx2, dresidual, dgamma)) in zip(given, run_threads(ranks, rank_main)):
         none = torch.zeros(m, 1)
         want, want_gamma = norm_reference(dnorm, none, dy, y, gamma, 1e-5)
         slack, slack_gamma = norm_slack(dnorm, none, dy, y, gamma, 1e-5)

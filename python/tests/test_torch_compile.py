@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """torch.compile and torch.export keep the operators whole: opcheck, dynamic shapes, gradients, errors, processes."""
 
-import multiprocessing
-
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -11,6 +9,7 @@ import torch._inductor.config  # noqa: E402
 
 import weft  # noqa: E402
 import weft.torch  # noqa: E402
+from ranks import run_ranks  # noqa: E402
 
 ops = torch.ops.weft
 SELF = "weft.self"
@@ -157,33 +156,24 @@ def test_errors_of_compiled_calls():
         compiled(x1, x2, "nowhere")
 
 
-def compiled_rank(id, rank, ranks, results):
-    torch.set_num_threads(1)
-    with weft.Group.join(id, rank, ranks, threads=1, name="two", timeout=60) as group:
-        generator = torch.Generator().manual_seed(rank)
-        x, w = torch.randn(4, 6, generator=generator).to(T), torch.randn(6, 8, generator=generator).to(T)
+def compiled_rank(rank):
+    group = weft.torch.group_key(torch.distributed.group.WORLD)
+    generator = torch.Generator().manual_seed(rank)
+    x, w = torch.randn(4, 6, generator=generator).to(T), torch.randn(6, 8, generator=generator).to(T)
 
-        def step(x, w):
-            part = weft.torch.matmul_reduce_scatter(x, w, group="two")
-            return weft.torch.all_gather(part, group="two"), weft.torch.matmul_allreduce(x, w, group="two")
+    def step(x, w):
+        part = weft.torch.matmul_reduce_scatter(x, w, group=group)
+        return weft.torch.all_gather(part, group=group), weft.torch.matmul_allreduce(x, w, group=group)
 
-        with torch.no_grad():
-            gathered, summed = torch.compile(step, fullgraph=True, backend="aot_eager")(x, w)
-        results.put((rank, (x @ w).tolist(), gathered.tolist(), summed.tolist()))
+    with torch.no_grad():
+        gathered, summed = torch.compile(step, fullgraph=True, backend="aot_eager")(x, w)
+    return (x @ w).tolist(), gathered.tolist(), summed.tolist()
 
 
 def test_two_processes():
-    context = multiprocessing.get_context("spawn")
-    results, id = context.Queue(), weft.unique_id()
-    ranks = [context.Process(target=compiled_rank, args=(id, rank, 2, results)) for rank in range(2)]
-    for rank in ranks:
-        rank.start()
-    got = sorted(results.get(timeout=120) for _ in ranks)
-    for rank in ranks:
-        rank.join(30)
-        assert rank.exitcode == 0
-    products = torch.tensor([products for _, products, _, _ in got])
-    for _, _, gathered, summed in got:
-        assert gathered == summed == got[0][3]
+    results = run_ranks(2, compiled_rank, timeout=120)
+    products = torch.tensor([product for product, _, _ in results])
+    for _, gathered, summed in results:
+        assert gathered == summed == results[0][2]
         error = (torch.tensor(summed) - products.sum(0)).abs()
         assert (error <= 2.0**-7 * (products.abs().sum(0) + products.sum(0).abs())).all()

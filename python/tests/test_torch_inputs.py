@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 import weft  # noqa: E402
 import weft.torch  # noqa: E402
-from torch_ranks import on_ranks  # noqa: E402
+from threads import run_threads  # noqa: E402
 
 ops = torch.ops.weft
 SELF = "weft.self"
@@ -159,17 +159,17 @@ def test_other_kinds_of_tensors():
 def test_errors_of_groups():
     x1, x2 = operands()
 
-    def leaves(rank, group):
-        if rank == 0:
+    def leaves(group):
+        if group.rank == 0:
             with pytest.raises(weft.PeerLost, match="rank 1"):
                 ops.matmul_allreduce(x1, x2, group.key)
 
-    def disagrees(rank, group):
+    def disagrees(group):
         with pytest.raises(weft.Mismatch, match="n is"):
-            ops.matmul_allreduce(x1, x2[:, :6 + rank], group.key)
+            ops.matmul_allreduce(x1, x2[:, :6 + group.rank], group.key)
 
-    on_ranks(2, leaves)
-    on_ranks(2, disagrees)
+    run_threads(2, leaves)
+    run_threads(2, disagrees)
     groups = weft.Group.local(2, threads=1, timeout=0.3)
     with pytest.raises(weft.Timeout, match="rank 1"):
         ops.matmul_allreduce(x1, x2, groups[0].key)

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 import weft  # noqa: E402
 import weft.torch  # noqa: E402
-from torch_ranks import on_ranks  # noqa: E402
+from threads import run_threads  # noqa: E402
 
 ops = torch.ops.weft
 U = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}  # half the distance from 1 to the next value
@@ -36,12 +36,13 @@ def test_sum_and_scatter(ranks, dtype):
     products = [a.double() @ b.double() + c.double() for a, b, c in zip(x1, x2, bias)]
     magnitude = sum(a.double().abs() @ b.double().abs() + c.double().abs() for a, b, c in zip(x1, x2, bias))
 
-    def rank_main(rank, group):
+    def rank_main(group):
+        rank = group.rank
         everything = weft.torch.matmul_allreduce(x1[rank], x2[rank], group=group, bias=bias[rank])
         mine = ops.matmul_reduce_scatter(x1[rank], x2[rank], group.key, bias=bias[rank])
         return everything, mine
 
-    results = on_ranks(ranks, rank_main)
+    results = run_threads(ranks, rank_main)
     for everything, _ in results:
         check_sum(everything, products, magnitude, k, dtype)
         assert torch.equal(everything, results[0][0])
@@ -54,7 +55,8 @@ def test_norm_and_its_forms(ranks):
     x1, x2, _ = operands(ranks, m, k, n, dtype)
     residual, gamma = torch.randn(m, n).to(dtype), torch.randn(n).to(dtype)
 
-    def rank_main(rank, group):
+    def rank_main(group):
+        rank = group.rank
         y, norm = weft.torch.matmul_allreduce_add_rmsnorm(x1[rank], x2[rank], residual, gamma, group=group, epsilon=1e-5)
         summed = ops.matmul_allreduce(x1[rank], x2[rank], group.key)
         in_place, out = residual.clone(), (torch.empty_like(residual), torch.empty_like(residual))
@@ -66,7 +68,7 @@ def test_norm_and_its_forms(ranks):
         assert torch.equal(norm, out[1])
         return summed, y, norm
 
-    for summed, y, norm in on_ranks(ranks, rank_main):
+    for summed, y, norm in run_threads(ranks, rank_main):
         # The operator rounds the sum and the residual together, once: within two roundings of doing it apart.
         apart = summed.double() + residual.double()
         assert ((y.double() - apart).abs() <= U[dtype] * (summed.abs() + 1.01 * apart.abs()).double() + 1e-7).all()

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 import weft  # noqa: E402
 import weft.torch  # noqa: E402
-from torch_ranks import on_ranks  # noqa: E402
+from threads import run_threads  # noqa: E402
 
 ops = torch.ops.weft
 U = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
@@ -81,7 +81,8 @@ def test_layer(ranks):
     up, down = (torch.randn(experts, hidden, inner) / 4).to(dtype), (torch.randn(experts, inner, hidden) / 3).to(dtype)
     residual, gamma = torch.randn(tokens, hidden).to(dtype), torch.randn(hidden).to(dtype)
 
-    def rank_main(rank, group):
+    def rank_main(group):
+        rank = group.rank
         mine = slice(rank * experts // ranks, (rank + 1) * experts // ranks)
         weights, ids, _ = weft.torch.moe_gating_topk_softmax(logits[rank], k)
         sent = weft.torch.moe_dispatch(x[rank], ids, group=group, experts=experts)
@@ -90,7 +91,7 @@ def test_layer(ranks):
         y, rstd, both = weft.torch.moe_combine_add_rmsnorm(made, sent, weights, residual, gamma, group=group)
         return ids, weights, combined, y, rstd, both
 
-    for rank, (ids, weights, combined, y, rstd, both) in enumerate(on_ranks(ranks, rank_main)):
+    for rank, (ids, weights, combined, y, rstd, both) in enumerate(run_threads(ranks, rank_main)):
         want, bound = torch.zeros(tokens, hidden).double(), torch.zeros(tokens, hidden).double()
         for j in range(k):
             made, off = zip(*(ffn_reference(x[rank, t:t + 1], up[e], down[e]) for t, e in enumerate(ids[:, j].tolist())))
@@ -116,15 +117,29 @@ def test_int8_rows_and_masks():
     assert (x_back[2] == 0).all()
 
 
+def test_shared_and_zero_experts():
+    x, ids = torch.randn(3, 8).half(), torch.tensor([[0], [1], [0]], dtype=torch.int32)  # 1 is the zero expert
+    experts = weft.MoeExperts(1, shared_expert_num=1, shared_expert_rank_num=1, zero_expert_num=1)
+
+    def rank_main(group):  # rank 0 has the shared expert, rank 1 the routed one
+        sent = weft.torch.moe_dispatch(x, ids, group=group, experts=experts)
+        back = weft.torch.moe_combine(sent.expand_x * (1 + group.rank), sent, torch.ones(3, 1), group=group)
+        return sent.expert_token_nums.tolist(), back
+
+    (shared, back), (routed, _) = run_threads(2, rank_main)
+    assert (shared, routed) == ([6], [4])
+    assert torch.equal(back, x * torch.tensor([[3], [1], [3]]).half())
+
+
 def test_too_many_rows():
     x, ids = torch.randn(3, 8).half(), torch.zeros(3, 1, dtype=torch.int32)
 
-    def rank_main(rank, group):
+    def rank_main(group):
         with pytest.raises(ValueError, match="rows"):
             ops.moe_dispatch(x, ids, group.key, moe_expert_num=2, max_rows=5)
         return weft.torch.moe_dispatch(x, ids, group=group, experts=2, max_rows=6).expert_token_nums.item()
 
-    assert on_ranks(2, rank_main) == [6, 0]
+    assert run_threads(2, rank_main) == [6, 0]
 
 
 def test_bad_experts():

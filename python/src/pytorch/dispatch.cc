@@ -51,9 +51,10 @@ void autograd(const OperatorHandle& op, c10::DispatchKeySet keys, Stack* stack) 
   const bool writes = op.schema().is_mutable();
   if (wants_gradient(op, stack)) {
     if (!writes) return gradient_of(op).callBoxed(stack);
-    refuse(op.schema().name().c_str(),
-           "writes to its operands and so has no gradient, but one of them requires it. Call the "
-           "form that returns its results, or this one under torch.no_grad().");
+    refuse_operand(
+        op.schema().name().c_str(),
+        "writes to its operands and so has no gradient, but one of them requires it. Call the "
+        "form that returns its results, or this one under torch.no_grad().");
   }
   if (writes)
     each_tensor(op, stack, [](const c10::Argument& argument, const c10::IValue& value) {

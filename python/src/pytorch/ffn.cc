@@ -15,14 +15,15 @@ using Optional = std::optional<at::Tensor>;
 Activation activation_of(std::string_view name) {
   const std::optional<Activation> activation = activation_from_name(name);
   if (!activation)
-    refuse("activation", "is '" + std::string(name) +
-                             "' but must be relu, silu, gelu, fastgelu, reglu, swiglu or geglu");
+    refuse_operand("activation",
+                   "is '" + std::string(name) +
+                       "' but must be relu, silu, gelu, fastgelu, reglu, swiglu or geglu");
   return *activation;
 }
 
 InnerPrecise inner_precise_of(std::int64_t value) {
   if (value != 0 && value != 1)
-    refuse("inner_precise", "is " + std::to_string(value) + " but must be 0 or 1");
+    refuse_operand("inner_precise", "is " + std::to_string(value) + " but must be 0 or 1");
   return static_cast<InnerPrecise>(value);
 }
 

@@ -10,7 +10,7 @@ namespace weft::python {
 namespace {
 
 void check_axes(const at::Tensor& x) {
-  if (x.dim() == 0) refuse("x", "has no axes, but the ranks' rows are along the first one");
+  if (x.dim() == 0) refuse_operand("x", "has no axes, but the ranks' rows are along the first one");
 }
 
 at::Tensor gather(const at::Tensor& x, std::string_view group) {
@@ -31,8 +31,8 @@ at::Tensor scatter(const at::Tensor& x, std::string_view group) {
   const at::Tensor send = x.contiguous();
   const std::int64_t ranks = communicator(group)->ranks(), rows = x.size(0);
   if (rows % ranks != 0)
-    refuse("x", "has " + std::to_string(rows) + " rows, which must be a multiple of the " +
-                    std::to_string(ranks) + " ranks; pad it with zero rows");
+    refuse_operand("x", "has " + std::to_string(rows) + " rows, which must be a multiple of the " +
+                            std::to_string(ranks) + " ranks; pad it with zero rows");
   std::vector<std::int64_t> shape = x.sizes().vec();
   shape.front() /= ranks;
   at::Tensor out = at::empty(shape, x.options());

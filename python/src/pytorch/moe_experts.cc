@@ -7,7 +7,8 @@ namespace {
 SharedTokens shared_tokens_of(std::string_view name) {
   if (name == "by_source") return SharedTokens::kBySource;
   if (name == "by_slice") return SharedTokens::kBySlice;
-  refuse("shared_tokens", "is '" + std::string(name) + "' but must be by_source or by_slice");
+  refuse_operand("shared_tokens",
+                 "is '" + std::string(name) + "' but must be by_source or by_slice");
 }
 
 }  // namespace

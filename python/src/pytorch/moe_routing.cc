@@ -52,7 +52,7 @@ Three init_routing(const at::Tensor& x, const at::Tensor& row_idx, const at::Ten
 ExpandedRowOrder order_of(std::string_view name) {
   if (name == "column_major") return ExpandedRowOrder::kColumnMajor;
   if (name == "row_major") return ExpandedRowOrder::kRowMajor;
-  refuse("order", "is '" + std::string(name) + "' but must be column_major or row_major");
+  refuse_operand("order", "is '" + std::string(name) + "' but must be column_major or row_major");
 }
 
 // Its rows are the one thing that no operand but these has.

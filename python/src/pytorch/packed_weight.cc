@@ -43,9 +43,9 @@ std::shared_ptr<const PackedWeight> packed_weight(const char* name, std::int64_t
     const auto entry = registry().entries.find(handle);
     if (entry != registry().entries.end()) return entry->second;
   }
-  refuse(name, "is " + std::to_string(handle) +
-                   ", which is the handle of no packed weight of this process; keep the "
-                   "weft.torch.PackedWeight as long as its handle is used");
+  refuse_operand(name, "is " + std::to_string(handle) +
+                           ", which is the handle of no packed weight of this process; keep the "
+                           "weft.torch.PackedWeight as long as its handle is used");
 }
 
 void release_weight(std::int64_t handle) {

@@ -49,11 +49,11 @@ namespace {
 template <typename Ref>
 Ref view(const char* name, const at::Tensor& tensor) {
   if (!tensor.device().is_cpu() || tensor.layout() != at::kStrided)
-    refuse(name, "must be a strided CPU tensor, but is on " + tensor.device().str());
+    refuse_operand(name, "must be a strided CPU tensor, but is on " + tensor.device().str());
   const std::optional<DType> dtype = dtype_of(tensor.scalar_type());
-  if (!dtype) refuse(name, "has dtype " + std::string(at::toString(tensor.scalar_type())));
+  if (!dtype) refuse_operand(name, "has dtype " + std::string(at::toString(tensor.scalar_type())));
   if (tensor.dim() > kMaxDims)
-    refuse(name, "has " + std::to_string(tensor.dim()) + " axes; at most 8");
+    refuse_operand(name, "has " + std::to_string(tensor.dim()) + " axes; at most 8");
   return {tensor.data_ptr(),
           *dtype,
           {tensor.sizes().data(), tensor.sizes().size()},
@@ -117,9 +117,10 @@ ConstTensorRef weight(const char* name, const at::Tensor& tensor) {
   if (bytes.dtype() != DType::kUInt8 || bytes.rank() < 2) return bytes;
   const int axis = packed_axis(tensor);
   if (axis < 0)
-    refuse(name,
-           "is uint8, two int4 in a byte, but neither of its last two axes has stride 1; make "
-           "it contiguous");
+    refuse_operand(
+        name,
+        "is uint8, two int4 in a byte, but neither of its last two axes has stride 1; make "
+        "it contiguous");
   std::array<std::int64_t, kMaxDims> dims{}, strides{};
   for (int i = 0; i < bytes.rank(); ++i) {
     const auto at = static_cast<std::size_t>(i);
@@ -175,7 +176,7 @@ void run(std::string_view group, const Communicator::Call& call) {
   raise_if_error(communicator(group)->run(call));
 }
 
-void refuse(const char* name, const std::string& what) {
+void refuse_operand(const char* name, const std::string& what) {
   raise_if_error(Status(StatusCode::kInvalidArgument, std::string(name) + " " + what));
   std::abort();  // not reached: it has raised
 }

@@ -58,7 +58,7 @@ void run(std::string_view group, const Communicator::Call& call);
 /// the GIL if there is something to raise.
 void raise_if_error(const Status& status);
 /// Raises ValueError: "<name> <what>".
-[[noreturn]] void refuse(const char* name, const std::string& what);
+[[noreturn]] void refuse_operand(const char* name, const std::string& what);
 
 // Tags of the operators: torch.compile passes operands on with the strides that they have. Forms
 // that write to their operands return nothing and don't have the tag `out`: with it, inductor of

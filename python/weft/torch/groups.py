@@ -13,10 +13,11 @@ from weft import _core
 from weft.group import Group
 from weft.torch import _torch
 
+AnyGroup = str | Group | distributed.ProcessGroup
 _beside: weakref.WeakKeyDictionary[Any, Group] = weakref.WeakKeyDictionary()
 
 
-def group_key(group: Any) -> str:
+def group_key(group: AnyGroup) -> str:
     """What torch.ops.weft takes for a group: a key (returned as it is), a weft.Group, or a process group.
 
     A process group of the backend weft is one already: operators and its own collectives take turns. Beside one of another

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from weft.group import Group
-from weft.torch.groups import group_key
+from weft.moe import MoeExperts
+from weft.torch.groups import AnyGroup, group_key
 
 _ops = torch.ops.weft
 
@@ -33,7 +33,7 @@ class Dispatched(NamedTuple):
     experts: dict[str, Any]  # by the names of weft.MoeExperts, and tp_group
 
 
-def _experts(experts: Any, tp_group: str | Group | None) -> dict[str, Any]:
+def _experts(experts: MoeExperts | int, tp_group: AnyGroup | None) -> dict[str, Any]:
     fields = {"moe_expert_num": experts} if isinstance(experts, int) else experts._asdict()
     return {**fields, "tp_group": None if tp_group is None else group_key(tp_group)}
 
@@ -63,9 +63,9 @@ def moe_finalize_routing(expanded_x: Tensor, expanded_row_idx: Tensor, *, x1: Te
                                      expert_idx=expert_idx, order=order)
 
 
-def moe_dispatch(x: Tensor, expert_ids: Tensor, *, group: str | Group, experts: Any, scales: Tensor | None = None,
+def moe_dispatch(x: Tensor, expert_ids: Tensor, *, group: AnyGroup, experts: MoeExperts | int, scales: Tensor | None = None,
                  x_active_mask: Tensor | None = None, tokens_are_ends: bool = False, int8_rows: bool = False,
-                 tp_group: str | Group | None = None, max_rows: int | None = None) -> Dispatched:
+                 tp_group: AnyGroup | None = None, max_rows: int | None = None) -> Dispatched:
     """Every token to the ranks of its experts; returns what this rank's experts got. Collective.
 
     x: (Bs, H) of T. expert_ids: (Bs, K) of int32. int8_rows: rows travel and arrive as int8, with dynamic_scales. tp_group:
@@ -79,7 +79,7 @@ def moe_dispatch(x: Tensor, expert_ids: Tensor, *, group: str | Group, experts: 
     return Dispatched(*sent, expert_ids, x_active_mask, fields)
 
 
-def moe_combine(expand_x: Tensor, dispatched: Dispatched, expert_scales: Tensor, *, group: str | Group,
+def moe_combine(expand_x: Tensor, dispatched: Dispatched, expert_scales: Tensor, *, group: AnyGroup,
                 **options: Any) -> Tensor:
     """Σ over a token's experts of expert_scales · what came back from them, + shared_expert_x: (Bs, H). Collective.
 
@@ -92,7 +92,7 @@ def moe_combine(expand_x: Tensor, dispatched: Dispatched, expert_scales: Tensor,
 
 
 def moe_combine_add_rmsnorm(expand_x: Tensor, dispatched: Dispatched, expert_scales: Tensor, residual_x: Tensor,
-                            gamma: Tensor, *, group: str | Group, norm_eps: float = 1e-6,
+                            gamma: Tensor, *, group: AnyGroup, norm_eps: float = 1e-6,
                             **options: Any) -> tuple[Tensor, Tensor, Tensor]:
     """x = moe_combine(…) + residual_x, y = RMSNorm(x)·gamma: (y, rstd, x). Collective.
 

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weft.group import Group
-from weft.torch.groups import group_key
+from weft.torch.groups import AnyGroup, group_key
 from weft.torch.packed import PackedWeight
 
 _ops = torch.ops.weft
@@ -27,7 +26,7 @@ def _not_packed(**operands: Any) -> None:
             raise ValueError(f"{name} is given, but the weight is a PackedWeight; pass the weight itself")
 
 
-def matmul_allreduce(x1: Tensor, x2: Tensor | PackedWeight, *, group: str | Group, bias: Tensor | None = None,
+def matmul_allreduce(x1: Tensor, x2: Tensor | PackedWeight, *, group: AnyGroup, bias: Tensor | None = None,
                      x3: Tensor | None = None, dequant_scale: Tensor | None = None, pertoken_scale: Tensor | None = None,
                      antiquant_scale: Tensor | None = None, antiquant_offset: Tensor | None = None,
                      antiquant_group_size: int = 0, comm_quant_scale_1: Tensor | None = None,
@@ -52,7 +51,7 @@ def matmul_allreduce(x1: Tensor, x2: Tensor | PackedWeight, *, group: str | Grou
 
 
 def matmul_allreduce_add_rmsnorm(x1: Tensor, x2: Tensor | PackedWeight, residual: Tensor, gamma: Tensor, *,
-                                 group: str | Group, epsilon: float = 1e-6, bias: Tensor | None = None,
+                                 group: AnyGroup, epsilon: float = 1e-6, bias: Tensor | None = None,
                                  dequant_scale: Tensor | None = None, antiquant_scale: Tensor | None = None,
                                  antiquant_offset: Tensor | None = None, antiquant_group_size: int = 0,
                                  out: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -74,13 +73,13 @@ def matmul_allreduce_add_rmsnorm(x1: Tensor, x2: Tensor | PackedWeight, residual
     return out
 
 
-def matmul_allreduce_add_rmsnorm_(x1: Tensor, x2: Tensor, residual: Tensor, gamma: Tensor, *, group: str | Group,
+def matmul_allreduce_add_rmsnorm_(x1: Tensor, x2: Tensor, residual: Tensor, gamma: Tensor, *, group: AnyGroup,
                                   **operands: Any) -> Tensor:
     """matmul_allreduce_add_rmsnorm that writes y to residual and returns norm_out. No gradients."""
     return _ops.matmul_allreduce_add_rmsnorm_(x1, x2, residual, gamma, group_key(group), **operands)
 
 
-def matmul_reduce_scatter(x1: Tensor, x2: Tensor | PackedWeight, *, group: str | Group,
+def matmul_reduce_scatter(x1: Tensor, x2: Tensor | PackedWeight, *, group: AnyGroup,
                           bias: Tensor | None = None, x1_scale: Tensor | None = None, x2_scale: Tensor | None = None,
                           dtype: torch.dtype | None = None, out: Tensor | None = None) -> Tensor:
     """This rank's m / ranks rows of Σ over ranks of dequant(x1·x2 + bias): the bits that matmul_allreduce gives them.
@@ -112,12 +111,12 @@ def add_rmsnorm(x1: Tensor, x2: Tensor, gamma: Tensor, epsilon: float = 1e-6, *,
     return out
 
 
-def all_gather(x: Tensor, *, group: str | Group) -> Tensor:
+def all_gather(x: Tensor, *, group: AnyGroup) -> Tensor:
     """The x of all ranks, which have one shape, one after the other along the first axis. Gradient: reduce_scatter."""
     return _ops.all_gather(x, group_key(group))
 
 
-def reduce_scatter(x: Tensor, *, group: str | Group) -> Tensor:
+def reduce_scatter(x: Tensor, *, group: AnyGroup) -> Tensor:
     """This rank's 1 / ranks of the rows (first axis) of Σ over ranks, in rank order, of x. Gradient: all_gather."""
     return _ops.reduce_scatter(x, group_key(group))
 

@@ -8,8 +8,7 @@ import weakref
 from torch import Tensor
 
 from weft import _torch
-from weft.group import Group
-from weft.torch.groups import group_key
+from weft.torch.groups import AnyGroup, group_key
 
 
 class PackedWeight:
@@ -21,7 +20,7 @@ class PackedWeight:
     ValueError, NotImplementedError, MemoryError.
     """
 
-    def __init__(self, weight: Tensor, *, group: str | Group | None = None):
+    def __init__(self, weight: Tensor, *, group: AnyGroup | None = None):
         self.handle: int = _torch.pack_weight(weight.detach(), None if group is None else group_key(group))
         self.shape, self.dtype = tuple(weight.shape), weight.dtype
         weakref.finalize(self, _torch.release_weight, self.handle)
