@@ -29,12 +29,7 @@ std::int64_t packed_columns(std::int64_t handle) {
 
 PYBIND11_MODULE(_torch, module) {
   module.doc() = "weft for PyTorch; use the package weft.torch.";
-||||||| merged common ancestors
-<<<<<<<<< Temporary merge branch 1
-  module.def("group_ranks",
-             [](const std::string& key) { return weft::python::communicator(key)->ranks(); });
-  weft::python::bind_process_group(module);
-||  module.def("group_ranks", &group_ranks);
+  module.def("group_ranks", &group_ranks);
   module.def("local_expert_num", &local_experts);
   module.def("pack_weight", &weft::python::pack_weight,
              pybind11::call_guard<pybind11::gil_scoped_release>());
