@@ -5,6 +5,7 @@
 #include <ATen/Functions.h>
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/Exceptions.h>
-#include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/library.h>
+
+#include <torch/csrc/distributed/c10d/Backend.hpp>

@@ -38,7 +38,7 @@ struct GatheredList {
 GatheredList gathered_list(const char* call, const Tensors& outputs, const at::Tensor& input,
                            int rank, int ranks) {
   if (outputs.size() != static_cast<std::size_t>(ranks))
-    refuse(call, c10::str("there are ", outputs.size(), " outputs but ", ranks, " ranks"));
+    refuse_call(call, c10::str("there are ", outputs.size(), " outputs but ", ranks, " ranks"));
   check_parts(call, input, outputs[static_cast<std::size_t>(rank)], 1);
   GatheredList made{Parts(call, outputs, Parts::Use::kWritten), Dense(call, input)};
   if (overlap(made.outputs.memory(), made.input.memory())) made.outputs.move_apart();
@@ -63,11 +63,11 @@ Counts count_of(int rank, std::int64_t count, int ranks) {
 
 void check_root(const char* call, std::int64_t root, int ranks) {
   if (root < 0 || root >= ranks)
-    refuse(call, c10::str("the root is ", root, " but must be 0 to ", ranks - 1));
+    refuse_call(call, c10::str("the root is ", root, " but must be 0 to ", ranks - 1));
 }
 
 void check_empty(const char* call, std::size_t lists) {
-  if (lists > 0) refuse(call, "only the root has a list of tensors; pass none elsewhere");
+  if (lists > 0) refuse_call(call, "only the root has a list of tensors; pass none elsewhere");
 }
 
 /// The splits of an axis, in elements.
@@ -76,8 +76,8 @@ Counts split_counts(const char* call, const char* which, const Counts& splits,
   const std::int64_t length = tensor.dim() > 0 ? tensor.size(0) : 0;
   const std::int64_t row = length > 0 ? tensor.numel() / length : 1;
   if (splits.empty() && length % ranks != 0)
-    refuse(call, c10::str("the ", which, " has ", length, " rows, which ", ranks,
-                          " ranks cannot share evenly; give its splits"));
+    refuse_call(call, c10::str("the ", which, " has ", length, " rows, which ", ranks,
+                               " ranks cannot share evenly; give its splits"));
   Counts counts = splits.empty() ? Counts(static_cast<std::size_t>(ranks), length / ranks) : splits;
   std::int64_t sum = 0;
   for (std::int64_t& count : counts) {
@@ -85,8 +85,9 @@ Counts split_counts(const char* call, const char* which, const Counts& splits,
     count *= row;
   }
   if (counts.size() != static_cast<std::size_t>(ranks) || sum != length)
-    refuse(call, c10::str("the ", counts.size(), " splits of the ", which, " are ", sum,
-                          " rows together but must be ", length, " rows for ", ranks, " ranks"));
+    refuse_call(call,
+                c10::str("the ", counts.size(), " splits of the ", which, " are ", sum,
+                         " rows together but must be ", length, " rows for ", ranks, " ranks"));
   return counts;
 }
 
@@ -126,8 +127,8 @@ WorkPtr ProcessGroup::allgather_into_tensor_coalesced(Tensors& outputs, Tensors&
                                                       const c10d::AllgatherOptions& opts) {
   constexpr const char* kCall = "all_gather_into_tensor_coalesced";
   if (outputs.size() != inputs.size())
-    refuse(kCall,
-           c10::str("there are ", outputs.size(), " outputs but ", inputs.size(), " inputs"));
+    refuse_call(kCall,
+                c10::str("there are ", outputs.size(), " outputs but ", inputs.size(), " inputs"));
   std::vector<Gathered> all;
   for (std::size_t i = 0; i < outputs.size(); ++i)
     all.push_back(gathered(kCall, outputs[i], inputs[i], size_));
@@ -206,7 +207,7 @@ WorkPtr ProcessGroup::scatter(Tensors& outputs, std::vector<Tensors>& inputs,
   const Tensors list = rank_ == root ? only(kCall, inputs) : Tensors();
   if (rank_ == root) {
     if (list.size() != static_cast<std::size_t>(size_))
-      refuse(kCall, c10::str("there are ", list.size(), " inputs but ", size_, " ranks"));
+      refuse_call(kCall, c10::str("there are ", list.size(), " inputs but ", size_, " ranks"));
     check_parts(kCall, output.tensor(), list[static_cast<std::size_t>(root)], 1);
   }
   Parts parts(kCall, list, Parts::Use::kRead);
@@ -232,8 +233,8 @@ WorkPtr ProcessGroup::alltoall_base(at::Tensor& output, at::Tensor& input, Count
   constexpr const char* kCall = "all_to_all_single";
   const Dense from(kCall, input), to(kCall, output);
   if (from.type() != to.type() || input.scalar_type() != output.scalar_type())
-    refuse(kCall, c10::str("input and output have dtypes ", input.scalar_type(), " and ",
-                           output.scalar_type(), " but must have one"));
+    refuse_call(kCall, c10::str("input and output have dtypes ", input.scalar_type(), " and ",
+                                output.scalar_type(), " but must have one"));
   const std::int64_t each = input.numel() > 0 ? from.count() / input.numel() : 1;
   Counts sent = split_counts(kCall, "input", input_splits, input, size_);
   Counts received = split_counts(kCall, "output", output_splits, output, size_);
@@ -261,8 +262,8 @@ WorkPtr ProcessGroup::alltoall(Tensors& outputs, Tensors& inputs,
   constexpr const char* kCall = "all_to_all";
   for (const Tensors* list : {&outputs, &inputs})
     if (list->size() != static_cast<std::size_t>(size_))
-      refuse(kCall, c10::str("a list has ", list->size(), " tensors but must have ", size_,
-                             ", one for each rank"));
+      refuse_call(kCall, c10::str("a list has ", list->size(), " tensors but must have ", size_,
+                                  ", one for each rank"));
   check_parts(kCall, outputs[static_cast<std::size_t>(rank_)],
               inputs[static_cast<std::size_t>(rank_)], 1);
   Parts from(kCall, inputs, Parts::Use::kRead), to(kCall, outputs, Parts::Use::kWritten);

@@ -101,8 +101,8 @@ WorkPtr ProcessGroup::reduce_scatter_tensor_coalesced(Tensors& outputs, Tensors&
                                                       const c10d::ReduceScatterOptions& opts) {
   constexpr const char* kCall = "reduce_scatter_tensor_coalesced";
   if (outputs.size() != inputs.size())
-    refuse(kCall,
-           c10::str("there are ", outputs.size(), " outputs but ", inputs.size(), " inputs"));
+    refuse_call(kCall,
+                c10::str("there are ", outputs.size(), " outputs but ", inputs.size(), " inputs"));
   std::vector<ReducedPart> all;
   for (std::size_t i = 0; i < outputs.size(); ++i)
     all.push_back(reduced_part(kCall, outputs[i], inputs[i], opts.reduceOp, size_));
@@ -123,7 +123,7 @@ WorkPtr ProcessGroup::reduce_scatter(Tensors& outputs, std::vector<Tensors>& inp
   for (const at::Tensor& input : only(kCall, inputs))
     list.push_back(to_reduce(kCall, input, opts.reduceOp));
   if (list.size() != static_cast<std::size_t>(size_))
-    refuse(kCall, c10::str("there are ", list.size(), " inputs but ", size_, " ranks"));
+    refuse_call(kCall, c10::str("there are ", list.size(), " inputs but ", size_, " ranks"));
   check_parts(kCall, as_numbers(output), list[static_cast<std::size_t>(rank_)], 1);
   const Dense result(kCall, as_numbers(output));
   Parts parts(kCall, std::move(list), Parts::Use::kRead);

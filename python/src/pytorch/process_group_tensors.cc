@@ -31,8 +31,9 @@ Moved moved(const char* call, const at::Tensor& tensor) {
     case 16:
       return {DType::kUInt64, 2};
     default:
-      refuse(call, c10::str("the tensor has dtype ", tensor.scalar_type(), ", whose elements have ",
-                            tensor.element_size(), " bytes; send it as another type"));
+      refuse_call(call,
+                  c10::str("the tensor has dtype ", tensor.scalar_type(), ", whose elements have ",
+                           tensor.element_size(), " bytes; send it as another type"));
   }
 }
 
@@ -44,8 +45,8 @@ void copy_elements(const at::Tensor& to, const at::Tensor& from) {
 
 void check_place(const char* call, const at::Tensor& tensor) {
   if (!tensor.device().is_cpu() || tensor.layout() != at::kStrided)
-    refuse(call, c10::str("a tensor is ", tensor.layout(), " on ", tensor.device(),
-                          " but must be strided on cpu"));
+    refuse_call(call, c10::str("a tensor is ", tensor.layout(), " on ", tensor.device(),
+                               " but must be strided on cpu"));
 }
 
 bool lies_dense(const at::Tensor& tensor) {
@@ -78,8 +79,8 @@ ReduceOp named(const char* call, c10d::ReduceOp::RedOpType op) {
     case c10d::ReduceOp::BXOR:
       return ReduceOp::kBxor;
     default:
-      refuse(call, c10::str("the reduction has number ", static_cast<int>(op),
-                            ", which is none of torch.distributed.ReduceOp"));
+      refuse_call(call, c10::str("the reduction has number ", static_cast<int>(op),
+                                 ", which is none of torch.distributed.ReduceOp"));
   }
 }
 
@@ -99,7 +100,7 @@ ReduceOp logical(ReduceOp op) {
 
 }  // namespace
 
-void refuse(const char* call, const std::string& what) {
+void refuse_call(const char* call, const std::string& what) {
   throw StatusError(Status(StatusCode::kInvalidArgument, std::string(call) + ": " + what + "."));
 }
 
@@ -109,14 +110,14 @@ bool overlap(const Memory& a, const Memory& b) {
 
 const at::Tensor& only(const char* call, const std::vector<at::Tensor>& tensors) {
   if (tensors.size() != 1)
-    refuse(call, c10::str("a list has ", tensors.size(), " tensors but must have one"));
+    refuse_call(call, c10::str("a list has ", tensors.size(), " tensors but must have one"));
   return tensors[0];
 }
 
 const std::vector<at::Tensor>& only(const char* call,
                                     const std::vector<std::vector<at::Tensor>>& lists) {
   if (lists.size() != 1)
-    refuse(call, c10::str("there are ", lists.size(), " lists of tensors but must be one"));
+    refuse_call(call, c10::str("there are ", lists.size(), " lists of tensors but must be one"));
   return lists[0];
 }
 
@@ -138,11 +139,11 @@ void Dense::write_back() const {
 
 void check_parts(const char* call, const at::Tensor& small, const at::Tensor& large, int ranks) {
   if (small.scalar_type() != large.scalar_type())
-    refuse(call, c10::str("input and output have dtypes ", small.scalar_type(), " and ",
-                          large.scalar_type(), " but must have one"));
+    refuse_call(call, c10::str("input and output have dtypes ", small.scalar_type(), " and ",
+                               large.scalar_type(), " but must have one"));
   if (large.numel() != small.numel() * ranks)
-    refuse(call, c10::str("one tensor has ", large.numel(), " elements but must have ", ranks,
-                          " (ranks) x ", small.numel(), ", those of the other"));
+    refuse_call(call, c10::str("one tensor has ", large.numel(), " elements but must have ", ranks,
+                               " (ranks) x ", small.numel(), ", those of the other"));
 }
 
 ReduceOp operation(const char* call, at::ScalarType type, const c10d::ReduceOp& op) {
@@ -150,8 +151,8 @@ ReduceOp operation(const char* call, at::ScalarType type, const c10d::ReduceOp& 
   if (type == at::kBool) return logical(known);
   const bool sums = known == ReduceOp::kSum || known == ReduceOp::kAvg;
   if (at::isComplexType(type) ? !sums : !dtype_of(type))
-    refuse(call, c10::str("dtype is ", type, ", which has no ", to_string(known),
-                          "; convert it to another type"));
+    refuse_call(call, c10::str("dtype is ", type, ", which has no ", to_string(known),
+                               "; convert it to another type"));
   return known;
 }
 
@@ -164,7 +165,7 @@ at::Tensor as_numbers(const at::Tensor& tensor) {
 at::Tensor to_reduce(const char* call, const at::Tensor& input, const c10d::ReduceOp& op) {
   if (op.op_ != c10d::ReduceOp::PREMUL_SUM) return as_numbers(input);
   const auto* factor = dynamic_cast<const c10d::PreMulSumSupplement*>(op.supplement_.get());
-  if (!factor) refuse(call, "the reduction premul_sum has no factor");
+  if (!factor) refuse_call(call, "the reduction premul_sum has no factor");
   const at::AutoDispatchBelowADInplaceOrView without_autograd;
   const at::Tensor product = factor->tensor_factor.defined()
                                  ? input.mul(factor->tensor_factor.to(input.scalar_type()))
@@ -178,8 +179,8 @@ Parts::Parts(const char* call, std::vector<at::Tensor> tensors, Use use)
   for (const at::Tensor& tensor : tensors_) {
     check_place(call, tensor);
     if (tensor.scalar_type() != tensors_[0].scalar_type())
-      refuse(call, c10::str("a list has tensors of dtypes ", tensors_[0].scalar_type(), " and ",
-                            tensor.scalar_type(), " but must have one"));
+      refuse_call(call, c10::str("a list has tensors of dtypes ", tensors_[0].scalar_type(),
+                                 " and ", tensor.scalar_type(), " but must have one"));
     const Moved as = moved(call, tensor);
     type_ = as.type;
     each = as.each;

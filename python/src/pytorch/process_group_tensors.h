@@ -23,7 +23,7 @@ struct Memory {
 bool overlap(const Memory& a, const Memory& b);
 
 /// Throws ValueError: what is wrong with which call.
-[[noreturn]] void refuse(const char* call, const std::string& what);
+[[noreturn]] void refuse_call(const char* call, const std::string& what);
 /// The one tensor of a list. Throws ValueError if there are more, or none.
 const at::Tensor& only(const char* call, const std::vector<at::Tensor>& tensors);
 /// The same of lists.
