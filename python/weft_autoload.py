@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What PyTorch calls when it is imported (entry point torch.backends). A module of its own, because every `import torch` pays
-for it: it loads nothing of weft before the first process group of that name."""
+"""What PyTorch calls when it is imported (entry point torch.backends). A module of its own, because every `import torch`
+pays for it: it loads nothing of weft before the first process group of that name."""
 
 
 def register() -> None:

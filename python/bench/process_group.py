@@ -162,7 +162,8 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--seconds", type=float, default=1.0, help="of each row, about")
     options = parser.parse_args()
-    print(f"{processor()}, {len(os.sched_getaffinity(0))} cpus, PyTorch {torch.__version__}, Python {platform.python_version()}")
+    print(f"{processor()}, {len(os.sched_getaffinity(0))} cpus, PyTorch {torch.__version__}, "
+          f"Python {platform.python_version()}")
     print(f"command: python {' '.join(sys.argv)}\n")
     print("| processes | call | weft, us | gloo, us | gloo / weft |\n|---|---|---|---|---|", flush=True)
     for ranks in options.ranks:

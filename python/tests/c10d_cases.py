@@ -3,8 +3,8 @@
 
     python tests/c10d_cases.py weft|gloo|mpi [-k PATTERN ...]
 
-Three ranks, forked; the rest is as unittest takes it. The first word chooses the cases: those that PyTorch has for any backend,
-or for that one.
+Three ranks, forked; the rest is as unittest takes it. The first word chooses the cases: those that PyTorch has for any
+backend, or for that one.
 """
 
 import os

@@ -18,9 +18,9 @@ from torch import distributed
 
 def run_ranks(ranks: int, function: Callable[..., Any], *args: Any, backend: str | None = "weft", timeout: float = 60,
               start: str = "spawn") -> list[Any]:
-    """What function(rank, *args) returns in each of so many new processes, in which init_process_group(backend) has been called
-    (None: nothing has). Raises AssertionError with the traceback of every rank that raised, ended or was late. function must be
-    one that a new process can import; start is a method of multiprocessing."""
+    """What function(rank, *args) returns in each of so many new processes, in which init_process_group(backend) has been
+    called (None: nothing has). Raises AssertionError with the traceback of every rank that raised, ended or was late.
+    function must be one that a new process can import; start is a method of multiprocessing."""
     context = torch.multiprocessing.get_context(start)
     with tempfile.TemporaryDirectory() as folder:
         pipes, processes = [], []

@@ -7,8 +7,7 @@ torch = pytest.importorskip("torch")
 
 import torch.distributed as dist  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
-from compiling import (NORM, SCATTER, SUM, all_reduce, bf16, compiled, llama_norm, reduce_scatter,  # noqa: E402
-                       start_fake_group)
+from compiling import NORM, SCATTER, SUM, all_reduce, bf16, compiled, llama_norm, reduce_scatter, start_fake_group  # noqa: E402
 from ranks import run_ranks  # noqa: E402
 
 import weft.torch  # noqa: E402

@@ -7,8 +7,20 @@ torch = pytest.importorskip("torch")
 
 import torch.distributed as dist  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
-from compiling import (NORM, SCATTER, SUM, all_reduce, bf16, compiled, llama_norm, only_site, operands,  # noqa: E402
-                       reduce_scatter, sites_of, start_fake_group)
+from compiling import (  # noqa: E402
+    NORM,
+    SCATTER,
+    SUM,
+    all_reduce,
+    bf16,
+    compiled,
+    llama_norm,
+    only_site,
+    operands,
+    reduce_scatter,
+    sites_of,
+    start_fake_group,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

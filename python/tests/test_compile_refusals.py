@@ -11,8 +11,18 @@ torch = pytest.importorskip("torch")
 
 import torch.distributed as dist  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
-from compiling import (SUM, all_reduce, bf16, compiled, llama_norm, only_site, operands,  # noqa: E402
-                       reduce_scatter, sites_of, start_fake_group)
+from compiling import (  # noqa: E402
+    SUM,
+    all_reduce,
+    bf16,
+    compiled,
+    llama_norm,
+    only_site,
+    operands,
+    reduce_scatter,
+    sites_of,
+    start_fake_group,
+)
 
 import weft.torch  # noqa: E402
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every collective of the process group x dtypes x operations, against what it should be. One launch for each number of ranks
-makes all calls."""
+"""Every collective of the process group x dtypes x operations, against what it should be. One launch for each number of
+ranks makes all calls."""
 
 import functools
 
@@ -56,7 +56,8 @@ def cases(types=REDUCED, operations=OPS):
 def check_all_reduce(rank):
     integers = [dtype for dtype in REDUCED if not dtype.is_floating_point]
     complexes = [torch.complex64, torch.complex128]
-    for dtype, op, shape in [*cases(), *cases(integers, BITWISE), *cases(complexes, ["SUM"]), *cases([torch.bool], ["SUM", "MAX"])]:
+    for dtype, op, shape in [*cases(), *cases(integers, BITWISE), *cases(complexes, ["SUM"]),
+                             *cases([torch.bool], ["SUM", "MAX"])]:
         tensor = data(rank, shape, dtype)
         dist.all_reduce(tensor, getattr(dist.ReduceOp, op))
         same(tensor, reduced(op, of_all(shape, dtype)))

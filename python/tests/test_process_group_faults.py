@@ -197,7 +197,7 @@ def test_torchrun_and_forgotten_destroy(tmp_path):
 
 
 INTERRUPTED = """
-import os, time, torch, torch.distributed as dist
+import os, signal, time, torch, torch.distributed as dist
 dist.init_process_group("weft")
 group = dist.new_group()
 rank = dist.get_rank()
@@ -208,6 +208,7 @@ try:
     elif rank == 1: dist.all_reduce(torch.ones(3), group=group, async_op=True).wait()
     else: time.sleep(60)
 except KeyboardInterrupt:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun sends it once more
     os.write(1, f"interrupted {rank}\\n".encode())
     raise SystemExit(3)
 """

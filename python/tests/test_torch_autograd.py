@@ -5,9 +5,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from threads import run_threads  # noqa: E402
+
 import weft  # noqa: E402
 import weft.torch  # noqa: E402
-from threads import run_threads  # noqa: E402
 
 ops = torch.ops.weft
 SELF = "weft.self"
@@ -189,7 +190,7 @@ def f_slope(name, v):
 @pytest.mark.parametrize("dtype, gate_is_left", [(torch.float16, False), (torch.bfloat16, True)])
 def test_ffn(activation, dtype, gate_is_left):
     random, base, gated = Random(5, dtype), BASE.get(activation, activation), activation in BASE
-    m, k1, k2, n2 = 6, 12, 10, 14
+    k1, k2, n2 = 12, 10, 14
     operands = wanting(random(2, 3, k1), random(k1, k2 * (1 + gated), scale=k1**-0.5), random(k2, n2, scale=k2**-0.5),
                        random(k2 * (1 + gated)).float(), random(n2))
     x, w1, w2, b1, b2 = operands

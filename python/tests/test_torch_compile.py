@@ -5,11 +5,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import torch._inductor.config  # noqa: E402
+import torch._inductor.config  # noqa: E402,F811
+from ranks import run_ranks  # noqa: E402
 
 import weft  # noqa: E402
 import weft.torch  # noqa: E402
-from ranks import run_ranks  # noqa: E402
 
 ops = torch.ops.weft
 SELF = "weft.self"

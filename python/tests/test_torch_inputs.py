@@ -6,9 +6,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from threads import run_threads  # noqa: E402
+
 import weft  # noqa: E402
 import weft.torch  # noqa: E402
-from threads import run_threads  # noqa: E402
 
 ops = torch.ops.weft
 SELF = "weft.self"

@@ -5,9 +5,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from threads import run_threads  # noqa: E402
+
 import weft  # noqa: E402
 import weft.torch  # noqa: E402
-from threads import run_threads  # noqa: E402
 
 ops = torch.ops.weft
 U = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}  # half the distance from 1 to the next value

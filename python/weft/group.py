@@ -111,9 +111,9 @@ class Group:
     def from_torch(process_group: Any = None) -> Group:
         """The group of a torch.distributed.ProcessGroup's ranks; None: of the whole program's.
 
-        Of the backend weft, it is that group itself: calls on both take turns, and closing one closes the other. Beside another
-        backend (gloo) a group is formed once, through the process group's store: the first call is collective. Errors:
-        ValueError, and those of join.
+        Of the backend weft, it is that group itself: calls on both take turns, and closing one closes the other. Beside
+        another backend (gloo) a group is formed once, through the process group's store: the first call is collective.
+        Errors: ValueError, and those of join.
         """
         from weft.torch import groups
 

@@ -32,20 +32,18 @@ PyObject* StatusError::python_type() {
   return type;  // its module keeps it alive
 }
 
-void throw_if_error(const Status& status) {
-  if (status.ok()) return;
-  if (known_to_python()) {
-    const pybind11::gil_scoped_acquire gil;
-    if (PyErr_Occurred()) throw_pending();
-  }
-  throw StatusError(status);
-}
-
 void throw_if_interrupted(const std::function<void()>& before_throw) {
   if (!known_to_python() || !interrupted()) return;
   before_throw();
   const pybind11::gil_scoped_acquire gil;
   throw_pending();
+}
+
+void throw_if_error(const Status& status) {
+  if (status.ok()) return;
+  // Ctrl-C reaches all ranks: the others may have left before this one has looked at its signals.
+  throw_if_interrupted([] {});
+  throw StatusError(status);
 }
 
 }  // namespace weft::python

@@ -22,8 +22,8 @@ def create(options: Any, backend_options: Any = None) -> Any:
     Errors: ValueError, weft.Mismatch, weft.Timeout, weft.PeerLost.
     """
     if backend_options is not None and not isinstance(backend_options, _torch.ProcessGroup.Options):
-        raise ValueError(f"init_process_group: pg_options is a {type(backend_options).__name__}, but the backend weft has no "
-                         "options; leave it out.")
+        raise ValueError(f"init_process_group: pg_options is a {type(backend_options).__name__}, but the backend weft has "
+                         "no options; leave it out.")
     formed = _torch.ProcessGroup(options.store, options.group_rank, options.group_size, options.group_id,
                                  list(options.global_ranks_in_group), options.timeout)
     _formed.add(formed)
@@ -32,7 +32,8 @@ def create(options: Any, backend_options: Any = None) -> Any:
 
 @atexit.register
 def _leave_all() -> None:
-    """A program that forgets destroy_process_group leaves its groups here, while Python can still run what ends with a call."""
+    """A program that forgets destroy_process_group leaves its groups here, while Python can still run what ends with a
+    call."""
     if os.getpid() == _process:
         for group in list(_formed):
             group.leave(_GRACE)

@@ -10,8 +10,22 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from weft.torch.compile.graph import (Refused, aten, calls, is_add, is_cast, is_mul, keeps_order, kind, names, other_operand,
-                                      require, same, sole_user, value)
+from weft.torch.compile.graph import (
+    Refused,
+    aten,
+    calls,
+    is_add,
+    is_cast,
+    is_mul,
+    keeps_order,
+    kind,
+    names,
+    other_operand,
+    require,
+    same,
+    sole_user,
+    value,
+)
 
 f32 = torch.float32
 

@@ -12,8 +12,20 @@ import torch
 from torch.fx import Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from weft.torch.compile.graph import (VIEWS, Refused, aten, calls, is_add, keeps_order, kind, operands, require, same,
-                                      sole_user, value)
+from weft.torch.compile.graph import (
+    VIEWS,
+    Refused,
+    aten,
+    calls,
+    is_add,
+    keeps_order,
+    kind,
+    operands,
+    require,
+    same,
+    sole_user,
+    value,
+)
 
 DTYPES = (torch.float16, torch.bfloat16)
 
