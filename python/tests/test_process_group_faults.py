@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,8 @@ from torch import distributed as dist
 
 import weft
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+# Not --standalone, which asks for the address of the host's name: not every machine has one.
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", "--node-rank=0", "--master-addr=127.0.0.1"]
 
 
 def raised(call, *args, **kwargs):
@@ -186,8 +188,11 @@ os.write(1, f"sum {tensor.tolist()}\\n".encode())  # in one piece: both ranks wr
 
 def launch(tmp_path, program, ranks=2):
     (tmp_path / "program.py").write_text(program)
-    return subprocess.Popen([*TORCHRUN, f"--nproc-per-node={ranks}", str(tmp_path / "program.py")], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return subprocess.Popen([*TORCHRUN, f"--master-port={port}", f"--nproc-per-node={ranks}", str(tmp_path / "program.py")],
+                            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 def test_torchrun_and_forgotten_destroy(tmp_path):
@@ -218,7 +223,9 @@ def test_ctrl_c_under_torchrun(tmp_path):
     process = launch(tmp_path, INTERRUPTED, ranks=3)
     text = ""
     while text.count("ready") < 3:
-        text += process.stdout.readline()
+        line = process.stdout.readline()
+        assert line, f"torchrun ended with {process.wait()}: {text}"
+        text += line
     time.sleep(0.3)
     begin = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
