@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import faulthandler
+import signal
 
 import pytest
 
 faulthandler.enable()
+# A suite started in the background ignores Ctrl-C, and so would the programs it starts, which tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
