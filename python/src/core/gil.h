@@ -6,26 +6,12 @@
 
 #include <utility>
 
-#include "runtime/take_gil.h"
+#include "runtime/without_gil.h"
 #include "weft/status.h"
 
 namespace weft::python {
 
 namespace nb = nanobind;
-
-/// Does without the GIL for as long as it lives.
-class WithoutGil {
- public:
-  WithoutGil() : state_(PyEval_SaveThread()) {}
-  ~WithoutGil() {
-    take_gil([&] { PyEval_RestoreThread(state_); });
-  }
-  WithoutGil(const WithoutGil&) = delete;
-  WithoutGil& operator=(const WithoutGil&) = delete;
-
- private:
-  PyThreadState* state_;
-};
 
 /// Raises the exception of a status that is not ok, or the one that a signal's handler has raised
 /// during the call. With the GIL.

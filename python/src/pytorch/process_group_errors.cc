@@ -15,10 +15,6 @@ namespace {
   throw error;
 }
 
-// Threads that Python does not know have no handlers to run, and must not ask for the GIL of an
-// interpreter that may be ending.
-bool known_to_python() { return PyGILState_GetThisThreadState() != nullptr; }
-
 }  // namespace
 
 StatusError::StatusError(const Status& status)
@@ -33,7 +29,7 @@ PyObject* StatusError::python_type() {
 }
 
 void throw_if_interrupted(const std::function<void()>& before_throw) {
-  if (!known_to_python() || !interrupted()) return;
+  if (!interrupted()) return;
   before_throw();
   const pybind11::gil_scoped_acquire gil;
   throw_pending();
