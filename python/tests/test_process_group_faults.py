@@ -123,6 +123,7 @@ def check_monitored_barrier(rank):
 
 def check_abort(rank):
     group = dist.new_group()
+    dist.barrier()  # the other rank has it, too
     if rank == 0:
         work = dist.all_reduce(torch.ones(1), group=group, async_op=True)
         group.abort()
